@@ -1,2 +1,43 @@
-//! placeholder
-fn main() {}
+//! Every developer command of Testimony: `cargo xtask COMMAND`. One module a command; `main` is the list.
+
+mod apt;
+mod command;
+mod ebpf;
+mod place;
+mod setup;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Testimony", disable_help_subcommand = true)]
+enum Task {
+    /// Find or install what the other commands need
+    Setup(setup::Args),
+    /// Build the kernel programs into target/ebpf/testimony-ebpf
+    BuildEbpf(ebpf::Args),
+    /// Build the kernel programs and the agent, both for release
+    Build,
+}
+
+fn main() -> ExitCode {
+    match Task::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("{fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Task {
+    fn run(self) -> Result<()> {
+        match self {
+            Task::Setup(args) => setup::run(&args),
+            Task::BuildEbpf(args) => ebpf::run(&args),
+            Task::Build => ebpf::build_agent(),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `build-ebpf`: compiles the kernel programs into `target/ebpf/testimony-ebpf`, where the agent's build finds them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Group, toolchain};
+use crate::{command, place};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build as the agent ships it: link-time optimised, in one unit
+    #[arg(long)]
+    release: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    build(args.release)
+}
+
+/// The agent as it ships: the kernel programs first, then the binary that embeds them.
+pub(crate) fn build_agent() -> Result<()> {
+    build(true)?;
+    setup::ensure(Group::Build)?;
+    command::run(command::cargo().args(["build", "--release", "--package", "testimony"]))
+}
+
+/// Builds the kernel programs. Cargo knows whether anything changed; an object that did not is left untouched, so that
+/// the agent is not rebuilt for it.
+fn build(release: bool) -> Result<()> {
+    let toolchain = toolchain::ensure()?;
+    let target_dir = place::target().join("ebpf/build");
+    let mut cargo = command::cargo();
+    cargo
+        .current_dir(place::root().join("agent-ebpf"))
+        .args(["build", "--quiet", "--bin", "testimony-ebpf", "--features", "kernel", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env("RUSTC", &toolchain.rustc)
+        // `core`'s BPF intrinsics and the target itself are unstable in every compiler there is.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain.linker)?.join("\x1f"))
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    if release {
+        cargo.arg("--release");
+    }
+    if toolchain.builds_core {
+        cargo.args(["-Z", "build-std=core"]);
+    }
+    command::run(&mut cargo)?;
+    let profile = if release { "release" } else { "debug" };
+    place_if_changed(&target_dir.join(TARGET).join(profile).join("testimony-ebpf"), &place::ebpf_object())
+}
+
+/// BTF for the maps and functions; instruction set v3, because v1 and v2 have no atomic fetch-and-add; paths of this
+/// machine kept out, because the programs' digests are signed and must not differ between machines.
+fn flags(linker: &Path) -> Result<Vec<String>> {
+    let linker = linker.to_str().context("the path of bpf-linker is not UTF-8")?;
+    let root = place::root();
+    let root = root.to_str().context("the path of the workspace is not UTF-8")?;
+    let mut flags = vec![
+        "-Cdebuginfo=2".to_owned(),
+        "-Ctarget-cpu=v3".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        format!("-Clinker={linker}"),
+        format!("--remap-path-prefix={root}=."),
+    ];
+    if let Some(home) = cargo_home() {
+        flags.push(format!("--remap-path-prefix={home}=/cargo"));
+    }
+    Ok(flags)
+}
+
+fn cargo_home() -> Option<String> {
+    match std::env::var("CARGO_HOME") {
+        Ok(home) => Some(home),
+        Err(_) => std::env::var("HOME").ok().map(|home| format!("{home}/.cargo")),
+    }
+}
+
+fn place_if_changed(built: &Path, placed: &Path) -> Result<()> {
+    let object = std::fs::read(built).with_context(|| format!("{} was not built", built.display()))?;
+    if std::fs::read(placed).is_ok_and(|old| old == object) {
+        return Ok(());
+    }
+    std::fs::write(placed, &object).with_context(|| format!("{} cannot be written", placed.display()))?;
+    println!("{}: {} bytes", placed.display(), object.len());
+    Ok(())
+}

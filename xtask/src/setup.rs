@@ -1,0 +1,45 @@
+//! `setup`: finds or installs what the other commands need, a group at a time, and says so in a sentence each.
+
+pub(crate) mod toolchain;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::apt;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Groups to set up; all of them when none is named
+    groups: Vec<Group>,
+}
+
+/// What is needed together.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// The compiler and the linker of the kernel programs
+    Ebpf,
+    /// What the agent's own build needs
+    Build,
+    /// The programs that the end-to-end tests trace and compare with
+    Tests,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let groups = if args.groups.is_empty() { Group::value_variants() } else { &args.groups };
+    groups.iter().try_for_each(|group| ensure(*group))
+}
+
+/// Sets up one group; what is there already is left alone.
+pub(crate) fn ensure(group: Group) -> Result<()> {
+    match group {
+        Group::Ebpf => toolchain::ensure().map(drop),
+        Group::Build => apt::install("C compiler for crates with C sources", &["gcc", "libc6-dev"]),
+        Group::Tests => tests(),
+    }
+}
+
+fn tests() -> Result<()> {
+    apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
+    apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
+    apt::install("the oracle of the comparison tests", &["strace"])
+}
