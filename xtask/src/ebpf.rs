@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::setup::{self, Group, toolchain};
 use crate::{command, place};
@@ -30,6 +30,7 @@ pub(crate) fn build_agent() -> Result<()> {
 /// Builds the kernel programs. Cargo knows whether anything changed; an object that did not is left untouched, so that
 /// the agent is not rebuilt for it.
 fn build(release: bool) -> Result<()> {
+    refuse_relaxed_atomics(&place::root().join("agent-ebpf/src"))?;
     let toolchain = toolchain::ensure()?;
     let target_dir = place::target().join("ebpf/build");
     let mut cargo = command::cargo();
@@ -74,6 +75,32 @@ fn flags(linker: &Path) -> Result<Vec<String>> {
     Ok(flags)
 }
 
+/// LLVM 22 compiles a relaxed `atomic_xadd` to the instruction that does not fetch, even where the result is used: the
+/// caller then reads its own operand as the old value, without any warning. The stronger orderings fetch, and cost the
+/// same on the machines that run these programs.
+fn refuse_relaxed_atomics(sources: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(sources).with_context(|| format!("{} cannot be read", sources.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            refuse_relaxed_atomics(&path)?;
+        } else if let Some(line) = relaxed_line(&std::fs::read_to_string(&path)?) {
+            bail!(
+                "{}:{line}: a relaxed atomic does not return the old value (LLVM 22 drops the fetch); the methods of \
+                 AtomicU64 that return it do not exist for this target either: use \
+                 core::intrinsics::atomic_xadd::<u64, u64, {{ AtomicOrdering::AcqRel }}>(pointer, 1)",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The first line, from 1, that names the relaxed ordering outside a comment.
+fn relaxed_line(source: &str) -> Option<usize> {
+    let code = |line: &str| line.split("//").next().is_some_and(|code| code.contains("Relaxed"));
+    source.lines().position(code).map(|index| index + 1)
+}
+
 fn cargo_home() -> Option<String> {
     match std::env::var("CARGO_HOME") {
         Ok(home) => Some(home),
@@ -89,4 +116,19 @@ fn place_if_changed(built: &Path, placed: &Path) -> Result<()> {
     std::fs::write(placed, &object).with_context(|| format!("{} cannot be written", placed.display()))?;
     println!("{}: {} bytes", placed.display(), object.len());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relaxed_line;
+
+    #[test]
+    fn relaxed_in_code_is_found_with_its_line() {
+        assert_eq!(relaxed_line("a\nb.fetch_add(1, Ordering::Relaxed);\n"), Some(2));
+    }
+
+    #[test]
+    fn relaxed_in_a_comment_is_no_fault() {
+        assert_eq!(relaxed_line("// Relaxed would lose the fetch\nb.swap(1, AcqRel);\n"), None);
+    }
 }
