@@ -4,6 +4,7 @@ mod apt;
 mod command;
 mod ebpf;
 mod place;
+mod proto;
 mod setup;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ enum Task {
     BuildEbpf(ebpf::Args),
     /// Build the kernel programs and the agent, both for release
     Build,
+    /// Regenerate the evidence log's messages from their .proto file
+    Proto(proto::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ impl Task {
             Task::Setup(args) => setup::run(&args),
             Task::BuildEbpf(args) => ebpf::run(&args),
             Task::Build => ebpf::build_agent(),
+            Task::Proto(args) => proto::run(&args),
         }
     }
 }
