@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -24,14 +25,23 @@ pub(crate) fn quiet(command: &mut Command) -> Result<()> {
 
 /// Runs and returns what was printed.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("{} did not start", shown(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{} did not start", shown(command)))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("{} failed: {}\n{}{}", shown(command), output.status, tail(&stdout), tail(&stderr));
     }
     Ok(stdout)
+}
+
+/// Like `quiet`, but ends the program when it takes longer than that.
+pub(crate) fn quiet_within(command: &mut Command, limit: Duration) -> Result<()> {
+    let mut limited = Command::new("timeout");
+    limited.arg(limit.as_secs().to_string()).arg(command.get_program()).args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        limited.current_dir(dir);
+    }
+    quiet(&mut limited)
 }
 
 /// Whether the program starts and ends well, its output thrown away.

@@ -29,7 +29,7 @@ pub(crate) fn build_agent() -> Result<()> {
 
 /// Builds the kernel programs. Cargo knows whether anything changed; an object that did not is left untouched, so that
 /// the agent is not rebuilt for it.
-fn build(release: bool) -> Result<()> {
+pub(crate) fn build(release: bool) -> Result<()> {
     refuse_relaxed_atomics(&place::root().join("agent-ebpf/src"))?;
     let toolchain = toolchain::ensure()?;
     let target_dir = place::target().join("ebpf/build");

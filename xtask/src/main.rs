@@ -3,9 +3,11 @@
 mod apt;
 mod command;
 mod ebpf;
+mod lint;
 mod place;
 mod proto;
 mod setup;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,8 @@ enum Task {
     Build,
     /// Regenerate the evidence log's messages from their .proto file
     Proto(proto::Args),
+    /// Check the sources: format, clippy, licences, generated code, and the rules of this repository
+    Lint,
 }
 
 fn main() -> ExitCode {
@@ -42,6 +46,7 @@ impl Task {
             Task::BuildEbpf(args) => ebpf::run(&args),
             Task::Build => ebpf::build_agent(),
             Task::Proto(args) => proto::run(&args),
+            Task::Lint => lint::run(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! `setup`: finds or installs what the other commands need, a group at a time, and says so in a sentence each.
 
 pub(crate) mod toolchain;
+pub(crate) mod tools;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use crate::apt;
+use crate::{apt, command};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,6 +23,8 @@ pub(crate) enum Group {
     Build,
     /// The programs that the end-to-end tests trace and compare with
     Tests,
+    /// What checks the sources
+    Lint,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -35,6 +38,7 @@ pub(crate) fn ensure(group: Group) -> Result<()> {
         Group::Ebpf => toolchain::ensure().map(drop),
         Group::Build => apt::install("C compiler for crates with C sources", &["gcc", "libc6-dev"]),
         Group::Tests => tests(),
+        Group::Lint => lint(),
     }
 }
 
@@ -42,4 +46,14 @@ fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
     apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
     apt::install("the oracle of the comparison tests", &["strace"])
+}
+
+fn lint() -> Result<()> {
+    for component in ["fmt", "clippy"] {
+        if !command::succeeds(command::cargo().args([component, "--version"])) {
+            bail!("cargo {component} is missing: run `rustup component add rustfmt clippy`");
+        }
+    }
+    apt::install("C compiler to build cargo-deny", &["gcc", "libc6-dev"])?;
+    tools::cargo_deny().map(drop)
 }

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{apt, command, place};
+use super::tools::Tool;
+use crate::{apt, command};
 
 /// The linker's version; a folder below target/tools is named for it.
 const LINKER_VERSION: &str = "0.13.0";
@@ -62,22 +63,16 @@ fn packaged_rustc() -> Option<PathBuf> {
 
 /// `bpf-linker` built against Debian's LLVM, once for each version.
 fn linker() -> Result<PathBuf> {
-    let home = place::tools().join(format!("bpf-linker-{LINKER_VERSION}-llvm{LLVM_MAJOR}"));
-    let linker = home.join("bin/bpf-linker");
-    if command::succeeds(Command::new(&linker).arg("--version")) {
-        return Ok(linker);
-    }
-    println!("eBPF linker: building bpf-linker {LINKER_VERSION} against LLVM {LLVM_MAJOR}, about two minutes, once.");
     let feature = format!("llvm-{LLVM_MAJOR}");
-    let mut install = command::cargo();
-    install
-        .args(["install", "bpf-linker", "--version", &format!("={LINKER_VERSION}"), "--locked", "--force", "--quiet"])
-        .args(["--no-default-features", "--features", &feature, "--root"])
-        .arg(&home)
-        .env("LLVM_PREFIX", llvm_prefix(&home)?)
-        .env_remove("RUSTFLAGS");
-    command::quiet(&mut install)?;
-    Ok(linker)
+    let variant = format!("-llvm{LLVM_MAJOR}");
+    let linker = Tool {
+        name: "bpf-linker",
+        version: LINKER_VERSION,
+        args: &["--no-default-features", "--features", &feature],
+        variant: &variant,
+        notice: "eBPF linker (about two minutes)",
+    };
+    linker.ensure(&[("LLVM_PREFIX", llvm_prefix(&linker.home())?)])
 }
 
 /// The linker's build looks for `lib/libLLVM.so` below one folder; Debian's library carries its version in the name.

@@ -1,0 +1,109 @@
+//! `lint`: everything about the sources that needs no run of ours. Every check runs, whatever the ones before it said.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::setup::{self, Group, tools};
+use crate::{command, ebpf, proto, tidy};
+
+/// How long the advisory database may take to arrive before it counts as out of reach.
+const ADVISORIES_FETCH_MAX: Duration = Duration::from_secs(60);
+
+/// What a check came to.
+enum Outcome {
+    Holds,
+    /// Nothing is known, and why.
+    NotChecked(String),
+}
+
+type Check = fn() -> Result<Outcome>;
+
+pub(crate) fn run() -> Result<()> {
+    // Clippy compiles the agent, which embeds the kernel programs.
+    ebpf::build(true)?;
+    let checks: [(&str, Check); 6] = [
+        ("tidy", rules),
+        ("format", format),
+        ("messages", messages),
+        ("clippy", clippy),
+        ("licences and sources", licences),
+        ("advisories", advisories),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        match check() {
+            Ok(Outcome::Holds) => println!("{name}: ok"),
+            Ok(Outcome::NotChecked(why)) => println!("{name}: NOT CHECKED: {why}"),
+            Err(fault) => {
+                println!("{name}: FAILED\n{fault:#}");
+                failed.push(name);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("lint failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn rules() -> Result<Outcome> {
+    let report = tidy::check()?;
+    for warning in &report.warnings {
+        println!("warning: {warning}");
+    }
+    if !report.faults.is_empty() {
+        let lines: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        bail!("{}", lines.join("\n"));
+    }
+    Ok(Outcome::Holds)
+}
+
+fn format() -> Result<Outcome> {
+    setup::ensure(Group::Lint)?;
+    command::run(command::cargo().args(["fmt", "--all", "--check"]))?;
+    command::run(command::cargo().args(["fmt", "--manifest-path", "agent-ebpf/Cargo.toml", "--check"]))?;
+    Ok(Outcome::Holds)
+}
+
+fn messages() -> Result<Outcome> {
+    proto::check()?;
+    Ok(Outcome::Holds)
+}
+
+/// The workspace, and the ABI that the kernel programs share with it. The limit of lines in a function is clippy.toml's.
+fn clippy() -> Result<Outcome> {
+    let lints = ["--", "-D", "warnings", "-D", "clippy::too_many_lines"];
+    command::run(command::cargo().args(["clippy", "--quiet", "--workspace", "--all-targets"]).args(lints))?;
+    let abi = ["clippy", "--quiet", "--manifest-path", "agent-ebpf/Cargo.toml", "--lib"];
+    command::run(command::cargo().args(abi).args(lints))?;
+    Ok(Outcome::Holds)
+}
+
+fn licences() -> Result<Outcome> {
+    for manifest in ["Cargo.toml", "agent-ebpf/Cargo.toml"] {
+        command::quiet(&mut deny(manifest, &["--offline", "check", "licenses", "bans", "sources"])?)?;
+    }
+    Ok(Outcome::Holds)
+}
+
+/// Known vulnerabilities, where the database can be had: without it nothing is claimed.
+fn advisories() -> Result<Outcome> {
+    let mut fetch = deny("Cargo.toml", &["fetch", "db"])?;
+    if let Err(fault) = command::quiet_within(&mut fetch, ADVISORIES_FETCH_MAX) {
+        let reason = format!("{fault:#}");
+        let reason = reason.lines().find(|line| line.contains("fail")).unwrap_or("no answer").trim().to_owned();
+        return Ok(Outcome::NotChecked(format!("the RustSec database is out of reach ({reason})")));
+    }
+    for manifest in ["Cargo.toml", "agent-ebpf/Cargo.toml"] {
+        command::quiet(&mut deny(manifest, &["--offline", "check", "advisories"])?)?;
+    }
+    Ok(Outcome::Holds)
+}
+
+fn deny(manifest: &str, args: &[&str]) -> Result<Command> {
+    let mut deny = Command::new(tools::cargo_deny()?);
+    deny.current_dir(crate::place::root()).args(["--manifest-path", manifest]).args(args);
+    Ok(deny)
+}
