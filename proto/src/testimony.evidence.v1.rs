@@ -153,7 +153,7 @@ pub struct Event {
     /// Bits of what could not be taken whole; 0 is whole. See TRUNCATED_* in docs/format.md.
     #[prost(uint32, tag = "8")]
     pub flags: u32,
-    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25")]
+    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26")]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -180,6 +180,8 @@ pub mod event {
         OutsideWrite(super::OutsideWrite),
         #[prost(message, tag = "25")]
         Attention(super::Attention),
+        #[prost(message, tag = "26")]
+        Provisional(super::Provisional),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -455,6 +457,20 @@ pub struct Joined {
     pub start_ns: u64,
     #[prost(bytes = "vec", tag = "2")]
     pub cgroup: ::prost::alloc::vec::Vec<u8>,
+    /// of the cgroup that it entered
+    #[prost(uint64, tag = "3")]
+    pub cgroup_id: u64,
+}
+/// The kernel side opened this session itself, at the making of a cgroup below a watched one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Provisional {
+    #[prost(uint64, tag = "1")]
+    pub cgroup_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub parent_id: u64,
+    /// last component of the cgroup's path
+    #[prost(bytes = "vec", tag = "3")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
 }
 /// A task outside the session opened one of its files for writing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,0 +1,27 @@
+//! Atomic operations on map values. `core::sync::atomic` withholds them on this target, which the kernel has had since 5.12.
+//!
+//! Never relaxed: LLVM 22 compiles a relaxed fetch-add to the form without a result.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+
+/// Adds and returns the value before.
+///
+/// # Safety
+///
+/// `counter` must point into a map value and be aligned to 8 bytes.
+#[inline(always)]
+pub(crate) unsafe fn fetch_add(counter: *mut u64, by: u64) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, by) }
+}
+
+/// Sets and returns the value before.
+///
+/// # Safety
+///
+/// As for [`fetch_add`].
+#[inline(always)]
+pub(crate) unsafe fn swap(cell: *mut u64, value: u64) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(cell, value) }
+}

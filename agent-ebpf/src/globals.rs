@@ -1,0 +1,124 @@
+//! What user space sets before the load, read-only afterwards (the verifier folds it to constants), and the maps.
+
+use agent_ebpf::{Account, FoldKey, FoldValue, InodeKey, Member, Offsets, Session, Watch};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, Queue, RingBuf},
+};
+
+/// Offsets in the running kernel's structures.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::UNKNOWN;
+/// Possible CPUs: the accounts' and scratches' stride.
+#[unsafe(no_mangle)]
+static CPUS: u32 = 1;
+/// System calls that `sys_exit` looks at, a bit a number.
+#[unsafe(no_mangle)]
+static SYSCALLS: [u64; 8] = [0; 8];
+/// Bytes waiting in the ring above which a record wakes user space at once.
+#[unsafe(no_mangle)]
+static RING_WAKE_BYTES: u64 = 1 << 20;
+
+/// The offset of a field: `offset!(inode_ino)`.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::globals::read_offset(core::mem::offset_of!(agent_ebpf::Offsets, $field))
+    };
+}
+pub(crate) use offset;
+
+#[inline(always)]
+pub(crate) fn read_offset(field: usize) -> usize {
+    // SAFETY: the field lies in OFFSETS. Volatile, because user space replaces the value before the load.
+    unsafe { core::ptr::read_volatile((&raw const OFFSETS).byte_add(field).cast::<u32>()) as usize }
+}
+
+#[inline(always)]
+pub(crate) fn cpus() -> u32 {
+    // SAFETY: as in `read_offset`.
+    unsafe { core::ptr::read_volatile(&raw const CPUS) }
+}
+
+#[inline(always)]
+pub(crate) fn ring_wake_bytes() -> u64 {
+    // SAFETY: as in `read_offset`.
+    unsafe { core::ptr::read_volatile(&raw const RING_WAKE_BYTES) }
+}
+
+/// Whether `sys_exit` looks at this system call.
+#[inline(always)]
+pub(crate) fn watched(number: u64) -> bool {
+    if number >= 512 {
+        return false;
+    }
+    let word = (number >> 6) & 7;
+    // SAFETY: `word` is below 8.
+    let bits = unsafe { core::ptr::read_volatile((&raw const SYSCALLS).cast::<u64>().add(word as usize)) };
+    bits >> (number & 63) & 1 == 1
+}
+
+/// Records on their way to user space.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+/// Session of each slot.
+#[map]
+pub(crate) static SESSIONS: Array<Session> = Array::with_max_entries(1, 0);
+/// Thread group to session.
+#[map]
+pub(crate) static TASKS: HashMap<u32, Member> = HashMap::with_max_entries(65536, 1);
+/// ((slot * 2 + epoch parity) * CPUs + CPU) * hooks + hook.
+#[map]
+pub(crate) static ACCOUNTS: Array<Account> = Array::with_max_entries(1, 0);
+/// (process, file version, access) to the event that stands for it.
+#[map]
+pub(crate) static FOLD: HashMap<FoldKey, FoldValue> = HashMap::with_max_entries(262_144, 1);
+/// File version to the event that told it.
+#[map]
+pub(crate) static FILES: HashMap<FoldKey, FoldValue> = HashMap::with_max_entries(262_144, 1);
+/// Inodes that sessions made or wrote.
+#[map]
+pub(crate) static WATCH: HashMap<InodeKey, Watch> = HashMap::with_max_entries(262_144, 1);
+/// cgroup id to the slot whose members its tasks are; the serial is in SESSIONS.
+#[map]
+pub(crate) static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(8192, 1);
+/// cgroup ids below which a new cgroup opens a provisional session.
+#[map]
+pub(crate) static PREFIXES: HashMap<u64, u32> = HashMap::with_max_entries(64, 1);
+/// Slots that the kernel side may take for provisional sessions.
+#[map]
+pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(4096, 0);
+/// Address of a TCP socket to the process that opened it.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(65536, 0);
+/// 0: renames seen on this host; 1: the last serial given to a session.
+#[map]
+pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(2, 0);
+/// Where records are put together: several a CPU, since a hook may interrupt another.
+#[map]
+pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// Scratch buffers a CPU has.
+pub(crate) const SCRATCH_PER_CPU: u32 = 3;
+/// Bytes that a cursor may address; a power of two, so that the verifier sees the bound.
+pub(crate) const CURSOR_MASK: u32 = 0x7fff;
+/// Index in COUNTERS.
+pub(crate) const RENAMES: u32 = 0;
+/// Index in COUNTERS.
+pub(crate) const SERIAL: u32 = 1;
+
+/// A record under construction.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) busy: u64,
+    /// One string or part of argv beyond the last cursor.
+    pub(crate) bytes: [u8; CURSOR_MASK as usize + 1 + agent_ebpf::ARGS_PART_BYTES],
+}
+
+/// Who a TCP socket belongs to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SocketOwner {
+    pub(crate) member: Member,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+}

@@ -1,0 +1,35 @@
+//! Whose event it is: a task belongs to the session of its thread group, or to none.
+
+use agent_ebpf::{Member, Session, state};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use crate::globals::{SESSIONS, TASKS};
+
+/// Thread group and thread of the running task.
+#[inline(always)]
+pub(crate) fn current_ids() -> (u32, u32) {
+    let ids = bpf_get_current_pid_tgid();
+    ((ids >> 32) as u32, ids as u32)
+}
+
+/// The session of a thread group. Whether the slot still holds that session is seen when a number is taken.
+#[inline(always)]
+pub(crate) fn of(pid: u32) -> Option<Member> {
+    // SAFETY: the entry is freed by RCU; its values are only ever set as a whole.
+    unsafe { TASKS.get(&pid) }.copied()
+}
+
+/// Whether the slot still holds this member's session, and it takes events.
+#[inline(always)]
+pub(crate) fn session(member: &Member) -> Option<*mut Session> {
+    let session = SESSIONS.get_ptr_mut(member.slot)?;
+    // SAFETY: a pointer into the map's value.
+    let (serial, open) = unsafe { ((*session).serial, (*session).state) };
+    (serial == member.serial && (open == state::OPEN || open == state::PROVISIONAL)).then_some(session)
+}
+
+/// Makes a thread group a member. False where the table is full.
+#[inline(always)]
+pub(crate) fn join(pid: u32, member: &Member) -> bool {
+    TASKS.insert(&pid, member, 0).is_ok()
+}

@@ -1,0 +1,281 @@
+//! Sockets: addresses from the kernel's copies and from the socket itself, bytes at a TCP connection's close.
+
+use agent_ebpf::{FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel_buf, bpf_probe_read_user_buf},
+    programs::SockAddrContext,
+};
+
+use crate::{
+    account::{self, Record, Ticket},
+    atomic,
+    globals::{FOLD, SOCKETS, SocketOwner, offset},
+    kernel::{file_of, read},
+    member, path,
+};
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const TCP_CLOSE: i32 = 7;
+const IPPROTO_TCP: u32 = 6;
+const EINPROGRESS: i32 = 115;
+/// sizeof(struct sockaddr_un).
+const SUN_BYTES: usize = 110;
+
+/// cgroup `connect4`, `sendmsg4`: the kernel's copy of the address, before the act.
+#[inline(always)]
+pub(crate) fn attempt4(ctx: &SockAddrContext, operation: u32, hook: u16) {
+    let addr = ctx.sock_addr;
+    // SAFETY: the context of this program type; network order. Volatile, so that no two words become one load.
+    let (ip, port) = unsafe { (word(&raw const (*addr).user_ip4), word(&raw const (*addr).user_port)) };
+    attempt(ctx, operation, hook, AF_INET, [ip, 0, 0, 0], port);
+}
+
+/// cgroup `connect6`, `sendmsg6`.
+#[inline(always)]
+pub(crate) fn attempt6(ctx: &SockAddrContext, operation: u32, hook: u16) {
+    let addr = ctx.sock_addr;
+    // SAFETY: as in `attempt4`.
+    let (remote, port) = unsafe {
+        let ip = &raw const (*addr).user_ip6;
+        let ip = ip.cast::<u32>();
+        (
+            [word(ip), word(ip.add(1)), word(ip.add(2)), word(ip.add(3))],
+            word(&raw const (*addr).user_port),
+        )
+    };
+    attempt(ctx, operation, hook, AF_INET6, remote, port);
+}
+
+/// A word of a program's context: the verifier allows them one by one only.
+#[inline(always)]
+unsafe fn word(at: *const u32) -> u32 {
+    // SAFETY: the caller's.
+    unsafe { core::ptr::read_volatile(at) }
+}
+
+#[inline(always)]
+fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote: [u32; 4], port: u32) {
+    let (pid, tid) = member::current_ids();
+    let Some(member) = member::of(pid) else { return };
+    let Some(ticket) = account::take(&member, hook) else { return };
+    // SAFETY: the context of this program type.
+    let (socket_type, protocol) =
+        unsafe { (word(&raw const (*ctx.sock_addr).type_), word(&raw const (*ctx.sock_addr).protocol)) };
+    // SAFETY: the context of this program type.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.sock_addr.cast()) };
+    let body = Net {
+        sent_bytes: 0,
+        received_bytes: 0,
+        cookie,
+        operation,
+        level: level::OBJECT,
+        result: 0,
+        family,
+        socket_type,
+        protocol,
+        local_port: 0,
+        remote_port: u32::from((port as u16).swap_bytes()),
+        local: bytes([0; 4]),
+        remote: bytes(remote),
+        reserved: 0,
+    };
+    if operation == net_op::SEND && repeated(&ticket, pid, &body) {
+        return;
+    }
+    if account::send(&ticket, kind::NET, pid, tid, body) && operation == net_op::SEND {
+        let value = FoldValue {
+            count: 0,
+            number: ticket.number,
+            cpu: ticket.cpu,
+            hook: ticket.hook,
+            slot: ticket.slot,
+            epoch: ticket.epoch,
+        };
+        let _ = FOLD.insert(&send_key(&ticket, pid, &body), &value, u64::from(BPF_NOEXIST));
+    }
+}
+
+/// Words as the bytes they are; byte by byte the compiler would make a loop of it.
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: any four integers are sixteen bytes.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// Datagrams of a process from one socket to one peer are repeats. `dev` holds the hook, which no device number equals.
+#[inline(always)]
+fn send_key(ticket: &Ticket, pid: u32, body: &Net) -> FoldKey {
+    // SAFETY: any sixteen bytes are two integers.
+    let halves: [u64; 2] = unsafe { core::mem::transmute(body.remote) };
+    FoldKey {
+        dev: u32::MAX - ticket.hook,
+        access: body.family,
+        pid,
+        ctime_nsec: body.remote_port,
+        ino: halves[0],
+        ctime_sec: halves[1] as i64,
+        size: body.cookie,
+        mount: 0,
+        dentry: 0,
+        parent: 0,
+        name: 0,
+        renames: 0,
+        session: ticket.serial | u64::from(ticket.epoch) << 48,
+    }
+}
+
+#[inline(always)]
+fn repeated(ticket: &Ticket, pid: u32, body: &Net) -> bool {
+    let Some(value) = FOLD.get_ptr_mut(&send_key(ticket, pid, body)) else { return false };
+    // SAFETY: a field of a map value; 8-byte aligned.
+    unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
+    ticket.coalesced();
+    true
+}
+
+/// A system call on a socket, at its end.
+pub(crate) struct Call {
+    pub(crate) hook: u16,
+    pub(crate) operation: u32,
+    pub(crate) fd: u64,
+    pub(crate) result: i32,
+    /// The sockaddr argument, in the program's memory.
+    pub(crate) address: u64,
+    pub(crate) address_bytes: u32,
+}
+
+/// The end of `connect`, `bind` or `accept`: the socket's own addresses where the call succeeded.
+#[inline(never)]
+pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
+    let file = file_of(call.fd);
+    let inode: u64 = read(file, offset!(file_inode));
+    let mode: u16 = read(inode, offset!(inode_mode));
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    if mode & S_IFMT != S_IFSOCK {
+        return;
+    }
+    let socket: u64 = read(file, offset!(file_private));
+    let sk: u64 = read(socket, offset!(socket_sk));
+    let Some(ticket) = account::take(member, call.hook) else { return };
+    let Some(mut record) = account::begin::<Net>(&ticket) else { return };
+    let reached = call.result == 0 || call.result == -EINPROGRESS;
+    let family = u32::from(read::<u16>(sk, offset!(sock_family)));
+    let body = record.body::<Net>();
+    // SAFETY: the body lies in the scratch.
+    unsafe {
+        describe(body, sk, family);
+        (*body).operation = call.operation;
+        (*body).result = call.result;
+        (*body).level = if reached { level::RETURNED_OBJECT } else { level::USER_ARGUMENT };
+    }
+    if family == AF_UNIX && reached {
+        unix_name(&mut record, sk, call.operation);
+    } else if reached {
+        path::append_nothing(&mut record);
+    } else {
+        user_address(&mut record, call);
+    }
+    record.finish(&ticket, kind::NET, pid, tid);
+    if reached && call.operation != net_op::BIND && (family == AF_INET || family == AF_INET6) {
+        let owner = SocketOwner { member: *member, pid, tid };
+        let _ = SOCKETS.insert(&sk, &owner, 0);
+    }
+}
+
+/// Fills in what the socket itself says.
+#[inline(always)]
+unsafe fn describe(body: *mut Net, sk: u64, family: u32) {
+    let mut filled = Net {
+        family,
+        socket_type: u32::from(read::<u16>(sk, offset!(sock_type))),
+        protocol: u32::from(read::<u16>(sk, offset!(sock_protocol))),
+        cookie: read(sk, offset!(sock_cookie)),
+        level: level::RETURNED_OBJECT,
+        ..Net::default()
+    };
+    if family == AF_INET {
+        filled.remote = bytes([read(sk, offset!(sock_daddr)), 0, 0, 0]);
+        filled.local = bytes([read(sk, offset!(sock_rcv_saddr)), 0, 0, 0]);
+    } else if family == AF_INET6 {
+        filled.remote = bytes(read(sk, offset!(sock_v6_daddr)));
+        filled.local = bytes(read(sk, offset!(sock_v6_rcv_saddr)));
+    }
+    if family == AF_INET || family == AF_INET6 {
+        filled.remote_port = u32::from(read::<u16>(sk, offset!(sock_dport)).swap_bytes());
+        filled.local_port = u32::from(read::<u16>(sk, offset!(sock_num)));
+    }
+    // SAFETY: the caller's record.
+    unsafe { body.write(filled) };
+}
+
+/// Appends the name of a unix socket: of the peer after `connect`, its own after `bind` and `accept`.
+#[inline(always)]
+fn unix_name(record: &mut Record, sk: u64, operation: u32) {
+    let named = if operation == net_op::CONNECT { read(sk, offset!(unix_peer)) } else { sk };
+    let address: u64 = read(named, offset!(unix_addr));
+    // The length counts the two bytes of the family.
+    let bytes = read::<u32>(address, offset!(unix_address_len)).wrapping_sub(2);
+    let source = address + offset!(unix_address_name) as u64 + 2;
+    if named == 0 || address == 0 || bytes > 108 {
+        return path::append_nothing(record);
+    }
+    append_bytes(record, bytes, |buffer| {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel_buf(source as *const u8, buffer) }.is_ok()
+    });
+}
+
+/// Appends the sockaddr that the program gave, whole.
+#[inline(always)]
+fn user_address(record: &mut Record, call: &Call) {
+    let bytes = if call.address_bytes as usize > SUN_BYTES { SUN_BYTES as u32 } else { call.address_bytes };
+    append_bytes(record, bytes, |buffer| {
+        // SAFETY: the helper checks the address. A bad pointer is the very reason the call failed: nothing is cut.
+        let _ = unsafe { bpf_probe_read_user_buf(call.address as *const u8, buffer) };
+        true
+    });
+}
+
+#[inline(always)]
+fn append_bytes(record: &mut Record, bytes: u32, copy: impl FnOnce(&mut [u8]) -> bool) {
+    let bytes = bytes & 0x7f;
+    // SAFETY: a cursor is at least one string below the buffer's end.
+    let copied = unsafe {
+        record.cursor().cast::<u16>().write_unaligned(bytes as u16);
+        record.at += 2;
+        copy(core::slice::from_raw_parts_mut(record.cursor(), bytes as usize))
+    };
+    if !copied {
+        record.flags |= flag::OBJECT_FAULT;
+    }
+    record.at += bytes;
+}
+
+/// `inet_sock_set_state`: a TCP connection that a member opened or accepted is closed. May run in a softirq of any task.
+pub(crate) fn state(sk: u64, new: i32) {
+    if new != TCP_CLOSE {
+        return;
+    }
+    // SAFETY: the value is copied at once.
+    let Some(owner) = unsafe { SOCKETS.get(&sk) }.copied() else { return };
+    let _ = SOCKETS.remove(&sk);
+    let Some(ticket) = account::take(&owner.member, hook::CLOSE) else { return };
+    let family = u32::from(read::<u16>(sk, offset!(sock_family)));
+    let Some(mut record) = account::begin::<Net>(&ticket) else { return };
+    let body = record.body::<Net>();
+    // SAFETY: the body lies in the scratch.
+    unsafe {
+        describe(body, sk, family);
+        (*body).operation = net_op::CLOSE;
+        if (*body).protocol == IPPROTO_TCP {
+            (*body).sent_bytes = read(sk, offset!(tcp_sent));
+            (*body).received_bytes = read(sk, offset!(tcp_received));
+        }
+    }
+    path::append_nothing(&mut record);
+    record.finish(&ticket, kind::NET, owner.pid, owner.tid);
+}

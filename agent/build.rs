@@ -1,0 +1,16 @@
+//! Tells the agent where the kernel programs are: `TESTIMONY_EBPF`, else where `cargo xtask build-ebpf` puts them.
+
+use std::{env, path::PathBuf};
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=TESTIMONY_EBPF");
+    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/testimony-ebpf");
+    let object = env::var_os("TESTIMONY_EBPF").map_or(built, PathBuf::from);
+    println!("cargo::rerun-if-changed={}", object.display());
+    match object.canonicalize() {
+        Ok(object) => println!("cargo::rustc-env=TESTIMONY_EBPF={}", object.display()),
+        Err(error) => {
+            println!("cargo::error={}: {error}: build the kernel programs first: cargo xtask build-ebpf", object.display());
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The kernel side, from user space: the only room that knows aya, and the only one with `unsafe`.
+//!
+//! It loads the programs with the offsets of the running kernel, attaches for each observation the strongest hook that the
+//! kernel grants, and hands out raw records, accounts and folded counts. Only `session` tells it what to do.
+
+mod abi;
+mod btf;
+mod hooks;
+pub mod lease;
+mod load;
+mod ring;
+mod table;
+
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+};
+
+pub use abi::Folded;
+use agent_ebpf::{Account, Member, Session, hook};
+pub use hooks::{Attached, Limits};
+pub use load::Error;
+use table::Tables;
+
+/// The loaded and attached kernel side.
+pub struct Probe {
+    ebpf: aya::Ebpf,
+    ring: ring::Ring,
+    tables: Tables,
+    hooks: Vec<Attached>,
+    /// SHA-256 of the object file that the programs came from.
+    object_sha256: [u8; 32],
+}
+
+impl Probe {
+    /// Loads and attaches.
+    pub fn start(limits: &Limits) -> Result<Self, Error> {
+        load::start(limits)
+    }
+
+    /// What is attached, a row a hook.
+    pub fn hooks(&self) -> &[Attached] {
+        &self.hooks
+    }
+
+    /// SHA-256 of the object file that the programs came from.
+    pub fn object_sha256(&self) -> [u8; 32] {
+        self.object_sha256
+    }
+
+    /// Hands every record that waits in the ring to `take`, whole; returns how many.
+    pub fn drain(&mut self, take: impl FnMut(&[u8])) -> usize {
+        self.ring.drain(take)
+    }
+
+    /// Sleeps until the ring holds much, or `milliseconds` have passed.
+    pub fn wait(&self, milliseconds: i32) -> Result<(), Error> {
+        self.ring.wait(milliseconds)
+    }
+
+    /// Sets a slot's session; takes effect for every event from now on.
+    pub fn set_session(&mut self, slot: u32, session: Session) -> Result<(), Error> {
+        self.tables.set_session(slot, session)
+    }
+
+    /// A slot's session as the kernel side has it.
+    pub fn session(&self, slot: u32) -> Result<Session, Error> {
+        self.tables.session(slot)
+    }
+
+    /// A serial that no session of this loader had.
+    pub fn next_serial(&mut self) -> Result<u64, Error> {
+        self.tables.next_serial()
+    }
+
+    /// Makes a process a member.
+    pub fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {
+        self.tables.adopt(pid, member)
+    }
+
+    /// Tasks that enter this cgroup become members of the slot's session.
+    pub fn follow_cgroup(&mut self, cgroup_id: u64, slot: u32) -> Result<(), Error> {
+        self.tables.follow_cgroup(cgroup_id, slot)
+    }
+
+    /// No task that enters this cgroup becomes a member any more.
+    pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<(), Error> {
+        self.tables.forget_cgroup(cgroup_id)
+    }
+
+    /// A cgroup made directly below this one opens a provisional session, child of the slot's.
+    pub fn watch_prefix(&mut self, cgroup_id: u64, parent_slot: u32) -> Result<(), Error> {
+        self.tables.watch_prefix(cgroup_id, parent_slot)
+    }
+
+    /// Lends a slot to the kernel side for a provisional session.
+    pub fn offer_slot(&mut self, slot: u32) -> Result<(), Error> {
+        self.tables.offer_slot(slot)
+    }
+
+    /// Members of a session that live now: process and start.
+    pub fn members(&self, serial: u64) -> Result<Vec<(u32, u64)>, Error> {
+        self.tables.members(serial)
+    }
+
+    /// Forgets the members of a session.
+    pub fn dismiss(&mut self, serial: u64) -> Result<(), Error> {
+        for (pid, _) in self.members(serial)? {
+            self.tables.dismiss(pid)?;
+        }
+        Ok(())
+    }
+
+    /// Returns when every program that ran at the call has ended: none of ours sleeps, so an RCU grace period does.
+    pub fn grace_period(&mut self) -> Result<(), Error> {
+        self.tables.grace_period()
+    }
+
+    /// The accounts of a closed epoch: (CPU, hook, account), those with an attempt.
+    pub fn accounts(&self, slot: u32, epoch: u32) -> Result<Vec<(u32, u16, Account)>, Error> {
+        let mut rows = Vec::new();
+        for cpu in 0..self.tables.cpus {
+            for hook in 1..hook::COUNT {
+                let account = self.tables.account(slot, epoch, cpu, hook)?;
+                if account.attempted != 0 {
+                    rows.push((cpu, hook, account));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Zeroes the accounts of an epoch, before its parity is used again.
+    pub fn clear_accounts(&mut self, slot: u32, epoch: u32) -> Result<(), Error> {
+        for cpu in 0..self.tables.cpus {
+            for hook in 1..hook::COUNT {
+                self.tables.clear_account(slot, epoch, cpu, hook)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the repeats of an epoch out of the fold table, those that were counted.
+    pub fn take_folded(&mut self, serial: u64, epoch: u32) -> Result<Vec<Folded>, Error> {
+        self.tables.take_folded(serial, epoch)
+    }
+
+    /// How often the kernel skipped the program behind a hook since it was attached; none where it does not tell.
+    pub fn misses(&self, attached: &Attached) -> Option<u64> {
+        if !attached.guarded {
+            return Some(0);
+        }
+        let info = self.ebpf.program(attached.program)?.info().ok()?;
+        let fd = info.fd().ok()?;
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        line.trim().parse().ok()
+    }
+}

@@ -1,0 +1,203 @@
+//! Loading and attaching: privileges and kernel checked first, each refusal one sentence.
+
+use std::{fs::File, io, path::PathBuf};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, Map, MapError, Queue, RingBuf},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Probe, btf,
+    hooks::{Attached, Limits, PROGRAMS, Point, SYSCALLS, WEAKEST},
+    ring::Ring,
+    table::Tables,
+};
+
+/// The kernel programs, built by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TESTIMONY_EBPF"));
+
+/// Scratch buffers a CPU has; the programs' own constant.
+const SCRATCH_PER_CPU: u32 = 3;
+/// Oldest kernel that this is tested on.
+const KERNEL_MIN: (u32, u32) = (6, 1);
+
+/// Why the kernel side cannot watch.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not root, or capabilities were dropped.
+    #[error("tracing needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN: run it with sudo")]
+    Privileges,
+    /// The kernel is too old.
+    #[error("this kernel is {0}: Testimony needs 6.1 or newer")]
+    KernelTooOld(String),
+    /// No type information.
+    #[error(transparent)]
+    Btf(#[from] btf::Error),
+    /// No cgroup v2 hierarchy is mounted.
+    #[error("no cgroup v2 hierarchy is mounted: mount one at /sys/fs/cgroup")]
+    NoCgroup,
+    /// The possible CPUs cannot be told.
+    #[error("the number of possible CPUs cannot be read")]
+    Cpus(#[source] io::Error),
+    /// The object was refused as a whole.
+    #[error("the kernel refused the programs' maps")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// A program that has no fallback was refused.
+    #[error("the kernel refused the program {program}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The kernel's answer.
+        source: Box<ProgramError>,
+    },
+    /// The object file lacks a part.
+    #[error("the built-in object file has no {0}")]
+    Object(&'static str),
+    /// A map could not be read or written.
+    #[error("the kernel's map {map} could not be used")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// The kernel's answer.
+        source: MapError,
+    },
+    /// Waiting for the ring failed.
+    #[error("waiting for the kernel's ring failed")]
+    Ring(#[source] io::Error),
+    /// The grace period could not be awaited.
+    #[error("the kernel gives no grace period")]
+    Grace(#[source] io::Error),
+}
+
+impl Error {
+    pub(super) fn map(map: &'static str) -> impl Fn(MapError) -> Self {
+        move |source| Self::Map { map, source }
+    }
+}
+
+pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
+    check_kernel()?;
+    check_privileges()?;
+    let cpus = possible_cpus()?;
+    let mut ebpf = load(limits, cpus)?;
+    let btf = Btf::from_sys_fs().map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
+    for program in PROGRAMS {
+        attach(&mut ebpf, &btf, program.name, program.point)?;
+    }
+    let hooks = WEAKEST.iter().map(|way| row(&ebpf, way)).collect::<Result<_, _>>()?;
+    let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
+    let tables = tables(&mut ebpf, cpus)?;
+    Ok(Probe { ebpf, ring, tables, hooks, object_sha256: Sha256::digest(OBJECT).into() })
+}
+
+fn check_kernel() -> Result<(), Error> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < KERNEL_MIN { Err(Error::KernelTooOld(release.into_owned())) } else { Ok(()) }
+}
+
+fn check_privileges() -> Result<(), Error> {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN;
+    let held = capabilities(None).map_err(|_| Error::Privileges)?.effective;
+    if held.contains(needed) { Ok(()) } else { Err(Error::Privileges) }
+}
+
+fn possible_cpus() -> Result<u32, Error> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Cpus(source))?;
+    u32::try_from(cpus).map_err(|_| Error::Cpus(io::ErrorKind::InvalidData.into()))
+}
+
+fn load(limits: &Limits, cpus: u32) -> Result<Ebpf, Error> {
+    let types = btf::Btf::running()?;
+    let offsets =
+        agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
+    let mut syscalls = [0u64; 8];
+    for number in SYSCALLS {
+        syscalls[(number >> 6) as usize] |= 1 << (number & 63);
+    }
+    let wake_bytes = u64::from(limits.ring_bytes / 8);
+    let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
+    EbpfLoader::new()
+        .override_global("OFFSETS", offsets.as_slice(), true)
+        .override_global("SYSCALLS", &syscalls, true)
+        .override_global("CPUS", &cpus, true)
+        .override_global("RING_WAKE_BYTES", &wake_bytes, true)
+        .map_max_entries("RING", limits.ring_bytes)
+        .map_max_entries("SESSIONS", limits.slots)
+        .map_max_entries("ACCOUNTS", rows)
+        .map_max_entries("FOLD", limits.folds)
+        .map_max_entries("FILES", limits.folds)
+        .map_max_entries("WATCH", limits.folds)
+        .map_max_entries("TASKS", limits.members)
+        .map_max_entries("FREE_SLOTS", limits.slots)
+        .map_max_entries("SCRATCH", cpus * SCRATCH_PER_CPU)
+        .load(OBJECT)
+        .map_err(|source| Error::Load(Box::new(source)))
+}
+
+fn attach(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, point: Point) -> Result<(), Error> {
+    let refused = |source| Error::Program { program: name, source: Box::new(source) };
+    let program = ebpf.program_mut(name).ok_or(Error::Object(name))?;
+    match point {
+        Point::Tracepoint(tracepoint) => {
+            let program: &mut BtfTracePoint = program.try_into().map_err(refused)?;
+            program.load(tracepoint, btf).map_err(refused)?;
+            program.attach().map_err(refused)?;
+        }
+        Point::CgroupSockAddr => {
+            let root = File::open(cgroup_root()?).map_err(|_| Error::NoCgroup)?;
+            let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+            // A link always allows others beside it; the kernel takes no flag here.
+            program.attach(root, CgroupAttachMode::Single).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the cgroup v2 hierarchy is mounted, also on a hybrid host.
+pub fn cgroup_root() -> Result<PathBuf, Error> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|_| Error::NoCgroup)?;
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).ok_or(Error::NoCgroup)?;
+    line.split(' ').nth(4).map(PathBuf::from).ok_or(Error::NoCgroup)
+}
+
+fn row(ebpf: &Ebpf, way: &super::hooks::Way) -> Result<Attached, Error> {
+    let program = ebpf.program(way.program).ok_or(Error::Object(way.program))?;
+    let info = program.info().map_err(|source| Error::Program { program: way.program, source: Box::new(source) })?;
+    Ok(Attached {
+        hook: way.hook,
+        observation: way.observation,
+        method: way.method,
+        level: way.level,
+        program: way.program,
+        tag: info.tag().to_be_bytes(),
+        guarded: matches!(program, Program::BtfTracePoint(_)),
+        refused: Vec::new(),
+    })
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
+    ebpf.take_map(name).ok_or(Error::Object(name))
+}
+
+fn tables(ebpf: &mut Ebpf, cpus: u32) -> Result<Tables, Error> {
+    Ok(Tables {
+        cpus,
+        sessions: Array::try_from(take(ebpf, "SESSIONS")?).map_err(Error::map("SESSIONS"))?,
+        accounts: Array::try_from(take(ebpf, "ACCOUNTS")?).map_err(Error::map("ACCOUNTS"))?,
+        tasks: HashMap::try_from(take(ebpf, "TASKS")?).map_err(Error::map("TASKS"))?,
+        fold: HashMap::try_from(take(ebpf, "FOLD")?).map_err(Error::map("FOLD"))?,
+        files: HashMap::try_from(take(ebpf, "FILES")?).map_err(Error::map("FILES"))?,
+        cgroups: HashMap::try_from(take(ebpf, "CGROUPS")?).map_err(Error::map("CGROUPS"))?,
+        prefixes: HashMap::try_from(take(ebpf, "PREFIXES")?).map_err(Error::map("PREFIXES"))?,
+        free_slots: Queue::try_from(take(ebpf, "FREE_SLOTS")?).map_err(Error::map("FREE_SLOTS"))?,
+        counters: Array::try_from(take(ebpf, "COUNTERS")?).map_err(Error::map("COUNTERS"))?,
+    })
+}
