@@ -1,1 +1,18 @@
-//! placeholder
+//! Statements, evidence logs and their verification: pure, over bytes and the readers and writers that are passed in.
+//!
+//! The rooms, in the order of the flow: [`evidence`] writes and reads the log over the tree of [`merkle`]; [`trace`]
+//! folds its frames into facts and recomputes what was lost; [`statement`] writes them as an in-toto statement, [`dsse`]
+//! signs it; [`codes`] has every gap, blind spot, reason and refusal.
+//!
+//! There is no file, socket, clock or eBPF in here, and there must never be.
+#![forbid(unsafe_code)]
+
+pub mod codes;
+pub mod dsse;
+pub mod escape;
+pub mod evidence;
+pub mod hex;
+pub mod merkle;
+pub mod statement;
+pub mod time;
+pub mod trace;

@@ -1,0 +1,21 @@
+//! DSSE 1.0.2 envelopes: the payload's bytes are signed with their type, and only verified bytes are handed out.
+//!
+//! The signature is ECDSA over P-256 and SHA-256 in DER, as cosign and securesystemslib make and take it. A `keyid` is a
+//! hint and decides nothing. What a signature does not show: that what it signs is true, or when it was made.
+
+mod key;
+mod read;
+mod write;
+
+pub use key::{KeyError, KeyFile, PublicKey, SignError, Signer};
+pub use read::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, SIGNATURES_MAX, Verified, read};
+pub use write::{WriteError, Written, write_envelope};
+
+/// `payloadType` of in-toto statements.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The beginning of DSSE's pre-authentication encoding; the payload's bytes follow.
+#[must_use]
+pub fn pae_prefix(payload_type: &str, payload_bytes: u64) -> Vec<u8> {
+    format!("DSSEv1 {} {payload_type} {payload_bytes} ", payload_type.len()).into_bytes()
+}

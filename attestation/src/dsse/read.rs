@@ -1,0 +1,158 @@
+//! Reading an envelope: a size limit, strict JSON, both base64 alphabets, and the payload only after a signature held.
+
+use super::key::PublicKey;
+use super::{PAYLOAD_TYPE, pae_prefix};
+use crate::merkle::Hash;
+use base64::Engine as _;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::io::{self, Read};
+use thiserror::Error;
+
+/// Bytes of an envelope at most: 256 MiB.
+pub const ENVELOPE_BYTES_MAX: usize = 256 << 20;
+/// Signatures of an envelope at most.
+pub const SIGNATURES_MAX: usize = 16;
+/// Bytes of a signature at most.
+const SIGNATURE_BYTES_MAX: usize = 1024;
+
+/// Why bytes are no envelope, or one that is not trusted.
+#[derive(Debug, Error)]
+pub enum EnvelopeError {
+    /// The input failed.
+    #[error("the envelope could not be read")]
+    Io(#[source] io::Error),
+    /// The file is over [`ENVELOPE_BYTES_MAX`].
+    #[error("the envelope is over the limit of {max} bytes")]
+    TooLarge {
+        /// The limit.
+        max: usize,
+    },
+    /// The bytes are no envelope in JSON.
+    #[error("no DSSE envelope")]
+    NotJson(#[source] serde_json::Error),
+    /// A field is no base64.
+    #[error("{0} is no base64")]
+    NotBase64(&'static str),
+    /// No signature at all, or over [`SIGNATURES_MAX`].
+    #[error("an envelope has 1 to {SIGNATURES_MAX} signatures, not {0}")]
+    Signatures(usize),
+    /// The payload is of another type.
+    #[error("the payload is no in-toto statement")]
+    PayloadType,
+    /// No signature by any of the trusted keys.
+    #[error("no signature by a trusted key holds")]
+    Untrusted,
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "payloadType", borrow)]
+    payload_type: Cow<'a, str>,
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+    #[serde(borrow)]
+    signatures: Vec<WireSignature<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WireSignature<'a> {
+    #[serde(borrow)]
+    sig: Cow<'a, str>,
+    #[serde(default, borrow)]
+    keyid: Option<Cow<'a, str>>,
+}
+
+/// An envelope that was read and not yet verified. It keeps its payload to itself.
+pub struct Envelope {
+    payload_type: String,
+    payload: Vec<u8>,
+    signatures: Vec<(Vec<u8>, String)>,
+}
+
+/// A payload under a signature that held.
+#[derive(Debug)]
+pub struct Verified {
+    /// The signed bytes.
+    pub payload: Vec<u8>,
+    /// SHA-256 of them.
+    pub payload_sha256: Hash,
+    /// Ids of the trusted keys whose signature held, made from the keys and not from the envelope.
+    pub keyids: Vec<String>,
+}
+
+/// Reads an envelope of at most [`ENVELOPE_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// Why it is none.
+pub fn read(input: impl Read) -> Result<Envelope, EnvelopeError> {
+    let mut bytes = Vec::new();
+    let max = ENVELOPE_BYTES_MAX;
+    input.take(max as u64 + 1).read_to_end(&mut bytes).map_err(EnvelopeError::Io)?;
+    if bytes.len() > max {
+        return Err(EnvelopeError::TooLarge { max });
+    }
+    Envelope::from_bytes(&bytes)
+}
+
+impl Envelope {
+    /// Reads an envelope.
+    ///
+    /// # Errors
+    /// Why the bytes are none. Fields that DSSE does not know are ignored; a field that stands twice is refused.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(EnvelopeError::NotJson)?;
+        if wire.signatures.is_empty() || wire.signatures.len() > SIGNATURES_MAX {
+            return Err(EnvelopeError::Signatures(wire.signatures.len()));
+        }
+        let payload = decode(&wire.payload).ok_or(EnvelopeError::NotBase64("payload"))?;
+        let mut signatures = Vec::with_capacity(wire.signatures.len());
+        for signature in &wire.signatures {
+            let short = signature.sig.len() <= SIGNATURE_BYTES_MAX * 2;
+            let sig = short.then(|| decode(&signature.sig)).flatten().ok_or(EnvelopeError::NotBase64("sig"))?;
+            signatures.push((sig, signature.keyid.as_deref().unwrap_or_default().to_owned()));
+        }
+        Ok(Self { payload_type: wire.payload_type.into_owned(), payload, signatures })
+    }
+
+    /// The key ids that the envelope names: hints, unverified, any text.
+    pub fn claimed_keyids(&self) -> impl Iterator<Item = &str> {
+        self.signatures.iter().map(|signature| signature.1.as_str())
+    }
+
+    /// The payload, if at least one signature by one of `keys` holds over it.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::PayloadType`] or [`EnvelopeError::Untrusted`]; without keys always the latter.
+    pub fn verify(self, keys: &[PublicKey]) -> Result<Verified, EnvelopeError> {
+        let pae = pae_prefix(&self.payload_type, self.payload.len() as u64);
+        let digest: Hash = Sha256::new_with_prefix(pae).chain_update(&self.payload).finalize().into();
+        let holds = |key: &&PublicKey| self.signatures.iter().any(|(signature, _)| key.verifies(&digest, signature));
+        let keyids: Vec<String> = keys.iter().filter(holds).map(|key| key.keyid().to_owned()).collect();
+        if keyids.is_empty() {
+            return Err(EnvelopeError::Untrusted);
+        }
+        if self.payload_type != PAYLOAD_TYPE {
+            return Err(EnvelopeError::PayloadType);
+        }
+        let payload_sha256 = Sha256::digest(&self.payload).into();
+        Ok(Verified { payload: self.payload, payload_sha256, keyids })
+    }
+
+    /// The payload without any verification, for showing what a file says.
+    #[must_use]
+    pub fn into_unverified(self) -> Vec<u8> {
+        self.payload
+    }
+}
+
+/// Base64 of either alphabet, with or without padding; never of both.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet: &Alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    GeneralPurpose::new(alphabet, CONFIG).decode(text).ok()
+}

@@ -1,0 +1,102 @@
+//! Writing an envelope without holding its payload: the payload is written once to be counted and once to be hashed and
+//! encoded, by the same function.
+
+use super::key::{SignError, Signer};
+use super::{PAYLOAD_TYPE, pae_prefix};
+use crate::merkle::Hash;
+use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, write::EncoderWriter};
+use sha2::{Digest, Sha256};
+use std::io::{self, Write};
+use thiserror::Error;
+
+/// Why no envelope was written.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The output or the payload's function failed.
+    #[error("the envelope could not be written")]
+    Io(#[from] io::Error),
+    /// The payload was not the same when written again.
+    #[error("the payload changed between two writings")]
+    Unstable,
+    /// The signer failed.
+    #[error("the statement could not be signed")]
+    Sign(#[from] SignError),
+}
+
+/// What was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// SHA-256 of the payload.
+    pub payload_sha256: Hash,
+    /// Bytes of the payload.
+    pub payload_bytes: u64,
+}
+
+/// Writes `{"payloadType":…,"payload":…,"signatures":[…]}` and a line end. `payload` writes the payload's bytes; it is
+/// called twice and must write the same each time.
+///
+/// # Errors
+/// Why there is no envelope; what `out` got so far is worthless then.
+pub fn write_envelope<W, F>(mut out: W, payload: F, signers: &[&dyn Signer]) -> Result<Written, WriteError>
+where
+    W: Write,
+    F: Fn(&mut dyn Write) -> io::Result<()>,
+{
+    let mut first = Digested { out: io::sink(), sha256: Sha256::new(), pae: Sha256::new(), bytes: 0 };
+    payload(&mut first)?;
+    let first = Written { payload_sha256: first.sha256.finalize().into(), payload_bytes: first.bytes };
+    write!(out, "{{\"payloadType\":\"{PAYLOAD_TYPE}\",\"payload\":\"")?;
+    let (second, pae) = encode(&mut out, &payload, first.payload_bytes)?;
+    if first != second {
+        return Err(WriteError::Unstable);
+    }
+    out.write_all(b"\",\"signatures\":[")?;
+    for (index, signer) in signers.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let keyid = serde_json::to_string(signer.keyid()).map_err(io::Error::from)?;
+        let signature = STANDARD.encode(signer.sign_prehash(&pae)?);
+        write!(out, "{comma}{{\"keyid\":{keyid},\"sig\":\"{signature}\"}}")?;
+    }
+    out.write_all(b"]}\n")?;
+    out.flush()?;
+    Ok(first)
+}
+
+/// Writes the payload as base64; returns what it was, and the digest of its pre-authentication encoding.
+fn encode<F>(out: &mut dyn Write, payload: &F, payload_bytes: u64) -> io::Result<(Written, Hash)>
+where
+    F: Fn(&mut dyn Write) -> io::Result<()>,
+{
+    let pae = Sha256::new_with_prefix(pae_prefix(PAYLOAD_TYPE, payload_bytes));
+    let encoder = EncoderWriter::new(out, &STANDARD);
+    let mut digested = Digested { out: encoder, sha256: Sha256::new(), pae, bytes: 0 };
+    payload(&mut digested)?;
+    digested.out.finish()?;
+    let written = Written { payload_sha256: digested.sha256.finalize().into(), payload_bytes: digested.bytes };
+    Ok((written, digested.pae.finalize().into()))
+}
+
+/// An output whose bytes are hashed, with and without the encoding's beginning, and counted.
+struct Digested<W> {
+    out: W,
+    sha256: Sha256,
+    pae: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Digested<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        let bytes = bytes.get(..written).unwrap_or(bytes);
+        self.sha256.update(bytes);
+        self.pae.update(bytes);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // An encoder that is flushed would pad: it is finished by its owner.
+        Ok(())
+    }
+}

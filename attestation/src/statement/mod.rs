@@ -1,0 +1,50 @@
+//! The statement: an in-toto Statement v1 with a runtime-trace v0.1 predicate and one extension, `testimony`.
+//!
+//! It is written as a stream, twice if need be, with the same bytes each time: what it says follows from the trace, the
+//! log's head and [`Meta`], and from nothing else. A verifier that has the evidence writes it again and compares.
+//!
+//! Fields of the predicate: in-toto/attestation, spec/predicates/runtime-trace.md; docs/format.md lists ours.
+
+mod document;
+mod files;
+mod network;
+mod processes;
+mod testimony;
+
+use crate::evidence::LogHead;
+use crate::merkle::Hash;
+use crate::trace::Trace;
+use serde::Serialize as _;
+use std::io::{self, BufWriter, Write};
+
+/// `_type` of every statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// `predicateType` of a trace.
+pub const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/runtime-trace/v0.1";
+/// `monitor.type`: what a consumer trusts or not.
+pub const MONITOR_TYPE: &str = "urn:testimony:monitor:v1";
+/// Version of the extension `testimony`.
+pub const EXTENSION_VERSION: u32 = 1;
+/// Name of the subject where the session left no product.
+pub const SUBJECT_EVIDENCE: &str = "evidence";
+
+/// What a statement says that its log does not: the signer's own chain of statements.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Key id of the signer; may be empty.
+    pub signer: String,
+    /// Number of this statement in its scope (host, signer, boot), taken at signing.
+    pub number: Option<u64>,
+    /// SHA-256 of the payload of the statement before it in the scope.
+    pub previous: Option<Hash>,
+}
+
+/// Writes the statement: JSON in one line, without a line end.
+///
+/// # Errors
+/// What `out` answers.
+pub fn write(out: impl Write, trace: &Trace, head: &LogHead, meta: &Meta) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    document::Document { trace, head, meta }.serialize(&mut serde_json::Serializer::new(&mut out))?;
+    out.flush()
+}

@@ -1,0 +1,224 @@
+//! The extension `testimony`: what the statement claims about itself, and what else was seen.
+
+use super::document::List;
+use super::network::level;
+use super::{EXTENSION_VERSION, Meta};
+use crate::escape::escape;
+use crate::evidence::{LogHead, SegmentSummary};
+use crate::trace::{Finding, HookRow, NameChange, Trace};
+use crate::{hex, time};
+use proto::evidence::name_change::Operation;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+pub(super) struct Testimony<'a> {
+    pub(super) trace: &'a Trace,
+    pub(super) head: &'a LogHead,
+    pub(super) meta: &'a Meta,
+}
+
+impl Serialize for Testimony<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { trace, head, .. } = *self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("version", &EXTENSION_VERSION)?;
+        map.serialize_entry("complete", &trace.complete())?;
+        map.serialize_entry("lossless", &trace.lossless())?;
+        map.serialize_entry("coverageLevel", trace.level().as_str())?;
+        map.serialize_entry("gaps", &List(|| trace.gaps().iter().map(Gap)))?;
+        map.serialize_entry("blindSpots", &List(|| trace.blind_spots().iter().map(Blind)))?;
+        map.serialize_entry("session", &Session(self))?;
+        map.serialize_entry("log", &Log(head))?;
+        map.serialize_entry("coverage", &List(|| trace.coverage().iter().map(Hook)))?;
+        map.serialize_entry("digestClasses", &Classes(trace))?;
+        map.serialize_entry("platform", &Platform(trace))?;
+        let survivor = |(pid, start_ns): &(u32, u64)| Survivor { pid: *pid, start: time_of(trace, *start_ns) };
+        map.serialize_entry("survivors", &List(|| trace.survivors().iter().map(survivor)))?;
+        map.serialize_entry("nameChanges", &List(|| trace.names().map(|change| Name { trace, change })))?;
+        map.end()
+    }
+}
+
+fn time_of(trace: &Trace, boottime_ns: u64) -> String {
+    time::rfc3339(trace.unix_ns(boottime_ns))
+}
+
+struct Gap<'a>(&'a Finding);
+
+impl Serialize for Gap<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        finding(self.0, &mut map)?;
+        map.end()
+    }
+}
+
+fn finding<M: SerializeMap>(finding: &Finding, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("code", &finding.code)?;
+    if !finding.detail.is_empty() {
+        map.serialize_entry("detail", &escape(finding.detail.as_bytes()))?;
+    }
+    map.serialize_entry("count", &finding.count)
+}
+
+struct Blind<'a>(&'a Finding);
+
+impl Serialize for Blind<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        finding(self.0, &mut map)?;
+        map.serialize_entry("endsCompleteness", &self.0.ends_completeness)?;
+        map.end()
+    }
+}
+
+struct Session<'a>(&'a Testimony<'a>);
+
+impl Serialize for Session<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Testimony { trace, head, meta } = *self.0;
+        let opened = trace.opened();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &hex::encode(&head.session_id))?;
+        map.serialize_entry("kind", &escape(opened.kind.as_bytes()))?;
+        map.serialize_entry("bootId", &hex::encode(&opened.boot_id))?;
+        map.serialize_entry("hostId", &hex::encode(&opened.host_id))?;
+        map.serialize_entry("signer", &escape(meta.signer.as_bytes()))?;
+        map.serialize_entry("number", &meta.number)?;
+        map.serialize_entry("previous", &meta.previous.map(|sha256| hex::encode(&sha256)))?;
+        map.serialize_entry("membership", &escape(opened.membership.as_bytes()))?;
+        map.serialize_entry("command", &List(|| opened.command.iter().map(|word| escape(word))))?;
+        map.serialize_entry("directory", &escape(&opened.directory))?;
+        map.serialize_entry("rootPid", &opened.root_pid)?;
+        map.serialize_entry("productGlobs", &List(|| opened.product_globs.iter().map(|glob| escape(glob))))?;
+        map.serialize_entry("clockGrainNs", &opened.clock_grain_ns)?;
+        map.serialize_entry("limitFileBytes", &opened.limit_file_bytes)?;
+        map.serialize_entry("openedBoottimeNs", &opened.opened_boottime_ns)?;
+        map.serialize_entry("openedRealtimeOffsetNs", &opened.realtime_offset_ns)?;
+        if let Some(closed) = trace.closed() {
+            map.serialize_entry("closedBoottimeNs", &closed.closed_boottime_ns)?;
+            map.serialize_entry("closedRealtimeOffsetNs", &closed.realtime_offset_ns)?;
+            map.serialize_entry("reason", &escape(closed.reason.as_bytes()))?;
+            map.serialize_entry("rootStatus", &closed.root_status)?;
+        }
+        map.end()
+    }
+}
+
+struct Log<'a>(&'a LogHead);
+
+impl Serialize for Log<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("formatVersion", &crate::evidence::FORMAT_VERSION)?;
+        map.serialize_entry("treeSize", &self.0.tree_size)?;
+        map.serialize_entry("rootSha256", &hex::encode(&self.0.root))?;
+        map.serialize_entry("segments", &List(|| self.0.segments.iter().map(Segment)))?;
+        map.end()
+    }
+}
+
+struct Segment<'a>(&'a SegmentSummary);
+
+impl Serialize for Segment<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("sequence", &self.0.sequence)?;
+        map.serialize_entry("sha256", &hex::encode(&self.0.sha256))?;
+        map.serialize_entry("frames", &self.0.frames)?;
+        map.serialize_entry("bytes", &self.0.bytes)?;
+        map.end()
+    }
+}
+
+struct Hook<'a>(&'a HookRow);
+
+impl Serialize for Hook<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let HookRow { hook, .. } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("hook", &hook.id)?;
+        map.serialize_entry("observation", &escape(hook.observation.as_bytes()))?;
+        map.serialize_entry("method", &escape(hook.method.as_bytes()))?;
+        map.serialize_entry("level", level(hook.level))?;
+        map.serialize_entry("program", &escape(hook.program.as_bytes()))?;
+        map.serialize_entry("programTag", &hex::encode(&hook.program_tag))?;
+        map.serialize_entry("programSha256", &hex::encode(&hook.program_sha256))?;
+        map.serialize_entry("refused", &List(|| hook.refused.iter().map(|refused| escape(refused.as_bytes()))))?;
+        map.serialize_entry("attempted", &self.0.attempted)?;
+        map.serialize_entry("delivered", &self.0.delivered)?;
+        map.serialize_entry("coalesced", &self.0.coalesced)?;
+        map.serialize_entry("lost", &self.0.lost)?;
+        map.serialize_entry("truncated", &self.0.truncated)?;
+        map.serialize_entry("misses", &self.0.misses)?;
+        map.end()
+    }
+}
+
+struct Classes<'a>(&'a Trace);
+
+impl Serialize for Classes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(5))?;
+        for (class, count) in ["kernel", "stable", "ephemeral", "raced", "absent"].iter().zip(self.0.class_counts()) {
+            map.serialize_entry(class, &count)?;
+        }
+        map.end()
+    }
+}
+
+struct Platform<'a>(&'a Trace);
+
+impl Serialize for Platform<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let platform = self.0.opened().platform.clone().unwrap_or_default();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kernelRelease", &escape(platform.kernel_release.as_bytes()))?;
+        map.serialize_entry("machine", &escape(platform.machine.as_bytes()))?;
+        map.serialize_entry("agentVersion", &escape(platform.agent_version.as_bytes()))?;
+        map.serialize_entry("agentSha256", &hex::encode(&platform.agent_sha256))?;
+        map.serialize_entry("cpus", &platform.cpus)?;
+        map.end()
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Survivor {
+    pid: u32,
+    start: String,
+}
+
+struct Name<'a> {
+    trace: &'a Trace,
+    change: NameChange<'a>,
+}
+
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let change = &self.change;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("operation", operation(change.operation))?;
+        map.serialize_entry("path", &escape(change.path))?;
+        if !change.target.is_empty() {
+            map.serialize_entry("target", &escape(change.target))?;
+        }
+        map.serialize_entry("process", &change.process)?;
+        map.serialize_entry("result", &change.result)?;
+        map.serialize_entry("level", level(change.level as i32))?;
+        map.serialize_entry("timestamp", &time_of(self.trace, change.boottime_ns))?;
+        map.end()
+    }
+}
+
+fn operation(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Rename => "rename",
+        Operation::Link => "link",
+        Operation::Unlink => "unlink",
+        Operation::Mkdir => "mkdir",
+        Operation::Rmdir => "rmdir",
+        Operation::Symlink => "symlink",
+        Operation::Truncate => "truncate",
+        Operation::Exchange => "exchange",
+        Operation::Unspecified => "unknown",
+    }
+}
