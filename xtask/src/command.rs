@@ -1,7 +1,8 @@
 //! Running other programs: what is run is shown when it fails, and a failure is an error.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +33,30 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
         bail!("{} failed: {}\n{}{}", shown(command), output.status, tail(&stdout), tail(&stderr));
     }
     Ok(stdout)
+}
+
+/// Runs and returns what was printed; errors and warnings go to our own.
+pub(crate) fn read_loud(command: &mut Command) -> Result<String> {
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("{} did not start", shown(command)))?;
+    if !output.status.success() {
+        bail!("{} failed: {}", shown(command), output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs and hands over each line as it is printed; errors and warnings go to our own.
+pub(crate) fn each_line(command: &mut Command, take: &mut dyn FnMut(&str)) -> Result<ExitStatus> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{} did not start", shown(command)))?;
+    let stdout = child.stdout.take().context("the output is not piped")?;
+    for line in BufReader::new(stdout).split(b'\n') {
+        take(&String::from_utf8_lossy(&line?));
+    }
+    Ok(child.wait()?)
 }
 
 /// Like `quiet`, but ends the program when it takes longer than that.

@@ -7,7 +7,9 @@ mod lint;
 mod place;
 mod proto;
 mod setup;
+mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,10 @@ enum Task {
     Proto(proto::Args),
     /// Check the sources: format, clippy, licences, generated code, and the rules of this repository
     Lint,
+    /// Run every test: units, end to end on this kernel, and the same in each kernel of the matrix
+    Test(test::Args),
+    /// Run a command, or a shell, in a Debian kernel under emulation
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,8 @@ impl Task {
             Task::Build => ebpf::build_agent(),
             Task::Proto(args) => proto::run(&args),
             Task::Lint => lint::run(),
+            Task::Test(args) => test::run(&args),
+            Task::Vm(args) => vm::run(&args),
         }
     }
 }

@@ -25,3 +25,8 @@ pub(crate) fn tools() -> PathBuf {
 pub(crate) fn ebpf_object() -> PathBuf {
     target().join("ebpf/testimony-ebpf")
 }
+
+/// Kernels, disks and logs of the guests.
+pub(crate) fn vm() -> PathBuf {
+    target().join("vm")
+}

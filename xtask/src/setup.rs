@@ -6,7 +6,7 @@ pub(crate) mod tools;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use crate::{apt, command};
+use crate::{apt, command, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -25,6 +25,8 @@ pub(crate) enum Group {
     Tests,
     /// What checks the sources
     Lint,
+    /// Emulator, kernels and root file system of the guests
+    Vm,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -39,6 +41,7 @@ pub(crate) fn ensure(group: Group) -> Result<()> {
         Group::Build => apt::install("C compiler for crates with C sources", &["gcc", "libc6-dev"]),
         Group::Tests => tests(),
         Group::Lint => lint(),
+        Group::Vm => vm::ensure_all(),
     }
 }
 

@@ -1,0 +1,135 @@
+//! `vm`: runs a command, or the end-to-end tests, in Debian's own kernels under software emulation.
+//!
+//! A guest is a kernel, an initramfs that loads what the disks need, a root file system on ext4 with real programs, and
+//! a second disk with what this run carries: the work tree and the binaries built from it, at the paths they have here.
+//! Both disks are snapshots: nothing a guest does outlives it.
+
+mod archive;
+
+mod guest;
+mod initramfs;
+mod kernel;
+mod load;
+mod root;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::{apt, command, place};
+use guest::{Boot, Guest};
+pub(crate) use kernel::KERNELS;
+use kernel::Kernel;
+use load::Load;
+
+/// The oldest qemu that boots these kernels every time.
+const QEMU_MAJOR_MIN: u32 = 10;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The kernel's version: 5.10, 6.1, 6.12, 6.18 or 7.3
+    #[arg(default_value = "6.12")]
+    kernel: String,
+    /// Open a shell on the guest's console
+    #[arg(long, conflicts_with = "command")]
+    shell: bool,
+    /// Further files and folders to take along, at the same path
+    #[arg(long, value_name = "PATH")]
+    carry: Vec<PathBuf>,
+    /// How long the guest may run
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    timeout: u64,
+    /// What to run in the guest instead of saying which kernel it is
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+/// What ran in a guest and how it went.
+pub(crate) struct Ran {
+    /// The exit status of the command in the guest.
+    pub(crate) status: i32,
+    pub(crate) took: Duration,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut load = Load::default();
+    load.work_tree()?;
+    for path in &args.carry {
+        load.path(&std::path::absolute(path)?)?;
+    }
+    let command = match args.command.as_slice() {
+        [] => ["uname", "-r"].map(str::to_owned).to_vec(),
+        command => command.to_vec(),
+    };
+    let boot = if args.shell { Boot::Shell } else { Boot::Command { command, environment: Vec::new() } };
+    let ran =
+        boot_guest(&args.kernel, &load, &boot, Duration::from_secs(args.timeout), &mut |line| println!("{line}"))?;
+    eprintln!("kernel {}: {:.1} s", args.kernel, ran.took.as_secs_f64());
+    if ran.status != 0 {
+        bail!("the command in the guest ended with {}", ran.status);
+    }
+    Ok(())
+}
+
+/// Runs a command in a guest with the work tree and `files` carried along; each line it prints goes to `print`.
+pub(crate) fn run_command(
+    kernel: &str,
+    files: &[PathBuf],
+    command: Vec<String>,
+    environment: Vec<(String, String)>,
+    limit: Duration,
+    print: &mut dyn FnMut(&str),
+) -> Result<Ran> {
+    let mut load = Load::default();
+    load.work_tree()?;
+    for file in files {
+        load.path(file)?;
+    }
+    boot_guest(kernel, &load, &Boot::Command { command, environment }, limit, print)
+}
+
+/// Installs and downloads all that guests need: the emulator, the kernels, the root file system.
+pub(crate) fn ensure_all() -> Result<()> {
+    ensure_programs()?;
+    KERNELS.iter().try_for_each(|kernel| Kernel::named(kernel)?.ensure().map(drop))?;
+    root::ensure().map(drop)
+}
+
+fn boot_guest(kernel: &str, load: &Load, boot: &Boot, limit: Duration, print: &mut dyn FnMut(&str)) -> Result<Ran> {
+    let kernel = Kernel::named(kernel)?;
+    ensure_programs()?;
+    let files = kernel.ensure()?;
+    let root = root::ensure()?;
+    let work = place::vm().join("run").join(std::process::id().to_string());
+    std::fs::create_dir_all(&work)?;
+    let disk = load.write_disk(&work, boot)?;
+    let guest = Guest { kernel: &files, root: &root, disk: &disk, work: &work, name: kernel.version };
+    let started = Instant::now();
+    let ran = match boot {
+        Boot::Shell => guest.shell().map(|()| 0),
+        Boot::Command { .. } => guest.run(limit, print),
+    };
+    std::fs::remove_dir_all(&work)?;
+    Ok(Ran { status: ran?, took: started.elapsed() })
+}
+
+/// The emulator and what makes disks and initramfs.
+fn ensure_programs() -> Result<()> {
+    apt::install("guests of the VM tests", &["busybox-static", "cpio", "e2fsprogs", "kmod", "mmdebstrap", "xz-utils"])?;
+    if qemu_major().is_some_and(|major| major >= QEMU_MAJOR_MIN) {
+        return Ok(());
+    }
+    archive::install_qemu()?;
+    match qemu_major() {
+        Some(major) if major >= QEMU_MAJOR_MIN => Ok(()),
+        _ => bail!("qemu-system-x86_64 {QEMU_MAJOR_MIN} or newer is needed: older ones crash with these kernels"),
+    }
+}
+
+fn qemu_major() -> Option<u32> {
+    let said = command::read(Command::new("qemu-system-x86_64").arg("--version")).ok()?;
+    let version = said.split_whitespace().skip_while(|word| *word != "version").nth(1)?;
+    version.split('.').next()?.parse().ok()
+}
