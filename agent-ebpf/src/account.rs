@@ -1,6 +1,6 @@
 //! Numbers, accounts and records: a number is taken before there is a place in the ring, so that a loss leaves a trace.
 
-use agent_ebpf::{Account, Attention, Header, Member, attention, flag, hook, kind};
+use agent_ebpf::{Account, Attention, Header, Member, flag, hook, kind};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query},
@@ -196,10 +196,4 @@ pub(crate) fn attend(member: &Member, code: u32, detail: u64) {
     let Some(ticket) = take(member, hook::ATTENTION) else { return };
     let (pid, tid) = member::current_ids();
     send(&ticket, kind::ATTENTION, pid, tid, Attention { code, reserved: 0, detail });
-}
-
-/// `io_uring_setup` succeeded: what goes through the ring passes no system call.
-#[inline(always)]
-pub(crate) fn attend_io_uring(member: &Member) {
-    attend(member, attention::IO_URING, 0);
 }

@@ -12,9 +12,9 @@ static OFFSETS: Offsets = Offsets::UNKNOWN;
 /// Possible CPUs: the accounts' and scratches' stride.
 #[unsafe(no_mangle)]
 static CPUS: u32 = 1;
-/// System calls that `sys_exit` looks at, a bit a number.
+/// What `sys_exit` does with each system call, by number.
 #[unsafe(no_mangle)]
-static SYSCALLS: [u64; 8] = [0; 8];
+static CALLS: [u64; agent_ebpf::CALLS] = [0; agent_ebpf::CALLS];
 /// Bytes waiting in the ring above which a record wakes user space at once.
 #[unsafe(no_mangle)]
 static RING_WAKE_BYTES: u64 = 1 << 20;
@@ -45,16 +45,14 @@ pub(crate) fn ring_wake_bytes() -> u64 {
     unsafe { core::ptr::read_volatile(&raw const RING_WAKE_BYTES) }
 }
 
-/// Whether `sys_exit` looks at this system call.
+/// What `sys_exit` does with a system call; 0 is nothing.
 #[inline(always)]
-pub(crate) fn watched(number: u64) -> bool {
-    if number >= 512 {
-        return false;
+pub(crate) fn call(number: u64) -> u64 {
+    if number >= agent_ebpf::CALLS as u64 {
+        return 0;
     }
-    let word = (number >> 6) & 7;
-    // SAFETY: `word` is below 8.
-    let bits = unsafe { core::ptr::read_volatile((&raw const SYSCALLS).cast::<u64>().add(word as usize)) };
-    bits >> (number & 63) & 1 == 1
+    // SAFETY: the index is below the table's length; volatile as in `read_offset`.
+    unsafe { core::ptr::read_volatile((&raw const CALLS).cast::<u64>().add(number as usize & (agent_ebpf::CALLS - 1))) }
 }
 
 /// Records on their way to user space.
@@ -110,6 +108,9 @@ pub(crate) const SERIAL: u32 = 1;
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) busy: u64,
+    /// State of a walk. Not on the stack: what the verifier reads back from a map it takes as unknown, so a walk of any
+    /// length is one state to it, where values on the stack would be followed one by one.
+    pub(crate) walk: crate::path::Walk,
     /// One string or part of argv beyond the last cursor.
     pub(crate) bytes: [u8; CURSOR_MASK as usize + 1 + agent_ebpf::ARGS_PART_BYTES],
 }

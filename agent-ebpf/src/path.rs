@@ -14,73 +14,103 @@ use crate::{
     kernel::read,
 };
 
-/// State of a walk towards the root, on the stack of the program that runs it.
+/// State of a walk towards the root.
 #[repr(C)]
-struct Walk {
-    scratch: *mut Scratch,
+pub(crate) struct Walk {
     dentry: u64,
     mount: u64,
+    /// Where it began.
+    leaf: u64,
+    /// Where it began.
+    leaf_mount: u64,
     /// Over the parents and names passed, to see a rename meanwhile.
     seen: u64,
+    /// What the first phase saw.
+    before: u64,
     at: u32,
     flags: u32,
-    /// 0: components are copied; 1: the chain is only looked at again.
-    again: u32,
-    ended: u32,
+    /// 0: components are copied; 1: the chain is only looked at again; 2: done.
+    phase: u32,
+    reserved: u32,
+}
+
+impl Walk {
+    /// At the root: the second phase begins at the leaf again, and must see the same.
+    #[inline(always)]
+    fn arrived(&mut self) -> i64 {
+        if self.phase == 0 {
+            self.phase = 1;
+            self.before = self.seen;
+            self.seen = 0;
+            self.dentry = self.leaf;
+            self.mount = self.leaf_mount;
+            return 0;
+        }
+        if self.seen != self.before {
+            self.flags |= flag::PATH_TORN;
+        }
+        self.phase = 2;
+        1
+    }
+}
+
+/// What a step is handed: bpf_loop takes a pointer to the stack only.
+#[repr(C)]
+struct Climb {
+    scratch: *mut Scratch,
 }
 
 /// One step up: a component, or through a mount point.
 #[inline(never)]
-extern "C" fn step(_index: u32, walk: *mut Walk) -> i64 {
-    // SAFETY: `walk` is the caller's, as bpf_loop hands it over.
-    let walk = unsafe { &mut *walk };
-    let root: u64 = read(walk.mount, offset!(mount_mnt) + offset!(vfsmount_root));
-    if walk.dentry == root {
-        let parent: u64 = read(walk.mount, offset!(mount_parent));
-        if parent == walk.mount || parent == 0 {
-            walk.ended = 1;
-            return 1;
+extern "C" fn step(_index: u32, climb: *mut Climb) -> i64 {
+    // SAFETY: `climb` is the caller's, as bpf_loop hands it over; the scratch is this program's alone.
+    let scratch = unsafe { &mut *(*climb).scratch };
+    let walk = &mut scratch.walk;
+    let (mount, dentry) = (walk.mount, walk.dentry);
+    let root: u64 = read(mount, offset!(mount_mnt) + offset!(vfsmount_root));
+    if dentry == root {
+        let parent: u64 = read(mount, offset!(mount_parent));
+        if parent == mount || parent == 0 {
+            return walk.arrived();
         }
-        walk.dentry = read(walk.mount, offset!(mount_mountpoint));
+        walk.dentry = read(mount, offset!(mount_mountpoint));
         walk.mount = parent;
         return 0;
     }
-    let parent: u64 = read(walk.dentry, offset!(dentry_parent));
-    let hash_len: u64 = read(walk.dentry, offset!(dentry_name));
+    let parent: u64 = read(dentry, offset!(dentry_parent));
+    let hash_len: u64 = read(dentry, offset!(dentry_name));
     walk.seen = walk.seen.rotate_left(5) ^ parent ^ hash_len.rotate_left(32);
-    if walk.again == 0 {
-        component(walk, (hash_len >> 32) as u32);
-        if walk.flags & flag::PATH_CUT != 0 {
+    if walk.phase == 0 {
+        let at = walk.at;
+        if at as usize + 256 > TAIL_BYTES_MAX {
             return 1;
         }
+        let bytes = component(scratch, dentry, at, (hash_len >> 32) as u32);
+        scratch.walk.at = at + 1 + bytes;
     }
-    if parent == walk.dentry || parent == 0 {
+    let walk = &mut scratch.walk;
+    if parent == dentry || parent == 0 {
         walk.flags |= flag::DETACHED;
-        walk.ended = 1;
-        return 1;
+        return walk.arrived();
     }
     walk.dentry = parent;
     0
 }
 
+/// Copies a component; its bytes.
 #[inline(always)]
-fn component(walk: &mut Walk, bytes: u32) {
-    if walk.at as usize + 256 > TAIL_BYTES_MAX {
-        walk.flags |= flag::PATH_CUT;
-        return;
-    }
-    let name: u64 = read(walk.dentry, offset!(dentry_name) + 8);
-    let bytes = (bytes & 0xff) as usize;
+fn component(scratch: &mut Scratch, dentry: u64, at: u32, bytes: u32) -> u32 {
+    let name: u64 = read(dentry, offset!(dentry_name) + 8);
+    let bytes = bytes & 0xff;
     // SAFETY: the mask keeps the cursor within the buffer, a component is below 256 bytes.
-    let copied = unsafe {
-        let cursor = (&raw mut (*walk.scratch).bytes).cast::<u8>().add((walk.at & CURSOR_MASK) as usize);
+    unsafe {
+        let cursor = (&raw mut scratch.bytes).cast::<u8>().add((at & CURSOR_MASK) as usize);
         cursor.write(bytes as u8);
-        bpf_probe_read_kernel_buf(name as *const u8, core::slice::from_raw_parts_mut(cursor.add(1), bytes))
-    };
-    if copied.is_err() {
-        walk.flags |= flag::OBJECT_FAULT;
+        let buffer = core::slice::from_raw_parts_mut(cursor.add(1), bytes as usize);
+        // A name that cannot be read reads as zeros, which no component has: the log shows it.
+        let _ = bpf_probe_read_kernel_buf(name as *const u8, buffer);
     }
-    walk.at += 1 + bytes as u32;
+    bytes
 }
 
 /// Appends the path of (mount, dentry) as a section. `mnt` is a `struct vfsmount`.
@@ -88,36 +118,31 @@ fn component(walk: &mut Walk, bytes: u32) {
 pub(crate) fn append(record: &mut Record, mnt: u64, dentry: u64) {
     let start = record.at;
     let mount = mnt.wrapping_sub(offset!(mount_mnt) as u64);
-    let mut walk = Walk {
-        scratch: record.scratch,
+    // SAFETY: the scratch is this program's alone.
+    let walk = unsafe { &raw mut (*record.scratch).walk };
+    let fresh = Walk {
         dentry,
         mount,
+        leaf: dentry,
+        leaf_mount: mount,
         seen: 0,
+        before: 0,
         at: start + 2,
         flags: 0,
-        again: 0,
-        ended: 0,
+        phase: 0,
+        reserved: 0,
     };
-    climb(&mut walk);
-    if walk.ended == 0 {
-        walk.flags |= flag::PATH_CUT;
-    }
-    let (end, seen) = (walk.at, walk.seen);
-    walk.again = 1;
-    (walk.dentry, walk.mount, walk.seen) = (dentry, mount, 0);
-    climb(&mut walk);
-    if walk.seen != seen && walk.flags & flag::PATH_CUT == 0 {
-        walk.flags |= flag::PATH_TORN;
-    }
-    record.flags |= walk.flags;
-    record.at = end & CURSOR_MASK;
-    section(record, start, end);
-}
-
-#[inline(always)]
-fn climb(walk: &mut Walk) {
-    // SAFETY: the callback takes the context it is given.
-    unsafe { bpf_loop(PATH_COMPONENTS_MAX, step as *const () as *mut c_void, (&raw mut *walk).cast(), 0) };
+    let mut climb = Climb { scratch: record.scratch };
+    // SAFETY: as above; the callback takes the context it is given.
+    let (at, flags) = unsafe {
+        walk.write(fresh);
+        bpf_loop(PATH_COMPONENTS_MAX * 2, step as *const () as *mut c_void, (&raw mut climb).cast(), 0);
+        let cut = if (*walk).phase == 2 { 0 } else { flag::PATH_CUT };
+        ((*walk).at, (*walk).flags | cut)
+    };
+    record.flags |= flags;
+    record.at = at & CURSOR_MASK;
+    section(record, start, at);
 }
 
 /// Writes a section's length where it begins.

@@ -7,10 +7,10 @@ use aya_ebpf::{
 };
 
 use crate::{
-    account::{self, Record, Ticket},
+    account::{self, Ticket},
     cgroup, file,
     globals::{TASKS, offset},
-    kernel::{current, process_start, read},
+    kernel::{process_start, read},
     member, path,
 };
 
@@ -107,15 +107,9 @@ fn told(ticket: &Ticket, task: u64, bprm: u64, args_bytes: u32) -> bool {
     } else {
         path::append_kernel_str(&mut record, interp);
     }
-    working_directory(&mut record);
+    let fs: u64 = read(task, offset!(task_fs));
+    path::append(&mut record, read(fs, offset!(fs_pwd_mnt)), read(fs, offset!(fs_pwd_dentry)));
     record.finish(ticket, kind::EXEC, pid, tid)
-}
-
-/// Appends the running task's working directory.
-#[inline(always)]
-pub(crate) fn working_directory(record: &mut Record) {
-    let fs: u64 = read(current(), offset!(task_fs));
-    path::append(record, read(fs, offset!(fs_pwd_mnt)), read(fs, offset!(fs_pwd_dentry)));
 }
 
 #[inline(always)]

@@ -1,48 +1,22 @@
 //! `sys_exit`: the weakest method of every observation, and the only one that some kernels grant. Everything that the
-//! system call did is over; the objects are the kernel's, read after the act.
+//! system call did is over; the objects are the kernel's, read after the act. Which call does what stands in a table.
 
-use agent_ebpf::{Member, hook, name_op, net_op};
+use agent_ebpf::{
+    Member, attention,
+    call::{Call, NONE, class},
+    name_op,
+};
 
 use crate::{
     account, file,
-    globals::{offset, watched},
+    globals::{call, offset},
     kernel::{current, file_of, read},
     member,
     name::{self, At, Change},
-    net::{self, Call},
+    net,
 };
 
-/// Numbers of the x86-64 table.
-mod number {
-    pub(super) const OPEN: u64 = 2;
-    pub(super) const CONNECT: u64 = 42;
-    pub(super) const ACCEPT: u64 = 43;
-    pub(super) const BIND: u64 = 49;
-    pub(super) const TRUNCATE: u64 = 76;
-    pub(super) const FTRUNCATE: u64 = 77;
-    pub(super) const RENAME: u64 = 82;
-    pub(super) const MKDIR: u64 = 83;
-    pub(super) const RMDIR: u64 = 84;
-    pub(super) const CREAT: u64 = 85;
-    pub(super) const LINK: u64 = 86;
-    pub(super) const UNLINK: u64 = 87;
-    pub(super) const SYMLINK: u64 = 88;
-    pub(super) const OPENAT: u64 = 257;
-    pub(super) const MKDIRAT: u64 = 258;
-    pub(super) const UNLINKAT: u64 = 263;
-    pub(super) const RENAMEAT: u64 = 264;
-    pub(super) const LINKAT: u64 = 265;
-    pub(super) const SYMLINKAT: u64 = 266;
-    pub(super) const ACCEPT4: u64 = 288;
-    pub(super) const OPEN_BY_HANDLE_AT: u64 = 304;
-    pub(super) const RENAMEAT2: u64 = 316;
-    pub(super) const IO_URING_SETUP: u64 = 425;
-    pub(super) const OPENAT2: u64 = 437;
-}
-
 const O_ACCMODE: u64 = 3;
-const AT_REMOVEDIR: u64 = 0x200;
-const RENAME_EXCHANGE: u64 = 2;
 /// thread_info.status: the system call came by the 32-bit entry.
 const TS_COMPAT: u32 = 2;
 
@@ -62,56 +36,64 @@ pub(crate) struct Registers {
     orig_ax: u64,
 }
 
+impl Registers {
+    /// An argument of the system call by its index; 0 for one that it has not.
+    #[inline(always)]
+    unsafe fn argument(registers: *const Self, index: u8) -> u64 {
+        // SAFETY: a tracepoint's argument, trusted by the verifier.
+        unsafe {
+            match index {
+                0 => (*registers).di,
+                1 => (*registers).si,
+                2 => (*registers).dx,
+                3 => (*registers).r10,
+                4 => (*registers).r8,
+                _ => 0,
+            }
+        }
+    }
+}
+
 /// A system call of any task ended.
 #[inline(always)]
 pub(crate) fn exit(registers: *const Registers, result: i64) {
-    // SAFETY: a tracepoint's argument, trusted by the verifier.
-    let number = unsafe { (*registers).orig_ax };
-    if !watched(number) {
+    // SAFETY: as in `argument`.
+    let word = call(unsafe { (*registers).orig_ax });
+    if word == 0 {
         return;
     }
     let (pid, tid) = member::current_ids();
     match member::of(pid) {
-        Some(member) => inside(&member, pid, tid, number, registers, result),
-        None => outside(number, registers, result),
+        Some(member) => inside(&member, pid, tid, word, registers, result),
+        None => outside(word, registers, result),
     }
-}
-
-#[inline(always)]
-fn opens(number: u64) -> bool {
-    matches!(
-        number,
-        number::OPENAT | number::OPEN | number::CREAT | number::OPENAT2 | number::OPEN_BY_HANDLE_AT
-    )
 }
 
 /// Of a task in no session only writers and renames matter: one may spoil a digest, the other moves paths.
 #[inline(always)]
-fn outside(number: u64, registers: *const Registers, result: i64) {
+fn outside(word: u64, registers: *const Registers, result: i64) {
     if result < 0 {
         return;
     }
-    // SAFETY: as in `exit`.
-    let flags = unsafe {
-        match number {
-            number::OPENAT => (*registers).dx,
-            number::OPEN => (*registers).si,
-            number::CREAT | number::OPENAT2 | number::OPEN_BY_HANDLE_AT => O_ACCMODE,
-            number::RENAME | number::RENAMEAT | number::RENAMEAT2 => return file::renamed(),
-            _ => return,
+    let call = Call::unpack(word);
+    if call.class == class::OPEN {
+        // SAFETY: as in `argument`. Where the flags are not in a register, the file itself is looked at.
+        let flags = if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::argument(registers, call.flags) } };
+        if flags & O_ACCMODE != 0 {
+            file::opened_outside(file_of(result as u64));
         }
-    };
-    if flags & O_ACCMODE != 0 {
-        file::opened_outside(file_of(result as u64));
+    } else if u32::from(call.operation) == name_op::RENAME && call.class == class::NAME {
+        file::renamed();
     }
 }
 
 #[inline(always)]
-fn inside(member: &Member, pid: u32, tid: u32, number: u64, registers: *const Registers, result: i64) {
+fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Registers, result: i64) {
     if read::<u32>(current(), offset!(task_status)) & TS_COMPAT != 0 {
-        return account::attend(member, agent_ebpf::attention::COMPAT_SYSCALL, number);
+        return account::attend(member, attention::COMPAT_SYSCALL, word);
     }
-    if opens(number) {
+    let class = word as u8;
+    if class == class::OPEN {
         if result >= 0 {
             let file = file_of(result as u64);
             if file != 0 {
@@ -120,71 +102,70 @@ fn inside(member: &Member, pid: u32, tid: u32, number: u64, registers: *const Re
         }
         return;
     }
-    if number == number::IO_URING_SETUP {
+    let call = Call::unpack(word);
+    if class == class::NAME {
+        named(member, pid, tid, &call, registers, result);
+    } else if class == class::IO_URING {
         if result >= 0 {
-            account::attend_io_uring(member);
+            account::attend(member, attention::IO_URING, 0);
         }
-        return;
-    }
-    if !socket_call(member, pid, tid, number, registers, result) {
-        name_call(member, pid, tid, number, registers, result);
+    } else {
+        socket_call(member, pid, tid, &call, registers, result);
     }
 }
 
 #[inline(always)]
-fn socket_call(member: &Member, pid: u32, tid: u32, number: u64, registers: *const Registers, result: i64) -> bool {
-    // SAFETY: as in `exit`.
+fn socket_call(member: &Member, pid: u32, tid: u32, call: &Call, registers: *const Registers, result: i64) {
+    let accepted = call.class == class::ACCEPT;
+    if accepted && result < 0 {
+        return;
+    }
+    // SAFETY: as in `argument`.
     let (fd, address, bytes) = unsafe { ((*registers).di, (*registers).si, (*registers).dx as u32) };
-    let (hook, operation, fd) = match number {
-        number::CONNECT => (hook::CONNECT, net_op::CONNECT, fd),
-        number::BIND => (hook::BIND, net_op::BIND, fd),
-        number::ACCEPT | number::ACCEPT4 => {
-            if result < 0 {
-                return true;
-            }
-            (hook::ACCEPT, net_op::ACCEPT, result as u64)
-        }
-        _ => return false,
+    let call = net::Call {
+        hook: u16::from(call.hook),
+        operation: u32::from(call.operation),
+        fd: if accepted { result as u64 } else { fd },
+        result: if accepted { 0 } else { result as i32 },
+        address,
+        address_bytes: bytes,
     };
-    let result = if operation == net_op::ACCEPT { 0 } else { result as i32 };
-    net::called(member, pid, tid, &Call { hook, operation, fd, result, address, address_bytes: bytes });
-    true
+    net::called(member, pid, tid, &call);
 }
 
 /// Name operations that succeeded; a refused one changed nothing.
 #[inline(always)]
-fn name_call(member: &Member, pid: u32, tid: u32, number: u64, registers: *const Registers, result: i64) {
+fn named(member: &Member, pid: u32, tid: u32, call: &Call, registers: *const Registers, result: i64) {
     if result < 0 {
         return;
     }
-    // SAFETY: as in `exit`.
-    let (a, b, c, d, e) =
-        unsafe { ((*registers).di, (*registers).si, (*registers).dx, (*registers).r10, (*registers).r8) };
-    let (hook, operation, from, to) = match number {
-        number::RENAME => (hook::RENAME, name_op::RENAME, At::cwd(a), Some(At::cwd(b))),
-        number::RENAMEAT => (hook::RENAME, name_op::RENAME, At::of(a, b), Some(At::of(c, d))),
-        number::RENAMEAT2 => {
-            let operation = if e & RENAME_EXCHANGE != 0 { name_op::EXCHANGE } else { name_op::RENAME };
-            (hook::RENAME, operation, At::of(a, b), Some(At::of(c, d)))
-        }
-        number::LINK => (hook::LINK, name_op::LINK, At::cwd(a), Some(At::cwd(b))),
-        number::LINKAT => (hook::LINK, name_op::LINK, At::of(a, b), Some(At::of(c, d))),
-        number::UNLINK => (hook::UNLINK, name_op::UNLINK, At::cwd(a), None),
-        number::UNLINKAT => {
-            let operation = if c & AT_REMOVEDIR != 0 { name_op::RMDIR } else { name_op::UNLINK };
-            (hook::UNLINK, operation, At::of(a, b), None)
-        }
-        number::RMDIR => (hook::UNLINK, name_op::RMDIR, At::cwd(a), None),
-        number::MKDIR => (hook::MKDIR, name_op::MKDIR, At::cwd(a), None),
-        number::MKDIRAT => (hook::MKDIR, name_op::MKDIR, At::of(a, b), None),
-        number::SYMLINK => (hook::SYMLINK, name_op::SYMLINK, At::cwd(b), Some(At::cwd(a))),
-        number::SYMLINKAT => (hook::SYMLINK, name_op::SYMLINK, At::of(b, c), Some(At::cwd(a))),
-        number::TRUNCATE => (hook::TRUNCATE, name_op::TRUNCATE, At::cwd(a), None),
-        number::FTRUNCATE => (hook::TRUNCATE, name_op::TRUNCATE, At::of(a, 0), None),
-        _ => return,
-    };
-    if operation == name_op::RENAME || operation == name_op::EXCHANGE {
+    let operation = u32::from(call.operation);
+    if operation == name_op::RENAME {
         file::renamed();
     }
-    name::changed(member, pid, tid, &Change { hook, operation, result: 0, from, to });
+    // SAFETY: as in `argument`.
+    let change = unsafe {
+        let flags = Registers::argument(registers, call.flags);
+        let flagged = flags >> (call.flag_bit & 63) & 1 == 1 && call.flagged_operation != 0;
+        Change {
+            hook: u16::from(call.hook),
+            operation: if flagged { u32::from(call.flagged_operation) } else { operation },
+            from: at(registers, call.from_directory, call.from_name),
+            to: at(registers, call.to_directory, call.to_name),
+            two: call.to_name != NONE,
+        }
+    };
+    name::changed(member, pid, tid, &change);
+}
+
+#[inline(always)]
+unsafe fn at(registers: *const Registers, directory: u8, name: u8) -> At {
+    // SAFETY: the caller's.
+    unsafe {
+        At {
+            directory: if directory == NONE { name::AT_FDCWD } else { Registers::argument(registers, directory) as i32 },
+            name: Registers::argument(registers, name),
+            by_descriptor: name == NONE,
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod abi;
 mod btf;
+mod calls;
 mod hooks;
 pub mod lease;
 mod load;

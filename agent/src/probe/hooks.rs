@@ -111,8 +111,3 @@ pub(super) const WEAKEST: &[Way] = &[
     way(hook::ATTENTION, "attention", "tp_btf/sys_exit", level::OBJECT, "sys_exit"),
     way(hook::OUTSIDE, "outside-write", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
 ];
-
-/// System calls that `sys_exit` looks at on the weak path, x86-64 numbers.
-pub(super) const SYSCALLS: &[u32] = &[
-    2, 42, 43, 49, 76, 77, 82, 83, 84, 85, 86, 87, 88, 257, 258, 263, 264, 265, 266, 288, 304, 316, 425, 437,
-];

@@ -10,8 +10,8 @@ use aya::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Probe, btf,
-    hooks::{Attached, Limits, PROGRAMS, Point, SYSCALLS, WEAKEST},
+    Probe, btf, calls,
+    hooks::{Attached, Limits, PROGRAMS, Point, WEAKEST},
     ring::Ring,
     table::Tables,
 };
@@ -117,15 +117,11 @@ fn load(limits: &Limits, cpus: u32) -> Result<Ebpf, Error> {
     let types = btf::Btf::running()?;
     let offsets =
         agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
-    let mut syscalls = [0u64; 8];
-    for number in SYSCALLS {
-        syscalls[(number >> 6) as usize] |= 1 << (number & 63);
-    }
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
-        .override_global("SYSCALLS", &syscalls, true)
+        .override_global("CALLS", calls::table().as_slice(), true)
         .override_global("CPUS", &cpus, true)
         .override_global("RING_WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("RING", limits.ring_bytes)

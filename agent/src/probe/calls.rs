@@ -1,0 +1,94 @@
+//! Which system call makes which observation: the table behind the program `sys_exit`. Numbers of the x86-64 table.
+
+use agent_ebpf::{
+    CALLS,
+    call::{Call, NONE, class},
+    hook, name_op, net_op,
+};
+
+/// The table by number.
+pub(super) fn table() -> [u64; CALLS] {
+    let mut table = [0; CALLS];
+    for (number, call) in ENTRIES {
+        table[*number] = call.pack();
+    }
+    table
+}
+
+/// `flags`: the argument that holds them, NONE where they are not in a register.
+const fn open(flags: u8) -> Call {
+    Call { flags, ..call(class::OPEN, hook::OPEN, 0) }
+}
+
+const fn call(class: u8, hook: u16, operation: u32) -> Call {
+    #[expect(clippy::cast_possible_truncation, reason = "both are small by the ABI's own lists")]
+    let (hook, operation) = (hook as u8, operation as u8);
+    Call {
+        class,
+        hook,
+        operation,
+        from_directory: NONE,
+        from_name: NONE,
+        to_directory: NONE,
+        to_name: NONE,
+        flags: NONE,
+        flag_bit: 0,
+        flagged_operation: 0,
+    }
+}
+
+const fn one(hook: u16, operation: u32, from_directory: u8, from_name: u8) -> Call {
+    Call { from_directory, from_name, ..call(class::NAME, hook, operation) }
+}
+
+const fn two(one: Call, to_directory: u8, to_name: u8) -> Call {
+    Call { to_directory, to_name, ..one }
+}
+
+const fn flagged(one: Call, flags: u8, flag_bit: u8, operation: u32) -> Call {
+    #[expect(clippy::cast_possible_truncation, reason = "small by the ABI's own list")]
+    let flagged_operation = operation as u8;
+    Call { flags, flag_bit, flagged_operation, ..one }
+}
+
+/// Bit of AT_REMOVEDIR.
+const REMOVEDIR: u8 = 9;
+/// Bit of RENAME_EXCHANGE.
+const EXCHANGE: u8 = 1;
+
+const ENTRIES: &[(usize, Call)] = &[
+    (2, open(1)),     // open
+    (85, open(NONE)), // creat
+    (257, open(2)),   // openat
+    (304, open(NONE)), // open_by_handle_at
+    (437, open(NONE)), // openat2
+    (42, call(class::SOCKET, hook::CONNECT, net_op::CONNECT)),
+    (49, call(class::SOCKET, hook::BIND, net_op::BIND)),
+    (43, call(class::ACCEPT, hook::ACCEPT, net_op::ACCEPT)), // accept
+    (288, call(class::ACCEPT, hook::ACCEPT, net_op::ACCEPT)), // accept4
+    (82, two(one(hook::RENAME, name_op::RENAME, NONE, 0), NONE, 1)), // rename
+    (264, two(one(hook::RENAME, name_op::RENAME, 0, 1), 2, 3)), // renameat
+    (316, flagged(two(one(hook::RENAME, name_op::RENAME, 0, 1), 2, 3), 4, EXCHANGE, name_op::EXCHANGE)), // renameat2
+    (86, two(one(hook::LINK, name_op::LINK, NONE, 0), NONE, 1)), // link
+    (265, two(one(hook::LINK, name_op::LINK, 0, 1), 2, 3)), // linkat
+    (87, one(hook::UNLINK, name_op::UNLINK, NONE, 0)), // unlink
+    (84, one(hook::UNLINK, name_op::RMDIR, NONE, 0)), // rmdir
+    (263, flagged(one(hook::UNLINK, name_op::UNLINK, 0, 1), 2, REMOVEDIR, name_op::RMDIR)), // unlinkat
+    (83, one(hook::MKDIR, name_op::MKDIR, NONE, 0)), // mkdir
+    (258, one(hook::MKDIR, name_op::MKDIR, 0, 1)), // mkdirat
+    (88, two(one(hook::SYMLINK, name_op::SYMLINK, NONE, 1), NONE, 0)), // symlink
+    (266, two(one(hook::SYMLINK, name_op::SYMLINK, 1, 2), NONE, 0)), // symlinkat
+    (76, one(hook::TRUNCATE, name_op::TRUNCATE, NONE, 0)), // truncate
+    (77, one(hook::TRUNCATE, name_op::TRUNCATE, 0, NONE)), // ftruncate
+    (425, call(class::IO_URING, hook::ATTENTION, 0)), // io_uring_setup
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_stands_twice() {
+        assert_eq!(table().iter().filter(|word| **word != 0).count(), ENTRIES.len());
+    }
+}
