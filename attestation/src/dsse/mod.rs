@@ -14,6 +14,9 @@ pub use write::{WriteError, Written, write_envelope};
 /// `payloadType` of in-toto statements.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
+/// Bytes of a payload at most: what base64 leaves of an envelope of [`ENVELOPE_BYTES_MAX`], less 1 MiB.
+pub const PAYLOAD_BYTES_MAX: u64 = (ENVELOPE_BYTES_MAX as u64 / 4 * 3) - (1 << 20);
+
 /// The beginning of DSSE's pre-authentication encoding; the payload's bytes follow.
 #[must_use]
 pub fn pae_prefix(payload_type: &str, payload_bytes: u64) -> Vec<u8> {

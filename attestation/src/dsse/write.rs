@@ -16,6 +16,14 @@ pub enum WriteError {
     /// The output or the payload's function failed.
     #[error("the envelope could not be written")]
     Io(#[from] io::Error),
+    /// The envelope would be over what a reader takes.
+    #[error("a payload of {bytes} bytes is over the limit of {max}")]
+    TooLarge {
+        /// Bytes of the payload.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
     /// The payload was not the same when written again.
     #[error("the payload changed between two writings")]
     Unstable,
@@ -46,6 +54,10 @@ where
     let mut first = Digested { out: io::sink(), sha256: Sha256::new(), pae: Sha256::new(), bytes: 0 };
     payload(&mut first)?;
     let first = Written { payload_sha256: first.sha256.finalize().into(), payload_bytes: first.bytes };
+    let (bytes, max) = (first.payload_bytes, super::PAYLOAD_BYTES_MAX);
+    if bytes > max {
+        return Err(WriteError::TooLarge { bytes, max });
+    }
     write!(out, "{{\"payloadType\":\"{PAYLOAD_TYPE}\",\"payload\":\"")?;
     let (second, pae) = encode(&mut out, &payload, first.payload_bytes)?;
     if first != second {

@@ -8,7 +8,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{Limits, LogError, LogReader, SegmentReader};
+pub use reader::{Limits, LogError, LogReader, SegmentReader, header};
 pub use writer::{LogWriter, Segment};
 
 use crate::merkle::Hash;

@@ -136,15 +136,19 @@ impl LogReader {
         if self.unfinished {
             return Err(LogError::Unfinished);
         }
+        let mut segment = self.reader(input)?;
+        let header = segment.read_header()?;
+        segment.first = Some(header);
+        Ok(segment)
+    }
+
+    fn reader<R: Read>(&mut self, input: R) -> Result<SegmentReader<'_, R>, LogError> {
         let tracked = Tracked { input, sha256: Sha256::new(), bytes: 0, failed: false };
         let mut decoder = Decoder::new(tracked).map_err(LogError::Io)?.single_frame();
         decoder.window_log_max(self.limits.window_log_max).map_err(LogError::Io)?;
         self.unfinished = true;
         let frames = BufReader::with_capacity(1 << 16, decoder);
-        let mut segment = SegmentReader { log: self, frames, leaf: Vec::new(), first: None, count: 0 };
-        let header = segment.read_header()?;
-        segment.first = Some(header);
-        Ok(segment)
+        Ok(SegmentReader { log: self, frames, leaf: Vec::new(), first: None, count: 0 })
     }
 
     /// Tree and segments so far. After [`LogError::Truncated`] the tree has all whole frames, while the truncated
@@ -157,6 +161,18 @@ impl LogReader {
             root: self.tree.root(),
             segments: self.segments.clone(),
         }
+    }
+
+    /// A writer that goes on after the segments sealed so far: how what a run that died left is sealed.
+    ///
+    /// # Errors
+    /// [`LogError::Unfinished`] in the middle of a segment; [`LogError::NoHeader`] if nothing was read.
+    pub fn writer(&self) -> Result<super::LogWriter, LogError> {
+        if self.unfinished {
+            return Err(LogError::Unfinished);
+        }
+        let session_id = self.session_id.ok_or(LogError::NoHeader)?;
+        Ok(super::LogWriter::resume(session_id, self.tree.clone(), self.segments.clone()))
     }
 
     fn check_header(&mut self, header: &SegmentHeader) -> Result<(), LogError> {
@@ -177,6 +193,19 @@ impl LogReader {
         }
         let previous: &[u8] = self.segments.last().map_or(&[], |segment| &segment.sha256);
         if header.previous_sha256 == previous { Ok(()) } else { Err(LogError::Previous) }
+    }
+}
+
+/// The header of an object, whatever its place in the log: what gives a log without a statement its order.
+///
+/// # Errors
+/// Why the object does not begin with one. Session, sequence and the rest are not checked.
+pub fn header<R: Read>(input: R, limits: Limits) -> Result<SegmentHeader, LogError> {
+    let mut log = LogReader::new(limits);
+    let mut segment = log.reader(input)?;
+    match segment.first_frame()?.body {
+        Some(frame::Body::Segment(header)) => Ok(header),
+        _ => Err(LogError::NoHeader),
     }
 }
 
@@ -223,13 +252,22 @@ impl<R: Read> SegmentReader<'_, R> {
     }
 
     fn read_header(&mut self) -> Result<Frame, LogError> {
-        let frame = self.read_frame()?.ok_or(LogError::NoHeader)?;
+        let frame = self.first_frame()?;
         let Some(frame::Body::Segment(header)) = &frame.body else {
             return Err(LogError::NoHeader);
         };
         self.log.check_header(header)?;
         self.enter();
         Ok(frame)
+    }
+
+    fn first_frame(&mut self) -> Result<Frame, LogError> {
+        if let Some(frame) = self.read_frame()? {
+            return Ok(frame);
+        }
+        // An object of no bytes is one that a crash left.
+        let empty = self.frames.get_ref().get_ref().get_ref().bytes == 0;
+        Err(if empty { LogError::Truncated } else { LogError::NoHeader })
     }
 
     fn enter(&mut self) {

@@ -30,6 +30,10 @@ impl LogWriter {
         Self { session_id, tree: Tree::default(), segments: Vec::new(), open: false, scratch: Vec::new() }
     }
 
+    pub(super) fn resume(session_id: [u8; 16], tree: Tree, segments: Vec<SegmentSummary>) -> Self {
+        Self { session_id, tree, segments, open: false, scratch: Vec::new() }
+    }
+
     /// Begins the next segment on `out` and writes its header frame.
     ///
     /// # Errors
@@ -78,8 +82,11 @@ impl<W: Write> Segment<W> {
     ///
     /// # Errors
     /// What the output answers, after which the segment is lost; `InvalidInput`, with nothing written, for a frame of
-    /// more than [`FRAME_BYTES_MAX`] bytes.
+    /// more than [`FRAME_BYTES_MAX`] bytes or without a body.
     pub fn append(&mut self, log: &mut LogWriter, frame: &Frame) -> io::Result<u64> {
+        if frame.body.is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame without a body"));
+        }
         let mut scratch = std::mem::take(&mut log.scratch);
         scratch.clear();
         let appended = match frame.encode_length_delimited(&mut scratch) {

@@ -9,7 +9,10 @@ mod document;
 mod files;
 mod network;
 mod processes;
+mod read;
 mod testimony;
+
+pub use read::{Claims, HookClaim, Item, LIST_MAX, ReadError, read};
 
 use crate::evidence::LogHead;
 use crate::merkle::Hash;

@@ -1,0 +1,213 @@
+//! Verification: a list of checks, each of which says what it found and what it does not prove.
+//!
+//! Signature first; then the statement's shape; then, where the evidence is given, everything is made again from the log:
+//! tree, numbers, facts, and the statement itself, byte for byte. Where it is not given, what the signer says is weighed
+//! for contradictions, and the verdict says that it is the signer's word. No key, no verification.
+//!
+//! The agent after signing, the collector, the command line and the tests call the same function.
+
+mod checks;
+mod compare;
+mod evidence;
+#[cfg(test)]
+mod tests;
+
+use crate::codes;
+use crate::dsse::{self, Envelope, EnvelopeError, PublicKey};
+use crate::evidence::Limits;
+use crate::merkle::Hash;
+use crate::statement::{self, Claims, Item, ReadError};
+use crate::trace::Finding;
+use std::io::{self, Read};
+
+pub use evidence::{Survey, survey};
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds, by what this verifier computed.
+    Proven,
+    /// It does not hold.
+    Refused,
+    /// The statement does not claim it, or nothing here could prove it.
+    NotClaimed,
+}
+
+impl Outcome {
+    /// In a word or two.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Refused => "refused",
+            Self::NotClaimed => "not claimed",
+        }
+    }
+}
+
+/// One check. Its texts may quote what the file says; they are escaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Name of the check.
+    pub name: &'static str,
+    /// What it found.
+    pub outcome: Outcome,
+    /// What was found, in a sentence.
+    pub says: String,
+    /// What that leaves open.
+    pub does_not_prove: &'static str,
+    /// Why it was refused, or what keeps it from being claimed.
+    pub code: Option<&'static str>,
+}
+
+/// The evidence: objects by digest.
+pub trait Objects {
+    /// Opens the object with this SHA-256. What it reads is checked against the digest; the name alone proves nothing.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    fn open(&self, sha256: &Hash) -> io::Result<Box<dyn Read + '_>>;
+}
+
+/// How to verify.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Keys to trust. Without any, everything is refused.
+    pub keys: &'a [PublicKey],
+    /// The evidence, where it is given.
+    pub evidence: Option<&'a dyn Objects>,
+    /// Whether an incomplete statement is accepted as such.
+    pub accept_incomplete: bool,
+    /// What of the log a reader is willing to take.
+    pub limits: Limits,
+}
+
+/// What verification came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The checks in the order in which they were made; it ends where nothing more could be checked.
+    pub checks: Vec<Check>,
+    /// Whether the statement is complete, recomputed or as signed; false if anything was refused before that was known.
+    pub complete: bool,
+    /// What ended completeness: recomputed or as signed.
+    pub gaps: Vec<Finding>,
+    /// Whether everything was recomputed from the evidence.
+    pub recomputed: bool,
+    /// False where the file was not understood at all.
+    pub understood: bool,
+    /// The statement's claims, once its signature held and it was understood.
+    pub claims: Option<Box<Claims>>,
+    /// SHA-256 of the payload, once its signature held.
+    pub payload_sha256: Option<Hash>,
+}
+
+impl Verdict {
+    /// 0: accepted. 1: refused. 2: not understood.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match (self.understood, self.refused()) {
+            (false, _) => 2,
+            (true, true) => 1,
+            (true, false) => 0,
+        }
+    }
+
+    /// Whether any check was refused.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        self.checks.is_empty() || self.checks.iter().any(|check| check.outcome == Outcome::Refused)
+    }
+
+    fn new() -> Self {
+        Self {
+            checks: Vec::new(),
+            complete: false,
+            gaps: Vec::new(),
+            recomputed: false,
+            understood: true,
+            claims: None,
+            payload_sha256: None,
+        }
+    }
+
+    fn not_understood(mut self, check: Check) -> Self {
+        self.understood = false;
+        self.checks.push(check);
+        self
+    }
+
+    fn refuse(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
+    }
+}
+
+/// Verifies an envelope. Any bytes give a verdict.
+#[must_use]
+pub fn verify(envelope: impl Read, options: &Options<'_>) -> Verdict {
+    let verdict = Verdict::new();
+    if options.keys.is_empty() {
+        return verdict.refuse(checks::no_anchor());
+    }
+    match dsse::read(envelope) {
+        Ok(envelope) => verify_envelope(envelope, options),
+        Err(error) => verdict.not_understood(checks::not_an_envelope(&error)),
+    }
+}
+
+fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
+    let mut verdict = Verdict::new();
+    let verified = match envelope.verify(options.keys) {
+        Ok(verified) => verified,
+        Err(error @ EnvelopeError::PayloadType) => return verdict.not_understood(checks::payload_type(&error)),
+        Err(error) => return verdict.refuse(checks::untrusted(&error)),
+    };
+    verdict.payload_sha256 = Some(verified.payload_sha256);
+    verdict.checks.push(checks::signature(&verified));
+    match statement::read(&verified.payload) {
+        Ok(claims) => verify_statement(verdict, &verified.payload, claims, options),
+        Err(error @ ReadError::Version(_)) => verdict.not_understood(checks::version(&error)),
+        Err(error) => verdict.not_understood(checks::no_statement(&error)),
+    }
+}
+
+fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, options: &Options<'_>) -> Verdict {
+    verdict.checks.push(checks::statement(&claims));
+    verdict.gaps = gaps_of(&claims);
+    verdict.complete = claims.complete;
+    match options.evidence {
+        Some(objects) => {
+            if let Some(trace) = evidence::log(objects, &claims, options.limits, &mut verdict.checks) {
+                verdict.gaps = trace.incompleteness().cloned().collect();
+                verdict.complete = trace.complete();
+                verdict.recomputed = true;
+                verdict.checks.push(checks::lossless_recomputed(&claims, &trace));
+                verdict.checks.push(compare::trace(payload, &claims, &trace));
+            }
+        }
+        None => verdict.checks.extend(checks::without_evidence(&claims)),
+    }
+    verdict.checks.push(checks::coverage(&claims, verdict.recomputed));
+    verdict.checks.push(checks::blind_spots(&claims, verdict.recomputed));
+    verdict.checks.push(checks::digest_classes(&claims, verdict.recomputed));
+    verdict.checks.push(checks::completeness(&claims, &verdict, options.accept_incomplete));
+    verdict.claims = Some(Box::new(claims));
+    verdict
+}
+
+/// What ended completeness, as signed.
+fn gaps_of(claims: &Claims) -> Vec<Finding> {
+    let ends = claims.gaps.iter().chain(&claims.blind_spots).filter(|item| item.ends_completeness);
+    let finding = |item: &Item| Finding {
+        code: item.code.clone(),
+        detail: item.detail.clone(),
+        count: item.count,
+        ends_completeness: true,
+    };
+    ends.map(finding).collect()
+}
+
+/// A code that stands in the list, for a check that quotes the file.
+fn known_code(code: &str) -> &'static str {
+    codes::find(code).map_or(codes::UNKNOWN_CODE, |code| code.name)
+}
