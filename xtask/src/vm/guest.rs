@@ -143,9 +143,9 @@ impl Verdict {
             self.begun = true;
             return None;
         }
-        if let Some((_, status)) = line.split_once(END) {
+        if let Some((unfinished, status)) = line.split_once(END) {
             self.status = status.strip_suffix("@@").and_then(|status| status.parse().ok());
-            return None;
+            return Some(unfinished).filter(|text| !text.is_empty());
         }
         (self.begun && self.status.is_none()).then_some(line)
     }
@@ -178,6 +178,13 @@ mod tests {
         let (verdict, printed) = read(&["boot", "@@testimony-vm begin@@", "a", "", "@@testimony-vm end 3@@", "down"]);
         assert_eq!(printed, ["a", ""]);
         assert_eq!(verdict.judge(Ok(())).expect("it ended"), 3);
+    }
+
+    #[test]
+    fn a_last_line_without_its_end_is_passed_on() {
+        let (verdict, printed) = read(&["@@testimony-vm begin@@", "a@@testimony-vm end 0@@"]);
+        assert_eq!(printed, ["a"]);
+        assert_eq!(verdict.judge(Ok(())).expect("it ended"), 0);
     }
 
     #[test]

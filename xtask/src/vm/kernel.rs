@@ -14,6 +14,9 @@ pub(crate) const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 /// The suites that hold them.
 const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
 
+/// What the name of every kernel's package starts with; the kernel's release follows.
+const PACKAGE_START: &str = "linux-image-";
+
 /// What a guest needs that some of these kernels have as modules: the disks, and a file system tests mount.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "overlay"];
 
@@ -43,15 +46,15 @@ impl Kernel {
         if !dir.join("unpacked").is_file() {
             self.unpack(&dir)?;
         }
-        let image = only_below(&dir.join("boot"), "vmlinuz-")?;
-        let release = image.file_name().and_then(|name| name.to_str()).unwrap_or_default().replace("vmlinuz-", "");
-        Ok(KernelFiles { image, modules: modules(&dir, &release)? })
+        let package = std::fs::read_to_string(dir.join("unpacked"))?;
+        let release = package.trim_start_matches(PACKAGE_START);
+        Ok(KernelFiles { image: image(&dir, release)?, modules: modules(&dir, release)? })
     }
 
     fn unpack(&self, dir: &Path) -> Result<()> {
         let sources = SUITES.iter().map(|suite| archive::source(suite)).collect::<Result<Vec<_>>>()?;
         let archive = Archive::open("kernels", &sources)?;
-        let package = newest(&archive.names(&format!("linux-image-{}.", self.version))?)
+        let package = newest(&archive.names(&format!("{PACKAGE_START}{}.", self.version))?)
             .with_context(|| format!("no kernel {} in {}", self.version, SUITES.join(", ")))?;
         let parts = ["linux-binary-", "linux-modules-"];
         let mut packages = archive.depends(&package)?;
@@ -69,7 +72,7 @@ impl Kernel {
         if !dir.join("lib").exists() {
             std::os::unix::fs::symlink("usr/lib", dir.join("lib"))?;
         }
-        let release = package.trim_start_matches("linux-image-");
+        let release = package.trim_start_matches(PACKAGE_START);
         let depmod = command::find("depmod").context("depmod (package kmod) is missing")?;
         command::quiet(Command::new(depmod).arg("--basedir").arg(dir).arg(release))?;
         Ok(std::fs::write(dir.join("unpacked"), package)?)
@@ -87,12 +90,11 @@ fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }
 
-fn only_below(dir: &Path, start: &str) -> Result<PathBuf> {
-    let mut found = std::fs::read_dir(dir)
-        .with_context(|| format!("{} cannot be read", dir.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start)));
-    found.next().with_context(|| format!("no {start}* in {}", dir.display()))
+/// The kernel's image: newer packages keep it beside the modules.
+fn image(dir: &Path, release: &str) -> Result<PathBuf> {
+    let places = [dir.join(format!("boot/vmlinuz-{release}")), dir.join("lib/modules").join(release).join("vmlinuz")];
+    let found = places.into_iter().find(|place| place.is_file());
+    found.with_context(|| format!("no image of {release} in {}", dir.display()))
 }
 
 /// The modules a guest loads, each after those it depends on; one that is built in is none.

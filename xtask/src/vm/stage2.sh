@@ -41,7 +41,6 @@ else
 	echo "@@testimony-vm begin@@"
 	bash $carried/command </dev/null 2>&1
 	status=$?
-	echo
 	echo "@@testimony-vm end $status@@"
 fi
 sync
