@@ -37,7 +37,7 @@ enum Task {
 
 fn main() -> ExitCode {
     match Task::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(fault) => {
             eprintln!("{fault:#}");
             ExitCode::FAILURE
@@ -46,15 +46,16 @@ fn main() -> ExitCode {
 }
 
 impl Task {
-    fn run(self) -> Result<()> {
+    fn run(self) -> Result<ExitCode> {
         match self {
-            Task::Setup(args) => setup::run(&args),
-            Task::BuildEbpf(args) => ebpf::run(&args),
-            Task::Build => ebpf::build_agent(),
-            Task::Proto(args) => proto::run(&args),
-            Task::Lint => lint::run(),
-            Task::Test(args) => test::run(&args),
-            Task::Vm(args) => vm::run(&args),
+            Task::Setup(args) => setup::run(&args)?,
+            Task::BuildEbpf(args) => ebpf::run(&args)?,
+            Task::Build => ebpf::build_agent()?,
+            Task::Proto(args) => proto::run(&args)?,
+            Task::Lint => lint::run()?,
+            Task::Test(args) => test::run(&args)?,
+            Task::Vm(args) => return vm::run(&args),
         }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -12,11 +12,11 @@ mod kernel;
 mod load;
 mod root;
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{apt, command, place};
 use guest::{Boot, Guest};
@@ -53,7 +53,8 @@ pub(crate) struct Ran {
     pub(crate) took: Duration,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Ends as the command in the guest ended.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut load = Load::default();
     load.work_tree()?;
     for path in &args.carry {
@@ -67,10 +68,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ran =
         boot_guest(&args.kernel, &load, &boot, Duration::from_secs(args.timeout), &mut |line| println!("{line}"))?;
     eprintln!("kernel {}: {:.1} s", args.kernel, ran.took.as_secs_f64());
-    if ran.status != 0 {
-        bail!("the command in the guest ended with {}", ran.status);
+    match u8::try_from(ran.status) {
+        Ok(status) => Ok(ExitCode::from(status)),
+        Err(_) => bail!("the command in the guest ended with {}", ran.status),
     }
-    Ok(())
 }
 
 /// Runs a command in a guest with the work tree and `files` carried along; each line it prints goes to `print`.
@@ -102,8 +103,7 @@ fn boot_guest(kernel: &str, load: &Load, boot: &Boot, limit: Duration, print: &m
     ensure_programs()?;
     let files = kernel.ensure()?;
     let root = root::ensure()?;
-    let work = place::vm().join("run").join(std::process::id().to_string());
-    std::fs::create_dir_all(&work)?;
+    let work = work_folder()?;
     let disk = load.write_disk(&work, boot)?;
     let guest = Guest { kernel: &files, root: &root, disk: &disk, work: &work, name: kernel.version };
     let started = Instant::now();
@@ -113,6 +113,21 @@ fn boot_guest(kernel: &str, load: &Load, boot: &Boot, limit: Duration, print: &m
     };
     std::fs::remove_dir_all(&work)?;
     Ok(Ran { status: ran?, took: started.elapsed() })
+}
+
+/// A folder of this run's own; those of runs that were killed are removed.
+fn work_folder() -> Result<PathBuf> {
+    let runs = place::vm().join("run");
+    std::fs::create_dir_all(&runs)?;
+    for entry in std::fs::read_dir(&runs)? {
+        let entry = entry?;
+        if !Path::new("/proc").join(entry.file_name()).exists() {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    let work = runs.join(std::process::id().to_string());
+    std::fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
+    Ok(work)
 }
 
 /// The emulator and what makes disks and initramfs.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::initramfs;
 use super::kernel::KernelFiles;
@@ -69,21 +69,19 @@ impl Guest<'_> {
             child.kill()?;
         }
         child.wait()?;
-        verdict.judge(in_time.then_some(()).ok_or(limit)).with_context(|| {
+        verdict.judge(in_time.then_some(()).ok_or(limit)).map_err(|fault| {
             let console = std::fs::read(&log_path).unwrap_or_default();
-            format!(
-                "kernel {}, end of {}:\n{}",
-                self.name,
-                log_path.display(),
-                command::tail(&String::from_utf8_lossy(&console))
-            )
+            let tail = command::tail(&String::from_utf8_lossy(&console));
+            anyhow!("kernel {}: {fault}\nthe end of {}:\n{tail}", self.name, log_path.display())
         })
     }
 
     fn qemu(&self) -> Result<Command> {
         let initrd = initramfs::write(self.kernel, self.work)?;
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nographic", "-nodefaults", "-no-reboot"])
+        // A guest does not outlive the command that booted it, however that ends.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nographic", "-nodefaults", "-no-reboot"])
             .args(["-m", &MEMORY_MIB.to_string(), "-smp", &PROCESSORS.to_string()])
             .arg("-kernel")
             .arg(&self.kernel.image)
