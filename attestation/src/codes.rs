@@ -212,6 +212,10 @@ codes! {
     Refusal {
         NO_ANCHOR: "No key to trust was given.",
             "Give the signer's public key with `--key`.";
+        NO_STATEMENT: "There is evidence and no statement: the run that wrote it died, and nobody signed.",
+            "`testimony recover` signs what is there, as incomplete.";
+        UNREADABLE_FILE: "The file could not be read.",
+            "See that it is there, that it is a regular file, and that you may read it.";
         ENVELOPE_MALFORMED: "The file is no DSSE envelope within the limits.",
             "See that it is the statement, whole and unchanged.";
         PAYLOAD_TYPE: "The envelope's payload is no in-toto statement.",

@@ -1,13 +1,13 @@
 //! The checks on the log itself, and the survey of a log that has no statement.
 
-use super::checks::{chain, proven, refused};
-use super::{Check, Objects};
+use super::checks::{chain, not_claimed, proven, refused};
+use super::{Check, Objects, Verdict};
 use crate::codes;
 use crate::evidence::{Limits, LogError, LogHead, LogReader, SegmentSummary};
 use crate::hex;
 use crate::merkle::Hash;
 use crate::statement::Claims;
-use crate::trace::{Builder, Trace};
+use crate::trace::{Builder, Finding, Trace};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 
@@ -119,4 +119,26 @@ pub fn survey<R: Read>(segments: impl IntoIterator<Item = R>, limits: Limits) ->
         }
     }
     Survey { trace: builder.finish().ok(), head: log.head(), ended }
+}
+
+/// The verdict over a log without a statement: always refused, with what it holds.
+pub fn unsigned<R: Read>(segments: impl IntoIterator<Item = R>, limits: Limits) -> Verdict {
+    const WORD: &str = "Anything: nobody signed it.";
+    let survey = survey(segments, limits);
+    let mut verdict = Verdict::new();
+    verdict.checks.push(refused("signature", codes::NO_STATEMENT, "there is no statement".into(), WORD));
+    let ended = survey.ended.as_ref().map_or_else(|| "to its end".to_owned(), |error| chain(error));
+    let says =
+        format!("{} whole frames, {} sealed segments: {ended}", survey.head.tree_size, survey.head.segments.len());
+    verdict.checks.push(not_claimed(NAME, None, says, WORD));
+    if let Some(trace) = survey.trace {
+        verdict.gaps = trace.incompleteness().cloned().collect();
+    }
+    verdict.gaps.push(Finding {
+        code: codes::NO_STATEMENT.to_owned(),
+        detail: String::new(),
+        count: 1,
+        ends_completeness: true,
+    });
+    verdict
 }

@@ -14,13 +14,14 @@ mod tests;
 
 use crate::codes;
 use crate::dsse::{self, Envelope, EnvelopeError, PublicKey};
+use crate::escape::{escape, unescape};
 use crate::evidence::Limits;
 use crate::merkle::Hash;
 use crate::statement::{self, Claims, Item, ReadError};
 use crate::trace::Finding;
 use std::io::{self, Read};
 
-pub use evidence::{Survey, survey};
+pub use evidence::{Survey, survey, unsigned};
 
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,14 @@ impl Outcome {
             Self::Refused => "refused",
             Self::NotClaimed => "not claimed",
         }
+    }
+}
+
+impl Check {
+    /// A refusal by what only the caller can see, such as a file that cannot be read. `says` is escaped.
+    #[must_use]
+    pub fn refused(name: &'static str, code: &'static str, says: &str) -> Self {
+        checks::refused(name, code, escape(says.as_bytes()).into_owned(), "Nothing was looked at.")
     }
 }
 
@@ -130,6 +139,12 @@ impl Verdict {
         }
     }
 
+    /// The verdict over a file that the caller could not even read.
+    #[must_use]
+    pub fn unreadable(check: Check) -> Self {
+        Self::new().not_understood(check)
+    }
+
     fn not_understood(mut self, check: Check) -> Self {
         self.understood = false;
         self.checks.push(check);
@@ -198,9 +213,10 @@ fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, option
 /// What ended completeness, as signed.
 fn gaps_of(claims: &Claims) -> Vec<Finding> {
     let ends = claims.gaps.iter().chain(&claims.blind_spots).filter(|item| item.ends_completeness);
+    let plain = |text: &str| unescape(text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let finding = |item: &Item| Finding {
         code: item.code.clone(),
-        detail: item.detail.clone(),
+        detail: plain(&item.detail).unwrap_or_else(|_| item.detail.clone()),
         count: item.count,
         ends_completeness: true,
     };

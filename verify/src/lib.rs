@@ -1,0 +1,111 @@
+//! The command line of verification: files, keys and the terminal. What is verified, and how, is `attestation::verify`.
+//!
+//! Nothing from a file reaches the terminal as it is: every text is escaped first.
+#![forbid(unsafe_code)]
+
+mod files;
+mod report;
+
+use attestation::dsse::PublicKey;
+use attestation::evidence::Limits;
+use attestation::verify::{Check, Options, Verdict, unsigned, verify};
+use files::{Directory, Target};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Exit code of wrong usage.
+pub const USAGE: u8 = 64;
+
+/// What to verify, and by what.
+///
+/// Ends 0 if every file is signed by a given key and complete (or incomplete and accepted), 1 if one is refused, 2 if one
+/// is not understood, 64 if used wrongly.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Args {
+    /// Public key to trust (P-256, PEM); may be given more than once. Without one, everything is refused
+    #[arg(long = "key", value_name = "PEM")]
+    pub keys: Vec<PathBuf>,
+    /// Directory with the evidence [default: FILE with .evidence for .intoto.jsonl, where that is there]
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Accept a statement that says itself that it is incomplete
+    #[arg(long)]
+    pub accept_incomplete: bool,
+    /// Print one JSON object a file
+    #[arg(long)]
+    pub json: bool,
+    /// Statements, as signed envelopes
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Verifies and prints to standard output.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    ExitCode::from(run_to(args, &mut io::stdout().lock(), &mut io::stderr().lock()))
+}
+
+/// What the command line's parser answered: help and version end 0, wrong usage 64.
+#[must_use]
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // A closed terminal changes nothing.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+}
+
+/// Verifies and prints to `out`, with complaints to `err`; returns the exit code.
+pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let keys = match args.keys.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>() {
+        Ok(keys) => keys,
+        Err(message) => return complain(err, &message),
+    };
+    if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
+        return complain(err, &format!("{}: no directory", report::path(directory)));
+    }
+    let mut exit_code = 0;
+    for file in &args.files {
+        let verdict = verify_file(file, &keys, args);
+        exit_code = exit_code.max(verdict.exit_code());
+        let printed = if args.json { report::json(out, file, &verdict) } else { report::text(out, file, &verdict) };
+        if let Err(error) = printed {
+            return complain(err, &format!("the verdict could not be printed: {error}")).min(2);
+        }
+    }
+    exit_code
+}
+
+fn complain(err: &mut dyn Write, message: &str) -> u8 {
+    let _ = writeln!(err, "testimony-verify: {message}");
+    USAGE
+}
+
+fn read_key(path: &Path) -> Result<PublicKey, String> {
+    let named = |error: &dyn std::error::Error| format!("{}: {error}", report::path(path));
+    let pem = files::read_small(path).map_err(|error| named(&error))?;
+    PublicKey::from_pem(&pem).map_err(|error| named(&error))
+}
+
+fn verify_file(file: &Path, keys: &[PublicKey], args: &Args) -> Verdict {
+    match Target::of(file, args.evidence.as_deref()) {
+        Target::Statement { input, evidence } => {
+            let objects = evidence.map(Directory::new);
+            let options = Options {
+                keys,
+                evidence: objects.as_ref().map(|objects| objects as &dyn attestation::verify::Objects),
+                accept_incomplete: args.accept_incomplete,
+                limits: Limits::default(),
+            };
+            verify(input, &options)
+        }
+        Target::Evidence(directory) => match Directory::new(directory).in_order() {
+            Ok(segments) => unsigned(segments, Limits::default()),
+            Err(error) => unreadable(&error),
+        },
+        Target::Unreadable(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &io::Error) -> Verdict {
+    Verdict::unreadable(Check::refused("file", attestation::codes::UNREADABLE_FILE, &error.to_string()))
+}
