@@ -49,8 +49,8 @@ fn literal_or_comment(text: &str, before: char) -> usize {
     // The last letters of a word are no prefix of the literal after it.
     let prefixes: &[&str] = if is_ident(before) { &[""] } else { &["br", "cr", "b", "c", "r", ""] };
     let prefix = prefixes.iter().find(|prefix| {
-        let after = &text[prefix.len().min(text.len())..];
-        text.starts_with(**prefix) && (after.starts_with('"') || (prefix.ends_with('r') && is_raw(after)))
+        let opens = |after: &str| after.starts_with('"') || (prefix.ends_with('r') && is_raw(after));
+        text.strip_prefix(**prefix).is_some_and(opens)
     });
     match prefix {
         Some(prefix) if prefix.ends_with('r') => prefix.len() + raw_string(&text[prefix.len()..]),
@@ -135,6 +135,7 @@ mod tests {
         assert_eq!(code(r#"f("a\"b", x)"#), "f(      , x)");
         assert_eq!(code("f(br#\"a\"b\"#, x)"), format!("f({}, x)", " ".repeat(9)));
         assert_eq!(code("f(b\"a\")"), "f(    )");
+        assert_eq!(code("f(\"Ä\", Ä)"), "f(   , Ä)");
     }
 
     #[test]
