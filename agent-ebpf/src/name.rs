@@ -36,7 +36,8 @@ pub(crate) struct Change {
 pub(crate) fn changed(member: &Member, pid: u32, tid: u32, change: &Change) {
     let Some(ticket) = account::take(member, change.hook) else { return };
     let Some(mut record) = account::begin::<Name>(&ticket) else { return };
-    let body = Name { operation: change.operation, level: level::USER_ARGUMENT, result: 0, reserved: 0 };
+    let level = if change.from.by_descriptor { level::RETURNED_OBJECT } else { level::USER_ARGUMENT };
+    let body = Name { operation: change.operation, level, result: 0, reserved: 0 };
     // SAFETY: the body lies in the scratch.
     unsafe { record.body::<Name>().write(body) };
     append(&mut record, &change.from);

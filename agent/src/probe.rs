@@ -20,7 +20,7 @@ use std::{
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
 pub use hooks::{Attached, Limits};
-pub use load::Error;
+pub use load::{Error, cgroup_root};
 use table::Tables;
 
 /// The loaded and attached kernel side.
@@ -117,15 +117,20 @@ impl Probe {
         self.tables.grace_period()
     }
 
-    /// The accounts of a closed epoch: (CPU, hook, account), those with an attempt.
+    /// The accounts of a closed epoch: (CPU, hook, account), those with an attempt, and for a hook without any that of the
+    /// first CPU: a hook that saw nothing says so.
     pub fn accounts(&self, slot: u32, epoch: u32) -> Result<Vec<(u32, u16, Account)>, Error> {
         let mut rows = Vec::new();
-        for cpu in 0..self.tables.cpus {
-            for hook in 1..hook::COUNT {
-                let account = self.tables.account(slot, epoch, cpu, hook)?;
+        for attached in &self.hooks {
+            let before = rows.len();
+            for cpu in 0..self.tables.cpus {
+                let account = self.tables.account(slot, epoch, cpu, attached.hook)?;
                 if account.attempted != 0 {
-                    rows.push((cpu, hook, account));
+                    rows.push((cpu, attached.hook, account));
                 }
+            }
+            if rows.len() == before {
+                rows.push((0, attached.hook, Account::default()));
             }
         }
         Ok(rows)
@@ -144,6 +149,11 @@ impl Probe {
     /// Takes the repeats of an epoch out of the fold table, those that were counted.
     pub fn take_folded(&mut self, serial: u64, epoch: u32) -> Result<Vec<Folded>, Error> {
         self.tables.take_folded(serial, epoch)
+    }
+
+    /// Forgets which versions a session has been told.
+    pub fn forget_files(&mut self, serial: u64) -> Result<(), Error> {
+        self.tables.forget_files(serial)
     }
 
     /// How often the kernel skipped the program behind a hook since it was attached; none where it does not tell.

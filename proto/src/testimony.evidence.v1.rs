@@ -451,14 +451,12 @@ pub mod network {
     }
 }
 /// A process that was there before entered the session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Joined {
     #[prost(uint64, tag = "1")]
     pub start_ns: u64,
-    #[prost(bytes = "vec", tag = "2")]
-    pub cgroup: ::prost::alloc::vec::Vec<u8>,
     /// of the cgroup that it entered
-    #[prost(uint64, tag = "3")]
+    #[prost(uint64, tag = "2")]
     pub cgroup_id: u64,
 }
 /// The kernel side opened this session itself, at the making of a cgroup below a watched one.

@@ -150,6 +150,7 @@ pub(super) fn judge_numbers(
     }
     if let Some(misses) = misses {
         judge_misses(&rows, accounts, misses, findings);
+        judge_folds(&rows, accounts, findings);
     }
     rows
 }
@@ -200,8 +201,26 @@ fn judge_cell(label: &str, cell: &Cell, closed: bool, findings: &mut Findings) {
     if cell.delivered > 0 && cell.highest >= account.attempted {
         findings.gap(codes::NUMBER_BEYOND_ACCOUNT, label);
     }
-    if cell.folded != u128::from(account.coalesced) || cell.stray_folds > 0 {
+    if cell.stray_folds > 0 {
         findings.gap(codes::FOLD_MISMATCH, label);
+    }
+}
+
+/// A repeat is counted on the CPU where it happened, and listed under that of the event which stands for it: the two
+/// agree over all CPUs of an epoch's hook.
+fn judge_folds(rows: &[HookRow], accounts: &Accounts, findings: &mut Findings) {
+    let mut sums: BTreeMap<(u32, u32), (u128, u128)> = BTreeMap::new();
+    for ((epoch, hook, _), cell) in &accounts.cells {
+        let sum = sums.entry((*epoch, *hook)).or_default();
+        sum.0 += cell.folded;
+        sum.1 += cell.account.as_ref().map_or(0, |account| u128::from(account.coalesced));
+    }
+    for row in rows {
+        let wrong =
+            |((_, hook), (folded, counted)): (&(u32, u32), &(u128, u128))| *hook == row.hook.id && folded != counted;
+        if sums.iter().any(wrong) {
+            findings.gap(codes::FOLD_MISMATCH, &label(&row.hook));
+        }
     }
 }
 

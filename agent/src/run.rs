@@ -1,0 +1,268 @@
+//! `testimony run`: traces one command and signs what was seen.
+//!
+//! Everything that can be refused is refused before the command starts: outputs, key, kernel side. Then a copy of this
+//! program stops itself, is made the session's root, and becomes the command. While it runs the ring is drained; at its
+//! end the session is closed, the digests are settled, and the statement is written and signed.
+
+mod cgroup;
+mod launch;
+mod output;
+mod owner;
+mod platform;
+mod signals;
+mod summary;
+
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use attestation::{codes, statement::Meta, trace::Trace};
+use proto::evidence::{SessionClosed, SessionOpened};
+
+pub use launch::{Launch, launch};
+pub use owner::Owner;
+
+use crate::{
+    content::{self, Content},
+    evidence::Log,
+    probe::{Limits, Probe},
+    session::{self, Session, blind_spot},
+    sign,
+};
+
+/// How long the ring is left to fill between two looks.
+const DRAIN_EVERY_MS: i32 = 10;
+/// How often it is looked at while only children of the command are left.
+const GRACE_LOOK_MS: i32 = 5;
+
+/// What to run, and how.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the outputs: NAME.intoto.jsonl and NAME.evidence [default: the command's name and the time]
+    #[arg(short = 'o', long = "output", value_name = "NAME")]
+    output: Option<PathBuf>,
+    /// Signing key, made if it is not there
+    #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
+    key: PathBuf,
+    /// Files that count as products, by path; repeatable [default: every file created and left]
+    #[arg(long, value_name = "GLOB")]
+    product: Vec<OsString>,
+    /// Run the command as root even under sudo
+    #[arg(long)]
+    as_root: bool,
+    /// How long children that outlive the command are followed, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    grace: f64,
+    /// Bytes of the kernel's ring buffer, a power of two
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().ring_bytes)]
+    ring_bytes: u32,
+    /// Files above this size get no digest, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
+    file_bytes_max: u64,
+    /// Use the weakest hook of every observation, to compare
+    #[arg(long)]
+    weakest_hooks: bool,
+    /// Say the result as one line of JSON on standard error
+    #[arg(long)]
+    json: bool,
+    /// Say where the time went
+    #[arg(long)]
+    timings: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Why there is no statement, and what the exit status says of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command was not run.
+    #[error("tracing could not start: the command was not run")]
+    Start(#[source] anyhow::Error),
+    /// The command ended, but nothing was signed.
+    #[error("the command ended, but no statement could be signed")]
+    Sign(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// 125 or 121, as the manual says.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Start(_) => 125,
+            Self::Sign(_) => 121,
+        }
+    }
+}
+
+/// Runs; the exit status of `testimony run`.
+pub fn run(args: &Args) -> Result<u8, Error> {
+    let mut clock = summary::Timings::start(args.timings);
+    let mut prepared = Prepared::new(args, &mut clock).map_err(Error::Start)?;
+    let mut running = prepared.start(args).map_err(Error::Start)?;
+    clock.lap("start");
+    let ended = prepared.follow(args, &mut running);
+    clock.lap("command");
+    let status = launch::exit_status(&mut running.child);
+    let signed = prepared.settle(args, running, ended, &mut clock).map_err(Error::Sign)?;
+    signed.report(args.json, status);
+    clock.report();
+    Ok(status)
+}
+
+/// Everything that could be refused was not.
+struct Prepared {
+    probe: Probe,
+    output: output::Output,
+    owner: Owner,
+    log: Log,
+    key: sign::Key,
+    content: Content,
+    session_id: [u8; 16],
+    signals: signals::Signals,
+}
+
+/// A command under way.
+struct Running {
+    child: Child,
+    session: Session,
+    cgroup: Option<cgroup::Cgroup>,
+}
+
+/// How following ended.
+enum Ended {
+    /// The command and all its children ended, or the grace period did.
+    Command,
+    /// The evidence could not be kept any further; the command went on to its end.
+    Broken(session::Error),
+}
+
+impl Prepared {
+    fn new(args: &Args, clock: &mut summary::Timings) -> anyhow::Result<Self> {
+        let owner = Owner::find(args.as_root)?;
+        let output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
+        let key = sign::load_or_make(&args.key)?;
+        let limits = Limits { ring_bytes: args.ring_bytes, weakest: args.weakest_hooks, ..Limits::default() };
+        let probe = Probe::start(&limits)?;
+        clock.lap("load and attach");
+        let mut session_id = [0; 16];
+        rustix::rand::getrandom(&mut session_id, rustix::rand::GetRandomFlags::empty())?;
+        let log = Log::create(&output.evidence(), session_id)?;
+        output.claim()?;
+        let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
+        let content = Content::start(limits, content::Clock::now())?;
+        let signals = signals::Signals::catch()?;
+        Ok(Self { probe, output, owner, log, key, content, session_id, signals })
+    }
+
+    /// Starts the command as the root of a session.
+    fn start(&mut self, args: &Args) -> anyhow::Result<Running> {
+        let cgroup = cgroup::Cgroup::create(&self.session_id).ok();
+        let child = launch::spawn(&args.command, &self.owner)?;
+        let opened = self.opened(args, child.id(), cgroup.is_some())?;
+        let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened)?;
+        let start_ns = launch::start_ns(child.id())?;
+        if let Some(cgroup) = &cgroup {
+            session.follow_cgroup(&mut self.probe, cgroup.id())?;
+        } else {
+            self.log.append(blind_spot(codes::INHERITANCE_ONLY, "", false))?;
+        }
+        session.adopt(&mut self.probe, child.id(), start_ns)?;
+        if let Some(cgroup) = &cgroup {
+            cgroup.take(child.id())?;
+        }
+        launch::go(&child)?;
+        Ok(Running { child, session, cgroup })
+    }
+
+    fn opened(&self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {
+        let clock = content::Clock::now();
+        Ok(SessionOpened {
+            kind: "run".to_owned(),
+            boot_id: platform::boot_id()?.to_vec(),
+            host_id: platform::host_id().to_vec(),
+            opened_boottime_ns: session::boottime_ns(),
+            realtime_offset_ns: session::realtime_offset_ns(),
+            hooks: platform::hooks(&self.probe),
+            membership: if cgroup { "cgroup+inheritance" } else { "inheritance" }.to_owned(),
+            command: args.command.iter().map(|part| part.as_encoded_bytes().to_vec()).collect(),
+            directory: std::env::current_dir()?.into_os_string().into_encoded_bytes(),
+            root_pid,
+            platform: Some(platform::platform()?),
+            product_globs: args.product.iter().map(|glob| glob.as_encoded_bytes().to_vec()).collect(),
+            clock_grain_ns: clock.grain_ns(),
+            limit_file_bytes: args.file_bytes_max,
+        })
+    }
+
+    /// Drains until the command and its children are gone.
+    fn follow(&mut self, args: &Args, running: &mut Running) -> Ended {
+        match self.drain_until_gone(args, running) {
+            Ok(()) => Ended::Command,
+            Err(error) => {
+                // Whatever befell the evidence, the command is not disturbed.
+                launch::wait(&running.child, &self.signals);
+                Ended::Broken(error)
+            }
+        }
+    }
+
+    fn drain_until_gone(&mut self, args: &Args, running: &mut Running) -> Result<(), session::Error> {
+        let session = &mut running.session;
+        while !launch::ended(&running.child) {
+            self.probe.wait(DRAIN_EVERY_MS)?;
+            self.signals.forward(&running.child);
+            session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
+            self.log.tick()?;
+        }
+        let limit = Instant::now() + Duration::from_secs_f64(args.grace.clamp(0.0, 86_400.0));
+        loop {
+            session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
+            if session.living() == 0 || Instant::now() > limit {
+                return Ok(());
+            }
+            self.probe.wait(GRACE_LOOK_MS)?;
+        }
+    }
+
+    /// Closes the session, settles the digests, writes and signs the statement.
+    fn settle(
+        mut self,
+        args: &Args,
+        running: Running,
+        ended: Ended,
+        clock: &mut summary::Timings,
+    ) -> anyhow::Result<output::Signed> {
+        let Running { mut session, cgroup, child: _ } = running;
+        if let Ended::Broken(error) = ended {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            self.log.append(blind_spot(codes::EVIDENCE_NOT_WRITTEN, &detail, true))?;
+        }
+        let survivors = session.close(&mut self.probe, &mut self.log, &mut self.content)?;
+        clock.lap("close and drain");
+        for digest in self.content.finish(survivors)? {
+            self.log.append(proto::evidence::frame::Body::Digest(digest))?;
+        }
+        clock.lap("digests");
+        let closed = SessionClosed {
+            closed_boottime_ns: session::boottime_ns(),
+            realtime_offset_ns: session::realtime_offset_ns(),
+            root_status: session.root_status().and_then(|status| i32::try_from(status).ok()).unwrap_or(-1),
+            misses: Vec::new(),
+            reason: if self.signals.any() { "signal" } else { "ended" }.to_owned(),
+        };
+        session.seal(&self.probe, &mut self.log, closed)?;
+        drop(self.probe);
+        clock.lap("detach");
+        drop(cgroup);
+        let (head, trace): (_, Trace) = self.log.finish()?;
+        clock.lap("seal the log");
+        let meta = Meta { signer: self.key.file.public().keyid().to_owned(), ..Meta::default() };
+        let signed = self.output.sign(&trace, &head, &meta, &self.key, &self.owner)?;
+        clock.lap("sign");
+        let _ = args;
+        Ok(signed)
+    }
+}

@@ -1,0 +1,257 @@
+//! Whose event it is, and what it becomes in the log: the only room that tells the kernel side what to do.
+//!
+//! A session opens a slot, turns decoded events into frames (giving every file version an id of the session), hands
+//! accesses to the hashers, and closes by the one end protocol: no more events, a grace period, the ring drained, the
+//! accounts and the folded repeats read.
+
+mod frames;
+mod names;
+
+pub use names::{boottime_ns, realtime_offset_ns};
+
+use std::collections::HashMap;
+
+use agent_ebpf::{Member, Session as Slot, flag, hook, state};
+use attestation::codes;
+use proto::evidence::{
+    BlindSpot, Directive, Folded, HookAccount, HookMisses, SessionClosed, SessionOpened, Survivor, frame::Body,
+};
+
+use crate::{
+    content::Content,
+    decode::{self, Event},
+    evidence::{self, Log},
+    probe::{self, Probe},
+};
+
+/// Details of undecodable records that are kept; more of them are only counted.
+const FAULTS_MAX: u64 = 16;
+
+/// Why a session could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel side failed.
+    #[error(transparent)]
+    Probe(#[from] probe::Error),
+    /// The log could not be written.
+    #[error(transparent)]
+    Evidence(#[from] evidence::Error),
+}
+
+/// An open session.
+pub struct Session {
+    slot: u32,
+    serial: u64,
+    epoch: u32,
+    files: Files,
+    live: HashMap<u32, u64>,
+    faults: u64,
+    foreign: u64,
+    events: u64,
+    root_pid: u32,
+    root_exec: bool,
+    root_status: Option<u32>,
+}
+
+/// Ids of the file versions told so far.
+#[derive(Default)]
+struct Files {
+    next: u64,
+    /// (CPU, number) of the event that told a version, in the epoch.
+    told: HashMap<(u32, u64), u64>,
+    /// Binaries by path and version.
+    binaries: HashMap<(Vec<u8>, u64, u32, i64, u32, u64), u64>,
+}
+
+impl Session {
+    /// Takes a slot. Nothing is a member yet.
+    pub fn open(probe: &mut Probe, log: &mut Log, slot: u32, opened: SessionOpened) -> Result<Self, Error> {
+        let serial = probe.next_serial()?;
+        let boottime_ns = opened.opened_boottime_ns;
+        let root_pid = opened.root_pid;
+        log.append(Body::Opened(opened))?;
+        log.append(order("open", 0, "the session begins", boottime_ns))?;
+        let fresh = Slot { serial, epoch: 0, state: state::OPEN, parent: u32::MAX, reported: 0, cgroup_id: 0 };
+        probe.clear_accounts(slot, 0)?;
+        probe.set_session(slot, fresh)?;
+        Ok(Self {
+            slot,
+            serial,
+            epoch: 0,
+            files: Files::default(),
+            live: HashMap::new(),
+            faults: 0,
+            foreign: 0,
+            events: 0,
+            root_pid,
+            root_exec: false,
+            root_status: None,
+        })
+    }
+
+    /// Makes a process a member, as the session's root.
+    pub fn adopt(&mut self, probe: &mut Probe, pid: u32, start_ns: u64) -> Result<(), Error> {
+        probe.adopt(pid, Member { serial: self.serial, start_ns, slot: self.slot, reserved: 0 })?;
+        self.live.insert(pid, start_ns);
+        Ok(())
+    }
+
+    /// Follows a cgroup.
+    pub fn follow_cgroup(&mut self, probe: &mut Probe, cgroup_id: u64) -> Result<(), Error> {
+        Ok(probe.follow_cgroup(cgroup_id, self.slot)?)
+    }
+
+    /// Takes everything that waits in the ring.
+    pub fn drain(&mut self, probe: &mut Probe, log: &mut Log, content: &mut Content) -> Result<usize, Error> {
+        let mut failed = None;
+        let records = probe.drain(|bytes| {
+            if failed.is_none() {
+                failed = self.record(bytes, log, content).err();
+            }
+        });
+        failed.map_or(Ok(records), Err)
+    }
+
+    /// Processes that live, as the events tell it.
+    pub fn living(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Events taken so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether the root process ever ran the command.
+    pub fn root_ran(&self) -> bool {
+        self.root_exec
+    }
+
+    /// The root's status as the kernel side saw it.
+    pub fn root_status(&self) -> Option<u32> {
+        self.root_status
+    }
+
+    fn record(&mut self, bytes: &[u8], log: &mut Log, content: &mut Content) -> Result<(), Error> {
+        match decode::decode(bytes) {
+            Ok(event) if event.head.serial == self.serial => self.event(event, log, content),
+            Ok(_) => {
+                self.foreign += 1;
+                Ok(())
+            }
+            Err(error) => {
+                self.faults += 1;
+                if self.faults <= FAULTS_MAX {
+                    log.append(blind_spot(codes::DECODE_FAILED, &error.to_string(), true))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event, log: &mut Log, content: &mut Content) -> Result<(), Error> {
+        self.events += 1;
+        self.follow(&event);
+        let (frame, spot) = frames::of(event, &mut self.files, content);
+        log.append(Body::Event(frame))?;
+        match spot {
+            Some((code, detail)) => Ok(log.append(blind_spot(code, &detail, true))?),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the list of living processes.
+    fn follow(&mut self, event: &Event) {
+        let pid = event.head.pid;
+        match &event.body {
+            decode::Body::Fork(fork) => {
+                self.live.insert(fork.child_pid, fork.child_start_ns);
+            }
+            decode::Body::Joined(joined) => {
+                self.live.insert(pid, joined.start_ns);
+            }
+            decode::Body::Exit(exit) => {
+                self.live.remove(&pid);
+                if pid == self.root_pid {
+                    self.root_status = Some(exit.status);
+                }
+            }
+            decode::Body::Exec { .. } if pid == self.root_pid => self.root_exec = true,
+            _ => {}
+        }
+    }
+
+    /// Ends the taking of events: closes the slot, waits until every program that saw it open is through, drains the
+    /// ring, reads accounts and repeats. Returns whether processes were left.
+    pub fn close(&mut self, probe: &mut Probe, log: &mut Log, content: &mut Content) -> Result<bool, Error> {
+        let survivors = probe.members(self.serial)?;
+        let mut slot = probe.session(self.slot)?;
+        slot.state = state::CLOSED;
+        probe.set_session(self.slot, slot)?;
+        probe.grace_period()?;
+        self.drain(probe, log, content)?;
+        log.append(order("close", self.epoch, "the session ends", names::boottime_ns()))?;
+        for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {
+            log.append(Body::Account(HookAccount {
+                epoch: self.epoch,
+                hook: hook.into(),
+                cpu,
+                attempted: account.attempted,
+                coalesced: account.coalesced,
+                lost: account.lost,
+                truncated: account.truncated,
+            }))?;
+        }
+        for folded in probe.take_folded(self.serial, self.epoch)? {
+            log.append(Body::Folded(Folded {
+                epoch: self.epoch,
+                hook: folded.hook,
+                cpu: folded.cpu,
+                number: folded.number,
+                count: folded.count,
+            }))?;
+        }
+        for (pid, start_ns) in &survivors {
+            log.append(Body::Survivor(Survivor { pid: *pid, start_ns: *start_ns }))?;
+        }
+        self.confess(log)?;
+        probe.dismiss(self.serial)?;
+        probe.forget_files(self.serial)?;
+        Ok(!survivors.is_empty())
+    }
+
+    /// What went wrong on the way.
+    fn confess(&mut self, log: &mut Log) -> Result<(), Error> {
+        if self.faults > FAULTS_MAX {
+            log.append(blind_spot(codes::DECODE_FAILED, &format!("{} records in all", self.faults), true))?;
+        }
+        if log.full() {
+            let detail = format!("the disk was full: {} frames were dropped", log.dropped());
+            log.append(blind_spot(codes::EVIDENCE_NOT_WRITTEN, &detail, true))?;
+        }
+        Ok(())
+    }
+
+    /// The last frame: nothing follows it.
+    pub fn seal(&self, probe: &Probe, log: &mut Log, closed: SessionClosed) -> Result<(), Error> {
+        let misses = probe.hooks().iter().map(|attached| {
+            let misses = probe.misses(attached);
+            HookMisses { hook: attached.hook.into(), known: misses.is_some(), misses: misses.unwrap_or(0) }
+        });
+        Ok(log.append(Body::Closed(SessionClosed { misses: misses.collect(), ..closed }))?)
+    }
+}
+
+/// A blind spot's frame.
+pub fn blind_spot(code: &str, detail: &str, ends_completeness: bool) -> Body {
+    Body::BlindSpot(BlindSpot { code: code.to_owned(), detail: detail.to_owned(), ends_completeness })
+}
+
+fn order(order: &str, epoch: u32, cause: &str, boottime_ns: u64) -> Body {
+    Body::Directive(Directive { order: order.to_owned(), epoch, cause: cause.to_owned(), boottime_ns })
+}
+
+/// Whether an event's name comes from memory that the program could change, where that says something of content.
+fn weak_truncation(head: &decode::Head, level: u32) -> bool {
+    head.hook == hook::TRUNCATE && level == agent_ebpf::level::USER_ARGUMENT && head.flags & flag::OBJECT_FAULT == 0
+}

@@ -1,0 +1,268 @@
+//! Decoded events as frames of the log.
+
+use agent_ebpf::{access, attention, hook};
+use attestation::codes;
+use proto::evidence::{self as log, event::Body};
+
+use super::{Files, names::absolute, weak_truncation};
+use crate::{
+    content::Content,
+    decode::{self, Event},
+};
+
+/// A blind spot that an event makes known: its code and detail.
+type Spot = Option<(&'static str, String)>;
+
+/// The frame of an event, with its file's id; accesses go to the hashers on the way.
+pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log::Event, Spot) {
+    let head = event.head;
+    let mut spot = None;
+    let body = match event.body {
+        decode::Body::Fork(fork) => {
+            Body::Fork(log::Fork { child_pid: fork.child_pid, child_start_ns: fork.child_start_ns })
+        }
+        decode::Body::Exec { fixed, path, filename, interpreter, directory } => {
+            let binary = files.binary(path, &fixed.binary, &head, content);
+            Body::Exec(exec(&fixed, binary, filename, interpreter, directory))
+        }
+        decode::Body::Args { offset, data } => Body::ExecArgs(log::ExecArgs { offset, data }),
+        decode::Body::Exit(exit) => {
+            content.exited(head.pid);
+            Body::Exit(log::Exit {
+                status: exit.status,
+                utime_ns: exit.utime_ns,
+                stime_ns: exit.stime_ns,
+                max_rss_bytes: exit.max_rss_bytes,
+                start_ns: exit.start_ns,
+            })
+        }
+        decode::Body::Open { file, access, fd } => Body::Open(files.opened(file, access, fd, &head, content)),
+        decode::Body::OpenKnown(known) => match files.again(&known, &head, content) {
+            Some(open) => Body::Open(open),
+            None => {
+                spot = Some((codes::DECODE_FAILED, "an access of a file that was not told".to_owned()));
+                Body::Open(log::Open { file_id: u64::MAX, file: None, access: known.access, fd: known.fd })
+            }
+        },
+        decode::Body::Name { fixed, from, to } => {
+            let change = log::NameChange {
+                operation: i32::try_from(fixed.operation).unwrap_or_default(),
+                path: absolute(&from),
+                target: target(fixed.operation, to),
+                result: fixed.result,
+                level: i32::try_from(fixed.level).unwrap_or_default(),
+            };
+            content.name_changed(fixed.operation, &change.path, &change.target, head.boottime_ns);
+            if weak_truncation(&head, fixed.level) {
+                spot = Some((codes::WEAK_HOOK, "a file was truncated by its name".to_owned()));
+            }
+            Body::Name(change)
+        }
+        decode::Body::Net { fixed, address } => Body::Network(network(&fixed, address)),
+        decode::Body::Joined(joined) => {
+            Body::Joined(log::Joined { start_ns: joined.start_ns, cgroup_id: joined.cgroup_id })
+        }
+        decode::Body::Outside(outside) => {
+            content.outside_write(outside.dev, outside.ino);
+            Body::OutsideWrite(log::OutsideWrite { dev: outside.dev, ino: outside.ino })
+        }
+        decode::Body::Attention(told) => {
+            Body::Attention(log::Attention { code: code(told.code).to_owned(), detail: told.detail })
+        }
+        decode::Body::Provisional { fixed, name } => Body::Provisional(log::Provisional {
+            cgroup_id: fixed.cgroup_id,
+            parent_id: fixed.parent_id,
+            name,
+        }),
+    };
+    let event = log::Event {
+        hook: head.hook.into(),
+        cpu: head.cpu,
+        epoch: head.epoch,
+        number: head.number,
+        boottime_ns: head.boottime_ns,
+        pid: head.pid,
+        tid: head.tid,
+        flags: head.flags,
+        body: Some(body),
+    };
+    (event, spot)
+}
+
+impl Files {
+    fn id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn opened(
+        &mut self,
+        file: decode::File,
+        access: u32,
+        fd: i32,
+        head: &decode::Head,
+        content: &mut Content,
+    ) -> log::Open {
+        let id = self.id();
+        self.told.insert((head.cpu, head.number), id);
+        let file = version(id, file.path, &file.version);
+        content.accessed(id, &file, access, head.boottime_ns, head.pid);
+        log::Open { file_id: id, file: Some(file), access, fd }
+    }
+
+    fn again(
+        &mut self,
+        known: &agent_ebpf::OpenKnown,
+        head: &decode::Head,
+        content: &mut Content,
+    ) -> Option<log::Open> {
+        if known.hook != u32::from(hook::OPEN) {
+            return None;
+        }
+        let file_id = *self.told.get(&(known.cpu, known.number))?;
+        content.accessed_again(file_id, known.access, known.writers, head.boottime_ns);
+        Some(log::Open { file_id, file: None, access: known.access, fd: known.fd })
+    }
+
+    /// A binary's id; its description only at the first exec of the version.
+    fn binary(
+        &mut self,
+        path: Vec<u8>,
+        file: &agent_ebpf::FileVersion,
+        head: &decode::Head,
+        content: &mut Content,
+    ) -> log::File {
+        let key = (path, file.ino, file.dev, file.ctime_sec, file.ctime_nsec, file.size);
+        if let Some(&id) = self.binaries.get(&key) {
+            content.accessed_again(id, access::EXEC, file.writers, head.boottime_ns);
+            return log::File { id, ..log::File::default() };
+        }
+        let id = self.id();
+        let described = version(id, key.0.clone(), file);
+        self.binaries.insert(key, id);
+        content.accessed(id, &described, access::EXEC, head.boottime_ns, head.pid);
+        described
+    }
+}
+
+fn version(id: u64, path: Vec<u8>, file: &agent_ebpf::FileVersion) -> log::File {
+    log::File {
+        id,
+        path,
+        dev: file.dev,
+        ino: file.ino,
+        fs_magic: file.fs_magic,
+        mode: file.mode,
+        size: file.size,
+        ctime_sec: file.ctime_sec,
+        ctime_nsec: file.ctime_nsec,
+        writers: file.writers,
+        mnt_ns: file.mnt_ns,
+        mount_id: file.mount_id,
+        nlink: file.nlink,
+    }
+}
+
+fn exec(
+    fixed: &agent_ebpf::Exec,
+    binary: log::File,
+    filename: Vec<u8>,
+    interpreter: Vec<u8>,
+    directory: Vec<u8>,
+) -> log::Exec {
+    log::Exec {
+        binary: Some(binary),
+        filename,
+        interpreter,
+        directory,
+        uid: fixed.uid,
+        gid: fixed.gid,
+        euid: fixed.euid,
+        egid: fixed.egid,
+        cap_effective: fixed.cap_effective,
+        pid_ns: fixed.pid_ns,
+        mnt_ns: fixed.mnt_ns,
+        net_ns: fixed.net_ns,
+        user_ns: fixed.user_ns,
+        args_bytes: fixed.args_bytes,
+    }
+}
+
+/// A symlink's target is its text as given; every other second name is resolved.
+fn target(operation: u32, to: Option<decode::Given>) -> Vec<u8> {
+    match to {
+        Some(to) if operation == agent_ebpf::name_op::SYMLINK => to.name,
+        Some(to) => absolute(&to),
+        None => Vec::new(),
+    }
+}
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+fn network(fixed: &agent_ebpf::Net, address: Vec<u8>) -> log::Network {
+    let bytes = match fixed.family {
+        AF_INET => 4,
+        AF_INET6 => 16,
+        _ => 0,
+    };
+    let given = Given::of(fixed, &address);
+    let (remote, remote_port) = match given {
+        Some(given) => given,
+        None if fixed.family == AF_UNIX => (address, 0),
+        None => (fixed.remote[..bytes].to_vec(), fixed.remote_port),
+    };
+    log::Network {
+        operation: i32::try_from(fixed.operation).unwrap_or_default(),
+        family: fixed.family,
+        r#type: fixed.socket_type,
+        protocol: fixed.protocol,
+        local: fixed.local[..bytes].to_vec(),
+        local_port: fixed.local_port,
+        remote,
+        remote_port,
+        cookie: fixed.cookie,
+        result: fixed.result,
+        sent_bytes: fixed.sent_bytes,
+        received_bytes: fixed.received_bytes,
+        level: i32::try_from(fixed.level).unwrap_or_default(),
+    }
+}
+
+/// The sockaddr that a failed call was given.
+struct Given;
+
+impl Given {
+    /// Address and port, where the event carries the program's own sockaddr.
+    fn of(fixed: &agent_ebpf::Net, sockaddr: &[u8]) -> Option<(Vec<u8>, u32)> {
+        if fixed.level != agent_ebpf::level::USER_ARGUMENT || sockaddr.len() < 2 {
+            return None;
+        }
+        let family = u32::from(u16::from_ne_bytes([sockaddr[0], sockaddr[1]]));
+        let port = || sockaddr.get(2..4).map(|port| u32::from(u16::from_be_bytes([port[0], port[1]])));
+        match family {
+            AF_INET => Some((sockaddr.get(4..8)?.to_vec(), port()?)),
+            AF_INET6 => Some((sockaddr.get(8..24)?.to_vec(), port()?)),
+            AF_UNIX => {
+                let path = &sockaddr[2..];
+                let end = if path.first() == Some(&0) { path.len() } else { path.iter().position(|b| *b == 0).unwrap_or(path.len()) };
+                Some((path[..end].to_vec(), 0))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The stable code of what the kernel side reports.
+fn code(told: u32) -> &'static str {
+    match told {
+        attention::IO_URING => codes::IO_URING_USED,
+        attention::COMPAT_SYSCALL => codes::COMPAT_SYSCALL,
+        attention::MEMBERS_FULL => codes::MEMBERS_FULL,
+        attention::WATCH_FULL => codes::WATCH_FULL,
+        attention::NO_SLOT => codes::NO_SLOT,
+        attention::NO_SCRATCH => codes::NO_SCRATCH,
+        _ => "UNKNOWN_ATTENTION",
+    }
+}

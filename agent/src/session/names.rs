@@ -1,0 +1,60 @@
+//! Names as given, resolved against the directory that the kernel told; and the clock that events carry.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::decode::Given;
+
+/// The absolute path of a name: `.` and empty components fall away. `..` stays: what it means depends on symbolic links,
+/// which are not resolved here.
+pub(super) fn absolute(given: &Given) -> Vec<u8> {
+    if given.name.is_empty() {
+        return given.directory.clone();
+    }
+    let mut path = if given.directory == b"/" { Vec::new() } else { given.directory.clone() };
+    for component in given.name.split(|byte| *byte == b'/') {
+        if !component.is_empty() && component != b"." {
+            path.push(b'/');
+            path.extend_from_slice(component);
+        }
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
+/// CLOCK_BOOTTIME in nanoseconds.
+pub fn boottime_ns() -> u64 {
+    u64::try_from(nanoseconds(ClockId::Boottime)).unwrap_or(0)
+}
+
+/// CLOCK_REALTIME minus CLOCK_BOOTTIME in nanoseconds.
+pub fn realtime_offset_ns() -> i64 {
+    nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime)
+}
+
+fn nanoseconds(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(directory: &str, name: &str) -> String {
+        let given = Given { directory: directory.into(), name: name.into() };
+        String::from_utf8(absolute(&given)).unwrap()
+    }
+
+    #[test]
+    fn names_are_resolved_against_their_directory() {
+        assert_eq!(given("/a/b", "c"), "/a/b/c");
+        assert_eq!(given("/", "c"), "/c");
+        assert_eq!(given("/", "/x//y/./z"), "/x/y/z");
+        assert_eq!(given("/jail", "/x"), "/jail/x");
+        assert_eq!(given("/a", "../b"), "/a/../b");
+        assert_eq!(given("/a", ""), "/a");
+        assert_eq!(given("/", "/"), "/");
+    }
+}
