@@ -1,0 +1,230 @@
+//! The wall clock that stamps ctime, measured against the clock that stamps events.
+//!
+//! A ctime says something only while that clock goes forward: a change after an access carries a later time, if the time
+//! was older than the clock's grain at the access. So the offset is sampled while the session runs, the least seen counts
+//! for an age, and any setting of the clock, even one undone a moment later, is noticed by a timer that such an act cancels.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+    timerfd_settime,
+};
+
+use super::version::Stamp;
+
+/// What conversion between the clocks may be wrong by, and what may pass between a version's reading in the kernel and
+/// its event's time.
+const SLACK_NS: u64 = 1_000_000;
+/// Offsets are sampled no more often.
+const SAMPLE_NS: u64 = 50_000_000;
+/// A slewed clock (adjtime) leaves the other by at most 1/1000; beyond that and the slack it was set.
+const SLEW_DIVISOR: u64 = 1000;
+/// A stamp without nanoseconds comes from a file system that counts seconds (ext4 with small inodes).
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The clocks at the session's start.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// Resolution of the coarse clock that stamps ctime, nanoseconds.
+    pub grain_ns: u64,
+    /// CLOCK_REALTIME minus CLOCK_BOOTTIME, nanoseconds.
+    pub realtime_offset_ns: i64,
+}
+
+/// How old a version was at an access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Older than the grain: any later change shows.
+    Settled,
+    /// Within the grain.
+    Fresh,
+    /// Not yet.
+    Future,
+}
+
+/// What the coarse clock's resolution means for a version's time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grain(u64);
+
+impl Grain {
+    /// Nanoseconds after which a version's time can no longer be given to another change.
+    pub(super) fn wait_ns(self, stamp: &Stamp) -> u64 {
+        let grain = if stamp.ctime_nsec == 0 { self.0.max(SECOND_NS) } else { self.0 };
+        grain + SLACK_NS
+    }
+
+    /// Nanoseconds from now until that moment; 0 if it is past.
+    pub(super) fn remaining_ns(self, stamp: &Stamp) -> u64 {
+        let age = i128::from(nanoseconds(ClockId::Realtime)) - ctime_ns(stamp);
+        let remaining = i128::from(self.wait_ns(stamp)) - age + 1;
+        // A time far ahead never settles while anybody waits for it.
+        u64::try_from(remaining.clamp(0, i128::from(2 * SECOND_NS))).unwrap_or(0)
+    }
+}
+
+fn ctime_ns(stamp: &Stamp) -> i128 {
+    i128::from(stamp.ctime_sec) * 1_000_000_000 + i128::from(stamp.ctime_nsec)
+}
+
+/// The clock while a session runs.
+#[derive(Debug)]
+pub(super) struct Timekeeper {
+    pub(super) grain: Grain,
+    least_ns: i64,
+    most_ns: i64,
+    started_ns: u64,
+    sampled_ns: u64,
+    set: Option<OwnedFd>,
+}
+
+impl Timekeeper {
+    pub(super) fn start(clock: Clock) -> Self {
+        let now = boottime_ns();
+        let mut keeper = Self {
+            grain: Grain(clock.grain_ns),
+            least_ns: clock.realtime_offset_ns,
+            most_ns: clock.realtime_offset_ns,
+            started_ns: now,
+            sampled_ns: 0,
+            set: cancelled_when_set().ok(),
+        };
+        keeper.sample(now);
+        keeper
+    }
+
+    /// Takes the offset again, if the last sample is old enough. `now` is CLOCK_BOOTTIME.
+    pub(super) fn sample(&mut self, now_ns: u64) {
+        if self.sampled_ns != 0 && now_ns.saturating_sub(self.sampled_ns) < SAMPLE_NS {
+            return;
+        }
+        self.sampled_ns = now_ns;
+        let before = boottime_ns();
+        let real = nanoseconds(ClockId::Realtime);
+        let after = boottime_ns();
+        self.least_ns = self.least_ns.min(signed(real) - signed(after));
+        self.most_ns = self.most_ns.max(signed(real) - signed(before));
+    }
+
+    /// How old the version was at a moment of CLOCK_BOOTTIME.
+    pub(super) fn age(&self, stamp: &Stamp, boottime_ns: u64) -> Age {
+        let ctime = ctime_ns(stamp);
+        let earliest = i128::from(boottime_ns) + i128::from(self.least_ns);
+        let latest = i128::from(boottime_ns) + i128::from(self.most_ns);
+        if ctime > latest + i128::from(SLACK_NS) {
+            Age::Future
+        } else if earliest - ctime > i128::from(self.grain.wait_ns(stamp)) {
+            Age::Settled
+        } else {
+            Age::Fresh
+        }
+    }
+
+    /// Whether the wall clock was set since the start.
+    pub(super) fn was_set(&mut self) -> bool {
+        let now = boottime_ns();
+        self.sampled_ns = 0;
+        self.sample(now);
+        let slewed = now.saturating_sub(self.started_ns) / SLEW_DIVISOR + 2 * SLACK_NS;
+        let apart = self.most_ns.saturating_sub(self.least_ns).unsigned_abs();
+        apart > slewed || self.set.as_ref().is_none_or(cancelled)
+    }
+}
+
+/// CLOCK_BOOTTIME, nanoseconds.
+pub(super) fn boottime_ns() -> u64 {
+    nanoseconds(ClockId::Boottime)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A timer at a far point of the wall clock, which the kernel cancels when somebody sets that clock.
+fn cancelled_when_set() -> rustix::io::Result<OwnedFd> {
+    let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+    let never = Itimerspec {
+        it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: Timespec { tv_sec: 1 << 40, tv_nsec: 0 },
+    };
+    timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &never)?;
+    Ok(timer)
+}
+
+fn cancelled(timer: &OwnedFd) -> bool {
+    let mut count = [0; 8];
+    !matches!(rustix::io::read(timer, &mut count), Err(Errno::AGAIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFSET: i64 = 1_000_000_000_000;
+
+    fn keeper() -> Timekeeper {
+        Timekeeper {
+            grain: Grain(4_000_000),
+            least_ns: OFFSET,
+            most_ns: OFFSET,
+            started_ns: 0,
+            sampled_ns: 1,
+            set: None,
+        }
+    }
+
+    fn stamp(ctime_ns: i64) -> Stamp {
+        let nsec = u32::try_from(ctime_ns % 1_000_000_000).unwrap();
+        Stamp { ctime_sec: ctime_ns / 1_000_000_000, ctime_nsec: nsec, size: 1 }
+    }
+
+    #[test]
+    fn a_version_is_settled_only_beyond_the_grain_and_the_slack() {
+        let changed = stamp(OFFSET + 7);
+        assert_eq!(keeper().age(&changed, 7 + 5_000_000), Age::Fresh);
+        assert_eq!(keeper().age(&changed, 7 + 5_000_001), Age::Settled);
+        assert_eq!(keeper().age(&changed, 7), Age::Fresh);
+    }
+
+    #[test]
+    fn a_ctime_after_the_access_is_fresh_within_the_slack_and_future_beyond() {
+        assert_eq!(keeper().age(&stamp(OFFSET + 1_000_007), 7), Age::Fresh);
+        assert_eq!(keeper().age(&stamp(OFFSET + 1_000_008), 7), Age::Future);
+    }
+
+    #[test]
+    fn a_stamp_in_whole_seconds_needs_a_second() {
+        assert_eq!(keeper().age(&stamp(OFFSET), 1_001_000_000), Age::Fresh);
+        assert_eq!(keeper().age(&stamp(OFFSET), 1_001_000_001), Age::Settled);
+    }
+
+    #[test]
+    fn the_least_offset_counts_for_an_age() {
+        let stepped = Timekeeper { least_ns: OFFSET - 3_600_000_000_000, ..keeper() };
+        assert_eq!(stepped.age(&stamp(OFFSET + 1), 60_000_000_000), Age::Fresh);
+    }
+
+    #[test]
+    fn a_quiet_clock_was_not_set() {
+        let real = signed(nanoseconds(ClockId::Realtime)) - signed(boottime_ns());
+        assert!(!Timekeeper::start(Clock { grain_ns: 4_000_000, realtime_offset_ns: real }).was_set());
+    }
+
+    #[test]
+    fn an_offset_that_moved_beyond_slewing_was_set() {
+        let real = signed(nanoseconds(ClockId::Realtime)) - signed(boottime_ns());
+        assert!(Timekeeper::start(Clock { grain_ns: 4_000_000, realtime_offset_ns: real - 5_000_000 }).was_set());
+    }
+
+    #[test]
+    fn without_the_timer_nothing_is_known_of_the_clock() {
+        assert!(keeper().was_set());
+    }
+}

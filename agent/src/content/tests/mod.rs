@@ -1,0 +1,4 @@
+//! The room on real file systems: every class and reason, each at its boundary.
+
+mod scene;
+mod stable;
