@@ -124,6 +124,20 @@ struct Prepared {
     signals: signals::Signals,
 }
 
+fn clock_now() -> content::Clock {
+    content::Clock { grain_ns: session::grain_ns(), realtime_offset_ns: session::realtime_offset_ns() }
+}
+
+/// The hashers read as the session's user: no digest of a file goes to who could not read it.
+fn output_reader(owner: &Owner) -> Option<content::Caller> {
+    match owner {
+        Owner::Caller => None,
+        Owner::Invoker { uid, gid, groups } => {
+            Some(content::Caller { uid: *uid, gid: *gid, groups: groups.clone() })
+        }
+    }
+}
+
 /// A command under way.
 struct Running {
     child: Child,
@@ -152,7 +166,7 @@ impl Prepared {
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
-        let content = Content::start(limits, content::Clock::now())?;
+        let content = Content::start(limits, clock_now(), output_reader(&owner))?;
         let signals = signals::Signals::catch()?;
         Ok(Self { probe, output, owner, log, key, content, session_id, signals })
     }
@@ -178,7 +192,6 @@ impl Prepared {
     }
 
     fn opened(&self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {
-        let clock = content::Clock::now();
         Ok(SessionOpened {
             kind: "run".to_owned(),
             boot_id: platform::boot_id()?.to_vec(),
@@ -192,7 +205,7 @@ impl Prepared {
             root_pid,
             platform: Some(platform::platform()?),
             product_globs: args.product.iter().map(|glob| glob.as_encoded_bytes().to_vec()).collect(),
-            clock_grain_ns: clock.grain_ns(),
+            clock_grain_ns: session::grain_ns(),
             limit_file_bytes: args.file_bytes_max,
         })
     }
@@ -215,11 +228,13 @@ impl Prepared {
             self.probe.wait(DRAIN_EVERY_MS)?;
             self.signals.forward(&running.child);
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
+            self.content.pump();
             self.log.tick()?;
         }
         let limit = Instant::now() + Duration::from_secs_f64(args.grace.clamp(0.0, 86_400.0));
         loop {
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
+            self.content.pump();
             if session.living() == 0 || Instant::now() > limit {
                 return Ok(());
             }
@@ -242,7 +257,8 @@ impl Prepared {
         }
         let survivors = session.close(&mut self.probe, &mut self.log, &mut self.content)?;
         clock.lap("close and drain");
-        for digest in self.content.finish(survivors)? {
+        for content::Finding { mut digest, left_at } in self.content.finish(survivors)? {
+            digest.left_at = left_at.unwrap_or_default();
             self.log.append(proto::evidence::frame::Body::Digest(digest))?;
         }
         clock.lap("digests");

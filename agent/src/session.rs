@@ -7,7 +7,7 @@
 mod frames;
 mod names;
 
-pub use names::{boottime_ns, realtime_offset_ns};
+pub use names::{boottime_ns, grain_ns, realtime_offset_ns};
 
 use std::collections::HashMap;
 

@@ -517,6 +517,9 @@ pub struct ContentDigest {
     /// created by the session and left behind
     #[prost(bool, tag = "5")]
     pub product: bool,
+    /// where the file is at the end, if not at the path of its access
+    #[prost(bytes = "vec", tag = "6")]
+    pub left_at: ::prost::alloc::vec::Vec<u8>,
 }
 /// What the session asked of the kernel side, and why.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

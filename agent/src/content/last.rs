@@ -325,6 +325,7 @@ fn found(file_id: u64, verdict: &Verdict, left_at: Option<Vec<u8>>) -> Finding {
         sha256: verdict.sha256.map(Vec::from).unwrap_or_default(),
         reason: verdict.reason.map(|reason| reason.code().to_owned()).unwrap_or_default(),
         product: verdict.product,
+        left_at: Vec::new(),
     };
     Finding { digest, left_at }
 }

@@ -234,6 +234,12 @@ impl Content {
         self.hand_out(now);
     }
 
+    /// Versions hashed so far.
+    #[cfg(test)]
+    fn hashed(&self) -> usize {
+        self.table.digests.len()
+    }
+
     fn pump_now_and_then(&mut self) {
         self.accesses = self.accesses.wrapping_add(1);
         if self.accesses.is_multiple_of(ACCESSES_PER_PUMP) {

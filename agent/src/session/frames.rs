@@ -27,7 +27,6 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
         }
         decode::Body::Args { offset, data } => Body::ExecArgs(log::ExecArgs { offset, data }),
         decode::Body::Exit(exit) => {
-            content.exited(head.pid);
             Body::Exit(log::Exit {
                 status: exit.status,
                 utime_ns: exit.utime_ns,
@@ -52,7 +51,7 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
                 result: fixed.result,
                 level: i32::try_from(fixed.level).unwrap_or_default(),
             };
-            content.name_changed(fixed.operation, &change.path, &change.target, head.boottime_ns);
+            content.name_changed(change.operation(), &change.path, &change.target, head.boottime_ns);
             if weak_truncation(&head, fixed.level) {
                 spot = Some((codes::WEAK_HOOK, "a file was truncated by its name".to_owned()));
             }

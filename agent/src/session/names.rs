@@ -1,6 +1,6 @@
 //! Names as given, resolved against the directory that the kernel told; and the clock that events carry.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::decode::Given;
 
@@ -31,6 +31,12 @@ pub fn boottime_ns() -> u64 {
 /// CLOCK_REALTIME minus CLOCK_BOOTTIME in nanoseconds.
 pub fn realtime_offset_ns() -> i64 {
     nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime)
+}
+
+/// Resolution of the coarse clock, which stamps a file's ctime, in nanoseconds.
+pub fn grain_ns() -> u64 {
+    let grain = clock_getres(ClockId::RealtimeCoarse);
+    u64::try_from(grain.tv_sec * 1_000_000_000 + grain.tv_nsec).unwrap_or(0)
 }
 
 fn nanoseconds(clock: ClockId) -> i64 {
