@@ -250,6 +250,7 @@ impl Session {
             sha256,
             reason: reason.into(),
             product,
+            left_at: if product { path.to_vec() } else { Vec::new() },
         }));
     }
 

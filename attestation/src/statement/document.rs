@@ -4,11 +4,10 @@ use super::{MONITOR_TYPE, Meta, PREDICATE_TYPE, STATEMENT_TYPE, SUBJECT_EVIDENCE
 use super::{files::FileAccess, network::Network, processes::Processes, testimony::Testimony};
 use crate::escape::escape;
 use crate::evidence::LogHead;
-use crate::trace::{FileVersion, Trace};
+use crate::trace::Trace;
 use crate::{hex, time};
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 /// A whole statement.
 pub(super) struct Document<'a> {
@@ -52,38 +51,21 @@ where
     }
 }
 
-/// Products with a digest, else the log itself. Where a path was a product more than once, its last version counts.
+/// Products with a digest, else the log itself.
 struct Subjects<'a> {
     trace: &'a Trace,
     head: &'a LogHead,
 }
 
-impl Subjects<'_> {
-    /// Indexes of the versions that are subjects.
-    fn versions(&self) -> HashSet<u32> {
-        let mut last = std::collections::HashMap::new();
-        for file in self.trace.files().filter(is_subject) {
-            last.insert(file.path, file.index);
-        }
-        last.into_values().collect()
-    }
-}
-
-fn is_subject(file: &FileVersion<'_>) -> bool {
-    file.product && file.sha256.is_some()
-}
-
 impl Serialize for Subjects<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let versions = self.versions();
         let mut list = serializer.serialize_seq(None)?;
-        if versions.is_empty() {
+        let mut products = self.trace.products().peekable();
+        if products.peek().is_none() {
             list.serialize_element(&Subject { name: Cow::Borrowed(SUBJECT_EVIDENCE), sha256: &self.head.root })?;
         }
-        for file in self.trace.files().filter(|file| versions.contains(&file.index)) {
-            if let Some(sha256) = file.sha256 {
-                list.serialize_element(&Subject { name: escape(file.path), sha256 })?;
-            }
+        for (name, sha256) in products {
+            list.serialize_element(&Subject { name: escape(name), sha256 })?;
         }
         list.end()
     }

@@ -84,7 +84,7 @@ impl Serialize for Annotations<'_> {
         map.serialize_entry("size", &file.size_bytes)?;
         map.serialize_entry("mode", &format!("{:04o}", file.mode & 0o7777))?;
         map.serialize_entry("dev", &format!("{}:{}", file.dev >> 20, file.dev & 0xf_ffff))?;
-        map.serialize_entry("ino", &file.ino)?;
+        map.serialize_entry("ino", &file.ino.to_string())?;
         map.serialize_entry("ctime", &ctime(file))?;
         map.serialize_entry("filesystem", &format!("{:#010x}", file.fs_magic))?;
         if file.deleted {

@@ -3,6 +3,8 @@
 //! It is written as a stream, twice if need be, with the same bytes each time: what it says follows from the trace, the
 //! log's head and [`Meta`], and from nothing else. A verifier that has the evidence writes it again and compares.
 //!
+//! Numbers that may be 2^53 or more are written as strings of decimal digits, since many readers of JSON round them.
+//!
 //! Fields of the predicate: in-toto/attestation, spec/predicates/runtime-trace.md; docs/format.md lists ours.
 
 mod document;

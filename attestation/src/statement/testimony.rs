@@ -31,7 +31,10 @@ impl Serialize for Testimony<'_> {
         map.serialize_entry("coverage", &List(|| trace.coverage().iter().map(Hook)))?;
         map.serialize_entry("digestClasses", &Classes(trace))?;
         map.serialize_entry("platform", &Platform(trace))?;
-        let survivor = |(pid, start_ns): &(u32, u64)| Survivor { pid: *pid, start: time_of(trace, *start_ns) };
+        let survivor = |(pid, start_ns): &(u32, u64)| Survivor {
+            pid: *pid,
+            start: (*start_ns != 0).then(|| time_of(trace, *start_ns)),
+        };
         map.serialize_entry("survivors", &List(|| trace.survivors().iter().map(survivor)))?;
         map.serialize_entry("nameChanges", &List(|| trace.names().map(|change| Name { trace, change })))?;
         map.end()
@@ -92,11 +95,11 @@ impl Serialize for Session<'_> {
         map.serialize_entry("productGlobs", &List(|| opened.product_globs.iter().map(|glob| escape(glob))))?;
         map.serialize_entry("clockGrainNs", &opened.clock_grain_ns)?;
         map.serialize_entry("limitFileBytes", &opened.limit_file_bytes)?;
-        map.serialize_entry("openedBoottimeNs", &opened.opened_boottime_ns)?;
-        map.serialize_entry("openedRealtimeOffsetNs", &opened.realtime_offset_ns)?;
+        map.serialize_entry("openedBoottimeNs", &opened.opened_boottime_ns.to_string())?;
+        map.serialize_entry("openedRealtimeOffsetNs", &opened.realtime_offset_ns.to_string())?;
         if let Some(closed) = trace.closed() {
-            map.serialize_entry("closedBoottimeNs", &closed.closed_boottime_ns)?;
-            map.serialize_entry("closedRealtimeOffsetNs", &closed.realtime_offset_ns)?;
+            map.serialize_entry("closedBoottimeNs", &closed.closed_boottime_ns.to_string())?;
+            map.serialize_entry("closedRealtimeOffsetNs", &closed.realtime_offset_ns.to_string())?;
             map.serialize_entry("reason", &escape(closed.reason.as_bytes()))?;
             map.serialize_entry("rootStatus", &closed.root_status)?;
         }
@@ -184,7 +187,8 @@ impl Serialize for Platform<'_> {
 #[derive(serde::Serialize)]
 struct Survivor {
     pid: u32,
-    start: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
 }
 
 struct Name<'a> {

@@ -157,6 +157,7 @@ impl Builder {
         coverage::judge_arguments(&self.processes, &mut self.findings);
         coverage::judge_end(self.closed.as_ref(), &mut self.findings);
         let level = coverage::judge_hooks(&opened.hooks, &mut self.findings);
+        let products = self.files.products();
         self.strings.seal();
         self.files.seal();
         let (gaps, blind_spots) = self.findings.into_lists();
@@ -168,6 +169,7 @@ impl Builder {
             files: self.files,
             contacts: self.contacts.into_list(),
             names: self.names,
+            products,
             coverage: rows,
             level,
             gaps,
@@ -196,7 +198,10 @@ impl Builder {
                 self.charge(size_of::<(u64, u64)>())?;
                 self.accounts.fold(folded)
             }
-            frame::Body::Digest(digest) => self.files.digest(digest),
+            frame::Body::Digest(digest) => {
+                let left_at = if digest.left_at.is_empty() { None } else { Some(self.text(&digest.left_at)?) };
+                self.files.digest(digest, left_at)
+            }
             frame::Body::Account(account) => {
                 self.charge(64)?;
                 self.accounts.account(account)

@@ -19,6 +19,8 @@ pub struct Trace {
     pub(super) files: Files,
     pub(super) contacts: Vec<Contact>,
     pub(super) names: Vec<NameRow>,
+    /// (file, name), in the order of files.
+    pub(super) products: Vec<(u32, Text)>,
     pub(super) coverage: Vec<HookRow>,
     pub(super) level: CoverageLevel,
     pub(super) gaps: Vec<Finding>,
@@ -209,6 +211,14 @@ impl Trace {
             sha256: self.files.digest_of(row),
             product: row.product,
             edges: self.files.edges_of(index),
+        })
+    }
+
+    /// Name and digest of what the session left behind, under the name where it is at the end, in the order of first access.
+    pub fn products(&self) -> impl Iterator<Item = (&[u8], &Hash)> {
+        self.products.iter().filter_map(|(index, name)| {
+            let row = self.files.rows.get(*index as usize)?;
+            Some((self.strings.get(*name), self.files.digest_of(row)?))
         })
     }
 

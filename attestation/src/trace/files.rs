@@ -60,6 +60,8 @@ pub(super) struct Files {
     ids: HashMap<u64, u32>,
     digests: Vec<Hash>,
     reasons: Vec<String>,
+    /// Where versions are at the end that were not left at the path of their access.
+    left_at: HashMap<u32, Text>,
     /// (file, process) to access bits.
     edges: HashMap<(u32, u32), u8>,
     /// The same, sorted, once sealed.
@@ -73,6 +75,7 @@ impl Default for Files {
             ids: HashMap::new(),
             digests: Vec::new(),
             reasons: vec![codes::NOT_HASHED.to_owned()],
+            left_at: HashMap::new(),
             edges: HashMap::new(),
             sorted: Vec::new(),
         }
@@ -146,7 +149,7 @@ impl Files {
     }
 
     /// What is known of a version's content; the last one holds.
-    pub(super) fn digest(&mut self, digest: &log::ContentDigest) -> Result<(), TraceError> {
+    pub(super) fn digest(&mut self, digest: &log::ContentDigest, left_at: Option<Text>) -> Result<(), TraceError> {
         let id = digest.file_id;
         let class = Class::try_from(digest.class).unwrap_or_default();
         let sha256: Option<Hash> = digest.sha256.as_slice().try_into().ok();
@@ -162,6 +165,10 @@ impl Files {
         let first = self.find(id).ok_or(TraceError::UnknownFile(id))?;
         let reason = self.reason(&digest.reason)?;
         let at = self.store(first, sha256);
+        match left_at {
+            Some(path) => self.left_at.insert(first, path),
+            None => self.left_at.remove(&first),
+        };
         let mut next = first;
         while let Some(row) = self.rows.get_mut(next as usize) {
             (row.digest, row.class, row.reason, row.product) = (at, class, reason, digest.product);
@@ -195,6 +202,19 @@ impl Files {
         Ok(new)
     }
 
+    /// Index and name at the end of the products with a digest, in the order of files: one for each id, under the path
+    /// that made it unless it was left elsewhere, and one for each name, the last.
+    pub(super) fn products(&self) -> Vec<(u32, Text)> {
+        let mut last = HashMap::new();
+        let firsts = (0u32..).zip(&self.rows).filter(|(index, row)| self.find(row.id) == Some(*index));
+        for (index, row) in firsts.filter(|(_, row)| row.product && self.digest_of(row).is_some()) {
+            last.insert(self.left_at.get(&index).copied().unwrap_or(row.path), index);
+        }
+        let mut products: Vec<(u32, Text)> = last.into_iter().map(|(name, index)| (index, name)).collect();
+        products.sort_unstable();
+        products
+    }
+
     pub(super) fn digest_of(&self, row: &Row) -> Option<&Hash> {
         self.digests.get(row.digest as usize)
     }
@@ -216,6 +236,7 @@ impl Files {
         self.sorted = edges.into_iter().map(|((file, process), bits)| (file, process, bits)).collect();
         self.sorted.sort_unstable();
         self.ids = HashMap::new();
+        self.left_at = HashMap::new();
         self.rows.shrink_to_fit();
         self.digests.shrink_to_fit();
     }

@@ -111,9 +111,8 @@ fn a_signed_payload_of_another_kind_is_not_understood() {
         ("\"sequence\":0", "\"sequence\":1"),
         ("\"name\":\"/work/tool\",\"digest\":{\"sha256\":\"", "\"name\":\"/work/tool\",\"digest\":{\"sha256\":\"00"),
     ];
-    let cases = cases.map(|(from, to)| (from.replace("/work/tool\"", "/work/tool.tmp\""), to));
     for (from, to) in cases {
-        let verdict = check(&forged(&signed, &from, &to.replace("/work/tool\"", "/work/tool.tmp\"")), None, true);
+        let verdict = check(&forged(&signed, from, to), None, true);
         assert_eq!(verdict.exit_code(), 2, "{from}: {verdict:#?}");
     }
     for payload in [&b""[..], b"{}", b"null", &[b'{'; 1000]] {
