@@ -44,8 +44,9 @@ pub(crate) fn renamed() {
 
 #[inline(always)]
 fn access_bits(file: u64) -> u32 {
-    let mode: u32 = read(file, offset!(file_mode));
     let flags: u32 = read(file, offset!(file_flags));
+    // An open for exec has its mark in the flags, the same bit.
+    let mode: u32 = read::<u32>(file, offset!(file_mode)) | flags & FMODE_EXEC;
     let mut bits = 0;
     if mode & FMODE_READ != 0 {
         bits |= access::READ;

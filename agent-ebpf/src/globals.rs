@@ -12,9 +12,6 @@ static OFFSETS: Offsets = Offsets::UNKNOWN;
 /// Possible CPUs: the accounts' and scratches' stride.
 #[unsafe(no_mangle)]
 static CPUS: u32 = 1;
-/// What `sys_exit` does with each system call, by number.
-#[unsafe(no_mangle)]
-static CALLS: [u64; agent_ebpf::CALLS] = [0; agent_ebpf::CALLS];
 /// Bytes waiting in the ring above which a record wakes user space at once.
 #[unsafe(no_mangle)]
 static RING_WAKE_BYTES: u64 = 1 << 20;
@@ -51,10 +48,13 @@ pub(crate) fn call(number: u64) -> u64 {
     if number >= agent_ebpf::CALLS as u64 {
         return 0;
     }
-    // SAFETY: the index is below the table's length; volatile as in `read_offset`.
-    unsafe { core::ptr::read_volatile((&raw const CALLS).cast::<u64>().add(number as usize & (agent_ebpf::CALLS - 1))) }
+    // SAFETY: a pointer into the map's value.
+    CALLS.get_ptr(number as u32).map_or(0, |word| unsafe { *word })
 }
 
+/// What `sys_exit` does with each system call, by number; filled when it is known which hooks the kernel grants.
+#[map]
+pub(crate) static CALLS: Array<u64> = Array::with_max_entries(agent_ebpf::CALLS as u32, 0);
 /// Records on their way to user space.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);

@@ -96,6 +96,8 @@ pub mod flag {
     pub const DETACHED: u32 = 1 << 17;
     /// The directory of a name is relative to a descriptor and was resolved from it. Not a truncation.
     pub const RELATIVE: u32 = 1 << 18;
+    /// The section of a [`super::Net`] is a whole sockaddr, not a name. Not a truncation.
+    pub const SOCKADDR: u32 = 1 << 19;
     /// The bits that are truncations.
     pub const TRUNCATIONS: u32 = 0xffff;
 }

@@ -15,11 +15,13 @@ mod name;
 mod net;
 mod path;
 mod process;
+mod security;
 mod syscall;
 
+use agent_ebpf::{hook, name_op, net_op};
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_sock_addr},
-    programs::{BtfTracePointContext, SockAddrContext},
+    macros::{btf_tracepoint, cgroup_sock_addr, fentry, fexit, lsm},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SockAddrContext},
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -86,6 +88,106 @@ fn sendmsg4(ctx: SockAddrContext) -> i32 {
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
     net::attempt6(&ctx, agent_ebpf::net_op::SEND, agent_ebpf::hook::SEND);
     1
+}
+
+/// A security hook, as an LSM program and as an fentry program on the kernel's function of the same purpose. An LSM
+/// program never decides anything: it hands on what the program before it said.
+macro_rules! security_hook {
+    ($lsm:ident, $hook:literal, $fentry:ident, $function:literal, $returned:literal, |$ctx:ident| $handle:expr) => {
+        #[lsm(hook = $hook)]
+        fn $lsm($ctx: LsmContext) -> i32 {
+            let before: i32 = $ctx.arg($returned);
+            if before == 0 {
+                $handle;
+            }
+            before
+        }
+
+        #[fentry(function = $function)]
+        fn $fentry($ctx: FEntryContext) -> i32 {
+            $handle;
+            0
+        }
+    };
+}
+
+security_hook!(lsm_file_open, "file_open", fentry_file_open, "security_file_open", 1, |ctx| security::file_open(
+    ctx.arg(0)
+));
+security_hook!(lsm_rename, "path_rename", fentry_rename, "security_path_rename", 5, |ctx| security::renamed(
+    ctx.arg(0),
+    ctx.arg(1),
+    ctx.arg(2),
+    ctx.arg(3),
+    ctx.arg(4)
+));
+security_hook!(lsm_link, "path_link", fentry_link, "security_path_link", 3, |ctx| security::linked(
+    ctx.arg(0),
+    ctx.arg(1),
+    ctx.arg(2)
+));
+security_hook!(lsm_unlink, "path_unlink", fentry_unlink, "security_path_unlink", 2, |ctx| security::one(
+    hook::UNLINK,
+    name_op::UNLINK,
+    ctx.arg(0),
+    ctx.arg(1)
+));
+security_hook!(lsm_rmdir, "path_rmdir", fentry_rmdir, "security_path_rmdir", 2, |ctx| security::one(
+    hook::UNLINK,
+    name_op::RMDIR,
+    ctx.arg(0),
+    ctx.arg(1)
+));
+security_hook!(lsm_mkdir, "path_mkdir", fentry_mkdir, "security_path_mkdir", 3, |ctx| security::one(
+    hook::MKDIR,
+    name_op::MKDIR,
+    ctx.arg(0),
+    ctx.arg(1)
+));
+security_hook!(lsm_symlink, "path_symlink", fentry_symlink, "security_path_symlink", 3, |ctx| security::symlinked(
+    ctx.arg(0),
+    ctx.arg(1),
+    ctx.arg(2)
+));
+security_hook!(lsm_truncate, "path_truncate", fentry_truncate, "security_path_truncate", 1, |ctx| {
+    security::truncated(ctx.arg(0))
+});
+security_hook!(lsm_ftruncate, "file_truncate", fentry_ftruncate, "security_file_truncate", 1, |ctx| {
+    security::file_truncated(ctx.arg(0))
+});
+security_hook!(lsm_connect, "socket_connect", fentry_connect, "security_socket_connect", 3, |ctx| security::socket(
+    hook::CONNECT,
+    net_op::CONNECT,
+    ctx.arg(0),
+    ctx.arg(1),
+    ctx.arg(2)
+));
+security_hook!(lsm_bind, "socket_bind", fentry_bind, "security_socket_bind", 3, |ctx| security::socket(
+    hook::BIND,
+    net_op::BIND,
+    ctx.arg(0),
+    ctx.arg(1),
+    ctx.arg(2)
+));
+
+/// The accepted connection's socket is handed to its new descriptor. This hook returns nothing.
+#[lsm(hook = "sock_graft")]
+fn lsm_accept(ctx: LsmContext) -> i32 {
+    net::accepted(ctx.arg(0));
+    0
+}
+
+#[fentry(function = "security_sock_graft")]
+fn fentry_accept(ctx: FEntryContext) -> i32 {
+    net::accepted(ctx.arg(0));
+    0
+}
+
+/// A rename is over: paths told before may be others now.
+#[fexit(function = "vfs_rename")]
+fn fexit_rename(_ctx: FExitContext) -> i32 {
+    file::renamed();
+    0
 }
 
 #[cfg(not(test))]

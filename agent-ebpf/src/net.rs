@@ -180,9 +180,8 @@ pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
         user_address(&mut record, call);
     }
     record.finish(&ticket, kind::NET, pid, tid);
-    if reached && call.operation != net_op::BIND && (family == AF_INET || family == AF_INET6) {
-        let owner = SocketOwner { member: *member, pid, tid };
-        let _ = SOCKETS.insert(&sk, &owner, 0);
+    if reached && call.operation != net_op::BIND {
+        own(member, pid, tid, sk, family);
     }
 }
 
@@ -233,6 +232,7 @@ fn unix_name(record: &mut Record, sk: u64, operation: u32) {
 #[inline(always)]
 fn user_address(record: &mut Record, call: &Call) {
     let bytes = if call.address_bytes as usize > SUN_BYTES { SUN_BYTES as u32 } else { call.address_bytes };
+    record.flags |= flag::SOCKADDR;
     append_bytes(record, bytes, |buffer| {
         // SAFETY: the helper checks the address. A bad pointer is the very reason the call failed: nothing is cut.
         let _ = unsafe { bpf_probe_read_user_buf(call.address as *const u8, buffer) };
@@ -253,6 +253,67 @@ fn append_bytes(record: &mut Record, bytes: u32, copy: impl FnOnce(&mut [u8]) ->
         record.flags |= flag::OBJECT_FAULT;
     }
     record.at += bytes;
+}
+
+/// `sock_graft`: a member takes a connection.
+#[inline(always)]
+pub(crate) fn accepted(sk: u64) {
+    let (pid, tid) = member::current_ids();
+    let Some(member) = member::of(pid) else { return };
+    let Some(ticket) = account::take(&member, hook::ACCEPT) else { return };
+    let Some(mut record) = account::begin::<Net>(&ticket) else { return };
+    let family = u32::from(read::<u16>(sk, offset!(sock_family)));
+    let body = record.body::<Net>();
+    // SAFETY: the body lies in the scratch.
+    unsafe {
+        describe(body, sk, family);
+        (*body).operation = net_op::ACCEPT;
+        (*body).level = level::OBJECT;
+    }
+    if family == AF_UNIX {
+        unix_name(&mut record, sk, net_op::ACCEPT);
+    } else {
+        path::append_nothing(&mut record);
+    }
+    record.finish(&ticket, kind::NET, pid, tid);
+    own(&member, pid, tid, sk, family);
+}
+
+/// `socket_connect`, `socket_bind`: the kernel's copy of the address, before the act.
+#[inline(always)]
+pub(crate) fn addressed(hook: u16, operation: u32, socket: u64, address: u64, bytes: u32) {
+    let (pid, tid) = member::current_ids();
+    let Some(member) = member::of(pid) else { return };
+    let Some(ticket) = account::take(&member, hook) else { return };
+    let Some(mut record) = account::begin::<Net>(&ticket) else { return };
+    let sk: u64 = read(socket, offset!(socket_sk));
+    let family = u32::from(read::<u16>(sk, offset!(sock_family)));
+    let body = record.body::<Net>();
+    // SAFETY: the body lies in the scratch.
+    unsafe {
+        describe(body, sk, family);
+        (*body).operation = operation;
+        (*body).level = level::OBJECT;
+    }
+    let bytes = if bytes as usize > SUN_BYTES { SUN_BYTES as u32 } else { bytes };
+    record.flags |= flag::SOCKADDR;
+    append_bytes(&mut record, bytes, |buffer| {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel_buf(address as *const u8, buffer) }.is_ok()
+    });
+    record.finish(&ticket, kind::NET, pid, tid);
+    if operation == net_op::CONNECT {
+        own(&member, pid, tid, sk, family);
+    }
+}
+
+/// Remembers whose a TCP socket is, for its close.
+#[inline(always)]
+fn own(member: &Member, pid: u32, tid: u32, sk: u64, family: u32) {
+    if family == AF_INET || family == AF_INET6 {
+        let owner = SocketOwner { member: *member, pid, tid };
+        let _ = SOCKETS.insert(&sk, &owner, 0);
+    }
 }
 
 /// `inet_sock_set_state`: a TCP connection that a member opened or accepted is closed. May run in a softirq of any task.

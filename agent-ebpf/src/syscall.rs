@@ -143,6 +143,9 @@ fn named(member: &Member, pid: u32, tid: u32, call: &Call, registers: *const Reg
     if operation == name_op::RENAME {
         file::renamed();
     }
+    if call.hook == 0 {
+        return;
+    }
     // SAFETY: as in `argument`.
     let change = unsafe {
         let flags = Registers::argument(registers, call.flags);

@@ -4,6 +4,7 @@
 //! kernel grants, and hands out raw records, accounts and folded counts. Only `session` tells it what to do.
 
 mod abi;
+mod attach;
 mod btf;
 mod calls;
 mod hooks;
@@ -158,11 +159,16 @@ impl Probe {
 
     /// How often the kernel skipped the program behind a hook since it was attached; none where it does not tell.
     pub fn misses(&self, attached: &Attached) -> Option<u64> {
-        if !attached.guarded {
+        attached.programs.iter().map(|program| self.misses_of(program)).sum()
+    }
+
+    fn misses_of(&self, program: &str) -> Option<u64> {
+        let program = self.ebpf.program(program)?;
+        // The kernel runs LSM and cgroup programs inside themselves too: none is skipped, and it counts nothing.
+        if matches!(program, aya::programs::Program::Lsm(_) | aya::programs::Program::CgroupSockAddr(_)) {
             return Some(0);
         }
-        let info = self.ebpf.program(attached.program)?.info().ok()?;
-        let fd = info.fd().ok()?;
+        let fd = program.info().ok()?.fd().ok()?;
         let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
         line.trim().parse().ok()

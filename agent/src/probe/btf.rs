@@ -44,6 +44,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -114,6 +115,14 @@ impl Btf {
         path.split('|')
             .find_map(|path| self.one_offset(path).transpose())
             .unwrap_or_else(|| Err(Error::Missing(path.to_owned())))
+    }
+
+    /// Whether the kernel has a function of this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.types.iter().skip(1).any(|at| {
+            let entry = self.entry(*at as usize);
+            entry.is_ok_and(|entry| entry.kind == kind::FUNC && self.string(entry.name).is_ok_and(|s| s == name.as_bytes()))
+        })
     }
 
     fn one_offset(&self, path: &str) -> Result<Option<u32>, Error> {

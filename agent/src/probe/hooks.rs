@@ -13,7 +13,7 @@ pub struct Limits {
     pub folds: u32,
     /// Processes that are members at once.
     pub members: u32,
-    /// Use the weakest method of every observation, whatever the kernel grants.
+    /// Use the weakest way of every observation, whatever the kernel grants.
     pub weakest: bool,
 }
 
@@ -34,80 +34,190 @@ pub struct Attached {
     pub method: &'static str,
     /// One of [`level`].
     pub level: u32,
-    /// The program's name.
-    pub program: &'static str,
-    /// The kernel's tag of the program.
+    /// Its programs; the first names the row.
+    pub programs: Vec<&'static str>,
+    /// The kernel's tag of the first program.
     pub tag: [u8; 8],
-    /// Whether the kernel skips, and counts, a run of this program inside itself.
-    pub guarded: bool,
-    /// Stronger methods that the kernel refused, with its answer.
+    /// Stronger ways that the kernel refused, with its answer.
     pub refused: Vec<String>,
 }
 
 /// How a program is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Point {
-    /// BTF tracepoint of this name.
-    Tracepoint(&'static str),
+    /// BTF tracepoint.
+    Tracepoint,
+    /// LSM hook.
+    Lsm,
+    /// Entry of a kernel function.
+    Entry,
+    /// Exit of a kernel function.
+    Exit,
     /// cgroup socket address hook, at the hierarchy's root.
     CgroupSockAddr,
 }
 
 /// A program and where it goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) point: Point,
+    /// The tracepoint, hook or function.
+    pub(super) target: &'static str,
 }
 
 /// One way to make an observation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
-    pub(super) hook: u16,
-    pub(super) observation: &'static str,
     pub(super) method: &'static str,
     pub(super) level: u32,
-    pub(super) program: &'static str,
+    pub(super) programs: &'static [Program],
 }
 
-/// Every program of the weak path.
-pub(super) const PROGRAMS: &[Program] = &[
-    Program { name: "fork", point: Point::Tracepoint("sched_process_fork") },
-    Program { name: "exec", point: Point::Tracepoint("sched_process_exec") },
-    Program { name: "exit", point: Point::Tracepoint("sched_process_exit") },
-    Program { name: "sock_state", point: Point::Tracepoint("inet_sock_set_state") },
-    Program { name: "cgroup_attach", point: Point::Tracepoint("cgroup_attach_task") },
-    Program { name: "cgroup_mkdir", point: Point::Tracepoint("cgroup_mkdir") },
-    Program { name: "connect4", point: Point::CgroupSockAddr },
-    Program { name: "connect6", point: Point::CgroupSockAddr },
-    Program { name: "sendmsg4", point: Point::CgroupSockAddr },
-    Program { name: "sendmsg6", point: Point::CgroupSockAddr },
-    Program { name: "sys_exit", point: Point::Tracepoint("sys_exit") },
-];
-
-const fn way(hook: u16, observation: &'static str, method: &'static str, level: u32, program: &'static str) -> Way {
-    Way { hook, observation, method, level, program }
+/// An observation, its ways from the strongest to the weakest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Observation {
+    pub(super) hook: u16,
+    pub(super) name: &'static str,
+    pub(super) ways: &'static [Way],
 }
 
-/// Every observation by its weakest way.
-pub(super) const WEAKEST: &[Way] = &[
-    way(hook::FORK, "fork", "tp_btf/sched_process_fork", level::OBJECT, "fork"),
-    way(hook::EXEC, "exec", "tp_btf/sched_process_exec", level::OBJECT, "exec"),
-    way(hook::EXIT, "exit", "tp_btf/sched_process_exit", level::OBJECT, "exit"),
-    way(hook::OPEN, "open", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
-    way(hook::RENAME, "rename", "tp_btf/sys_exit", level::USER_ARGUMENT, "sys_exit"),
-    way(hook::LINK, "link", "tp_btf/sys_exit", level::USER_ARGUMENT, "sys_exit"),
-    way(hook::UNLINK, "unlink", "tp_btf/sys_exit", level::USER_ARGUMENT, "sys_exit"),
-    way(hook::MKDIR, "mkdir", "tp_btf/sys_exit", level::USER_ARGUMENT, "sys_exit"),
-    way(hook::SYMLINK, "symlink", "tp_btf/sys_exit", level::USER_ARGUMENT, "sys_exit"),
-    way(hook::TRUNCATE, "truncate", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
-    way(hook::CONNECT, "connect", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
-    way(hook::CONNECT_ATTEMPT, "connect-attempt", "cgroup/connect4+connect6", level::OBJECT, "connect4"),
-    way(hook::SEND, "send", "cgroup/sendmsg4+sendmsg6", level::OBJECT, "sendmsg4"),
-    way(hook::BIND, "bind", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
-    way(hook::ACCEPT, "accept", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
-    way(hook::CLOSE, "close", "tp_btf/inet_sock_set_state", level::OBJECT, "sock_state"),
-    way(hook::CGROUP, "membership", "tp_btf/cgroup_attach_task+cgroup_mkdir", level::OBJECT, "cgroup_attach"),
-    way(hook::ATTENTION, "attention", "tp_btf/sys_exit", level::OBJECT, "sys_exit"),
-    way(hook::OUTSIDE, "outside-write", "tp_btf/sys_exit", level::RETURNED_OBJECT, "sys_exit"),
+const fn tracepoint(name: &'static str, target: &'static str) -> Program {
+    Program { name, point: Point::Tracepoint, target }
+}
+
+const fn lsm(name: &'static str, target: &'static str) -> Program {
+    Program { name, point: Point::Lsm, target }
+}
+
+const fn entry(name: &'static str, target: &'static str) -> Program {
+    Program { name, point: Point::Entry, target }
+}
+
+const fn sock_addr(name: &'static str) -> Program {
+    Program { name, point: Point::CgroupSockAddr, target: name }
+}
+
+const fn way(method: &'static str, level: u32, programs: &'static [Program]) -> Way {
+    Way { method, level, programs }
+}
+
+/// The end of every system call.
+pub(super) const SYS_EXIT: Program = tracepoint("sys_exit", "sys_exit");
+/// Counts renames, so that a path told before one is told again.
+pub(super) const RENAMES: Program = Program { name: "fexit_rename", point: Point::Exit, target: "vfs_rename" };
+
+const fn returned(level: u32) -> Way {
+    way("tp_btf/sys_exit", level, &[SYS_EXIT])
+}
+
+const fn only(hook: u16, name: &'static str, ways: &'static [Way]) -> Observation {
+    Observation { hook, name, ways }
+}
+
+/// Every observation.
+pub(super) const OBSERVATIONS: &[Observation] = &[
+    only(hook::FORK, "fork", &[way(
+        "tp_btf/sched_process_fork",
+        level::OBJECT,
+        &[tracepoint("fork", "sched_process_fork")],
+    )]),
+    only(hook::EXEC, "exec", &[way(
+        "tp_btf/sched_process_exec",
+        level::OBJECT,
+        &[tracepoint("exec", "sched_process_exec")],
+    )]),
+    only(hook::EXIT, "exit", &[way(
+        "tp_btf/sched_process_exit",
+        level::OBJECT,
+        &[tracepoint("exit", "sched_process_exit")],
+    )]),
+    only(hook::OPEN, "open", &[
+        way("lsm/file_open", level::OBJECT, &[lsm("lsm_file_open", "file_open")]),
+        way("fentry/security_file_open", level::OBJECT, &[entry("fentry_file_open", "security_file_open")]),
+        returned(level::RETURNED_OBJECT),
+    ]),
+    only(hook::RENAME, "rename", &[
+        way("lsm/path_rename", level::OBJECT, &[lsm("lsm_rename", "path_rename")]),
+        way("fentry/security_path_rename", level::OBJECT, &[entry("fentry_rename", "security_path_rename")]),
+        returned(level::USER_ARGUMENT),
+    ]),
+    only(hook::LINK, "link", &[
+        way("lsm/path_link", level::OBJECT, &[lsm("lsm_link", "path_link")]),
+        way("fentry/security_path_link", level::OBJECT, &[entry("fentry_link", "security_path_link")]),
+        returned(level::USER_ARGUMENT),
+    ]),
+    only(hook::UNLINK, "unlink", &[
+        way(
+            "lsm/path_unlink+path_rmdir",
+            level::OBJECT,
+            &[lsm("lsm_unlink", "path_unlink"), lsm("lsm_rmdir", "path_rmdir")],
+        ),
+        way(
+            "fentry/security_path_unlink+security_path_rmdir",
+            level::OBJECT,
+            &[entry("fentry_unlink", "security_path_unlink"), entry("fentry_rmdir", "security_path_rmdir")],
+        ),
+        returned(level::USER_ARGUMENT),
+    ]),
+    only(hook::MKDIR, "mkdir", &[
+        way("lsm/path_mkdir", level::OBJECT, &[lsm("lsm_mkdir", "path_mkdir")]),
+        way("fentry/security_path_mkdir", level::OBJECT, &[entry("fentry_mkdir", "security_path_mkdir")]),
+        returned(level::USER_ARGUMENT),
+    ]),
+    only(hook::SYMLINK, "symlink", &[
+        way("lsm/path_symlink", level::OBJECT, &[lsm("lsm_symlink", "path_symlink")]),
+        way("fentry/security_path_symlink", level::OBJECT, &[entry("fentry_symlink", "security_path_symlink")]),
+        returned(level::USER_ARGUMENT),
+    ]),
+    only(hook::TRUNCATE, "truncate", &[
+        way(
+            "lsm/path_truncate+file_truncate",
+            level::OBJECT,
+            &[lsm("lsm_truncate", "path_truncate"), lsm("lsm_ftruncate", "file_truncate")],
+        ),
+        // Before 6.2 the kernel asks for both with the path.
+        way("lsm/path_truncate", level::OBJECT, &[lsm("lsm_truncate", "path_truncate")]),
+        way(
+            "fentry/security_path_truncate+security_file_truncate",
+            level::OBJECT,
+            &[entry("fentry_truncate", "security_path_truncate"), entry("fentry_ftruncate", "security_file_truncate")],
+        ),
+        returned(level::RETURNED_OBJECT),
+    ]),
+    only(hook::CONNECT, "connect", &[
+        way("lsm/socket_connect", level::OBJECT, &[lsm("lsm_connect", "socket_connect")]),
+        way("fentry/security_socket_connect", level::OBJECT, &[entry("fentry_connect", "security_socket_connect")]),
+        returned(level::RETURNED_OBJECT),
+    ]),
+    only(hook::CONNECT_ATTEMPT, "connect-attempt", &[way(
+        "cgroup/connect4+connect6",
+        level::OBJECT,
+        &[sock_addr("connect4"), sock_addr("connect6")],
+    )]),
+    only(hook::SEND, "send", &[way(
+        "cgroup/sendmsg4+sendmsg6",
+        level::OBJECT,
+        &[sock_addr("sendmsg4"), sock_addr("sendmsg6")],
+    )]),
+    only(hook::BIND, "bind", &[
+        way("lsm/socket_bind", level::OBJECT, &[lsm("lsm_bind", "socket_bind")]),
+        way("fentry/security_socket_bind", level::OBJECT, &[entry("fentry_bind", "security_socket_bind")]),
+        returned(level::RETURNED_OBJECT),
+    ]),
+    only(hook::ACCEPT, "accept", &[
+        way("lsm/sock_graft", level::OBJECT, &[lsm("lsm_accept", "sock_graft")]),
+        way("fentry/security_sock_graft", level::OBJECT, &[entry("fentry_accept", "security_sock_graft")]),
+        returned(level::RETURNED_OBJECT),
+    ]),
+    only(hook::CLOSE, "close", &[way(
+        "tp_btf/inet_sock_set_state",
+        level::OBJECT,
+        &[tracepoint("sock_state", "inet_sock_set_state")],
+    )]),
+    only(hook::CGROUP, "membership", &[way(
+        "tp_btf/cgroup_attach_task+cgroup_mkdir",
+        level::OBJECT,
+        &[tracepoint("cgroup_attach", "cgroup_attach_task"), tracepoint("cgroup_mkdir", "cgroup_mkdir")],
+    )]),
 ];

@@ -1,17 +1,17 @@
 //! Loading and attaching: privileges and kernel checked first, each refusal one sentence.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapError, Queue, RingBuf},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError},
+    programs::ProgramError,
 };
 use sha2::{Digest, Sha256};
 
 use super::{
-    Probe, btf, calls,
-    hooks::{Attached, Limits, PROGRAMS, Point, WEAKEST},
+    Probe, attach, btf, calls,
+    hooks::Limits,
     ring::Ring,
     table::Tables,
 };
@@ -53,6 +53,14 @@ pub enum Error {
         /// The kernel's answer.
         source: Box<ProgramError>,
     },
+    /// A program that has no fallback cannot run here.
+    #[error("the program {program} cannot be attached: {why}")]
+    Refused {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        why: String,
+    },
     /// The object file lacks a part.
     #[error("the built-in object file has no {0}")]
     Object(&'static str),
@@ -82,15 +90,13 @@ pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
     check_kernel()?;
     check_privileges()?;
     let cpus = possible_cpus()?;
-    let mut ebpf = load(limits, cpus)?;
-    let btf = Btf::from_sys_fs().map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
-    for program in PROGRAMS {
-        attach(&mut ebpf, &btf, program.name, program.point)?;
-    }
-    let hooks = WEAKEST.iter().map(|way| row(&ebpf, way)).collect::<Result<_, _>>()?;
+    let types = btf::Btf::running()?;
+    let mut ebpf = load(limits, cpus, &types)?;
+    let outcome = attach::all(&mut ebpf, &types, limits.weakest)?;
+    fill(&mut ebpf, &calls::table(&outcome.by_sys_exit, outcome.renames_by_sys_exit))?;
     let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
     let tables = tables(&mut ebpf, cpus)?;
-    Ok(Probe { ebpf, ring, tables, hooks, object_sha256: Sha256::digest(OBJECT).into() })
+    Ok(Probe { ebpf, ring, tables, hooks: outcome.rows, object_sha256: Sha256::digest(OBJECT).into() })
 }
 
 fn check_kernel() -> Result<(), Error> {
@@ -113,15 +119,13 @@ fn possible_cpus() -> Result<u32, Error> {
     u32::try_from(cpus).map_err(|_| Error::Cpus(io::ErrorKind::InvalidData.into()))
 }
 
-fn load(limits: &Limits, cpus: u32) -> Result<Ebpf, Error> {
-    let types = btf::Btf::running()?;
+fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
     let offsets =
         agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
-        .override_global("CALLS", calls::table().as_slice(), true)
         .override_global("CPUS", &cpus, true)
         .override_global("RING_WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("RING", limits.ring_bytes)
@@ -137,26 +141,6 @@ fn load(limits: &Limits, cpus: u32) -> Result<Ebpf, Error> {
         .map_err(|source| Error::Load(Box::new(source)))
 }
 
-fn attach(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, point: Point) -> Result<(), Error> {
-    let refused = |source| Error::Program { program: name, source: Box::new(source) };
-    let program = ebpf.program_mut(name).ok_or(Error::Object(name))?;
-    match point {
-        Point::Tracepoint(tracepoint) => {
-            let program: &mut BtfTracePoint = program.try_into().map_err(refused)?;
-            program.load(tracepoint, btf).map_err(refused)?;
-            program.attach().map_err(refused)?;
-        }
-        Point::CgroupSockAddr => {
-            let root = File::open(cgroup_root()?).map_err(|_| Error::NoCgroup)?;
-            let program: &mut CgroupSockAddr = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)?;
-            // A link always allows others beside it; the kernel takes no flag here.
-            program.attach(root, CgroupAttachMode::Single).map_err(refused)?;
-        }
-    }
-    Ok(())
-}
-
 /// Where the cgroup v2 hierarchy is mounted, also on a hybrid host.
 pub fn cgroup_root() -> Result<PathBuf, Error> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|_| Error::NoCgroup)?;
@@ -164,19 +148,13 @@ pub fn cgroup_root() -> Result<PathBuf, Error> {
     line.split(' ').nth(4).map(PathBuf::from).ok_or(Error::NoCgroup)
 }
 
-fn row(ebpf: &Ebpf, way: &super::hooks::Way) -> Result<Attached, Error> {
-    let program = ebpf.program(way.program).ok_or(Error::Object(way.program))?;
-    let info = program.info().map_err(|source| Error::Program { program: way.program, source: Box::new(source) })?;
-    Ok(Attached {
-        hook: way.hook,
-        observation: way.observation,
-        method: way.method,
-        level: way.level,
-        program: way.program,
-        tag: info.tag().to_be_bytes(),
-        guarded: matches!(program, Program::BtfTracePoint(_)),
-        refused: Vec::new(),
-    })
+/// Tells the end of system calls what to look at.
+fn fill(ebpf: &mut Ebpf, calls: &[u64]) -> Result<(), Error> {
+    let mut table: Array<_, u64> = Array::try_from(take(ebpf, "CALLS")?).map_err(Error::map("CALLS"))?;
+    for (number, call) in (0..).zip(calls) {
+        table.set(number, call, 0).map_err(Error::map("CALLS"))?;
+    }
+    Ok(())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {

@@ -58,7 +58,7 @@ pub(super) fn hooks(probe: &Probe) -> Vec<Hook> {
             _ => Level::UserArgument,
         }
         .into(),
-        program: attached.program.to_owned(),
+        program: attached.programs.join("+"),
         program_tag: attached.tag.to_vec(),
         program_sha256: object.clone(),
         refused: attached.refused.clone(),

@@ -1,6 +1,6 @@
 //! Decoded events as frames of the log.
 
-use agent_ebpf::{access, attention, hook};
+use agent_ebpf::{access, attention, flag, hook, net_op};
 use attestation::codes;
 use proto::evidence::{self as log, event::Body};
 
@@ -57,7 +57,7 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
             }
             Body::Name(change)
         }
-        decode::Body::Net { fixed, address } => Body::Network(network(&fixed, address)),
+        decode::Body::Net { fixed, address } => Body::Network(network(&head, &fixed, address)),
         decode::Body::Joined(joined) => {
             Body::Joined(log::Joined { start_ns: joined.start_ns, cgroup_id: joined.cgroup_id })
         }
@@ -200,15 +200,23 @@ const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
-fn network(fixed: &agent_ebpf::Net, address: Vec<u8>) -> log::Network {
+fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> log::Network {
     let bytes = match fixed.family {
         AF_INET => 4,
         AF_INET6 => 16,
         _ => 0,
     };
-    let given = Given::of(fixed, &address);
+    let whole = head.flags & flag::SOCKADDR != 0;
+    let given = if whole { Some(given(&address).unwrap_or_default()) } else { None };
+    // A bind names the socket's own end.
+    let bound = fixed.operation == net_op::BIND;
+    let (local, local_port) = match &given {
+        Some(given) if bound => given.clone(),
+        _ => (fixed.local[..bytes].to_vec(), fixed.local_port),
+    };
     let (remote, remote_port) = match given {
-        Some(given) => given,
+        Some(given) if !bound || fixed.family == AF_UNIX => given,
+        Some(_) => (Vec::new(), 0),
         None if fixed.family == AF_UNIX => (address, 0),
         None => (fixed.remote[..bytes].to_vec(), fixed.remote_port),
     };
@@ -217,8 +225,8 @@ fn network(fixed: &agent_ebpf::Net, address: Vec<u8>) -> log::Network {
         family: fixed.family,
         r#type: fixed.socket_type,
         protocol: fixed.protocol,
-        local: fixed.local[..bytes].to_vec(),
-        local_port: fixed.local_port,
+        local,
+        local_port,
         remote,
         remote_port,
         cookie: fixed.cookie,
@@ -229,27 +237,20 @@ fn network(fixed: &agent_ebpf::Net, address: Vec<u8>) -> log::Network {
     }
 }
 
-/// The sockaddr that a failed call was given.
-struct Given;
-
-impl Given {
-    /// Address and port, where the event carries the program's own sockaddr.
-    fn of(fixed: &agent_ebpf::Net, sockaddr: &[u8]) -> Option<(Vec<u8>, u32)> {
-        if fixed.level != agent_ebpf::level::USER_ARGUMENT || sockaddr.len() < 2 {
-            return None;
+/// Address and port of a sockaddr; of AF_UNIX the path. None for another family, such as AF_UNSPEC, which dissolves.
+fn given(sockaddr: &[u8]) -> Option<(Vec<u8>, u32)> {
+    let family = u32::from(u16::from_ne_bytes([*sockaddr.first()?, *sockaddr.get(1)?]));
+    let port = || sockaddr.get(2..4).map(|port| u32::from(u16::from_be_bytes([port[0], port[1]])));
+    match family {
+        AF_INET => Some((sockaddr.get(4..8)?.to_vec(), port()?)),
+        AF_INET6 => Some((sockaddr.get(8..24)?.to_vec(), port()?)),
+        AF_UNIX => {
+            let path = &sockaddr[2..];
+            // A path ends at its NUL; an abstract name begins with one and has its own length.
+            let end = path.iter().skip(1).position(|byte| *byte == 0).map_or(path.len(), |end| end + 1);
+            Some((if path.first() == Some(&0) { path } else { &path[..end] }.to_vec(), 0))
         }
-        let family = u32::from(u16::from_ne_bytes([sockaddr[0], sockaddr[1]]));
-        let port = || sockaddr.get(2..4).map(|port| u32::from(u16::from_be_bytes([port[0], port[1]])));
-        match family {
-            AF_INET => Some((sockaddr.get(4..8)?.to_vec(), port()?)),
-            AF_INET6 => Some((sockaddr.get(8..24)?.to_vec(), port()?)),
-            AF_UNIX => {
-                let path = &sockaddr[2..];
-                let end = if path.first() == Some(&0) { path.len() } else { path.iter().position(|b| *b == 0).unwrap_or(path.len()) };
-                Some((path[..end].to_vec(), 0))
-            }
-            _ => None,
-        }
+        _ => None,
     }
 }
 

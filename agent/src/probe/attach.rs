@@ -1,0 +1,230 @@
+//! Attaching: for each observation the strongest way whose programs the kernel takes, the refusals kept.
+
+use std::{collections::HashMap, fs, fs::File};
+
+use agent_ebpf::hook;
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, Lsm, Program as Loaded, ProgramError},
+};
+
+use super::{
+    Error, btf,
+    hooks::{Attached, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    load::cgroup_root,
+};
+
+/// What came of the attachments.
+pub(super) struct Outcome {
+    /// A row a hook.
+    pub(super) rows: Vec<Attached>,
+    /// Hooks that only the end of system calls serves.
+    pub(super) by_sys_exit: Vec<u16>,
+    /// Whether the end of system calls must count renames too.
+    pub(super) renames_by_sys_exit: bool,
+}
+
+/// Attaches everything. With `weakest`, takes nothing stronger than the weakest ways.
+pub(super) fn all(ebpf: &mut Ebpf, types: &btf::Btf, weakest: bool) -> Result<Outcome, Error> {
+    let aya_types = Btf::from_sys_fs().map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
+    let mut attacher = Attacher { ebpf, types, aya_types, done: HashMap::new(), denied: HashMap::new() };
+    if weakest {
+        for point in [Point::Lsm, Point::Entry, Point::Exit] {
+            attacher.denied.insert(point, "not asked for".to_owned());
+        }
+    } else if let Err(why) = lsm_active() {
+        attacher.denied.insert(Point::Lsm, why);
+    }
+    let mut outcome = Outcome { rows: Vec::new(), by_sys_exit: Vec::new(), renames_by_sys_exit: false };
+    for observation in OBSERVATIONS {
+        let row = attacher.observe(observation)?;
+        if row.programs == [SYS_EXIT.name] {
+            outcome.by_sys_exit.push(row.hook);
+        }
+        outcome.rows.push(row);
+    }
+    outcome.renames_by_sys_exit = attacher.attach(&RENAMES).is_err();
+    if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
+        outcome.by_sys_exit.push(hook::ATTENTION);
+        attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
+    }
+    let implied = implied(attacher.ebpf, &outcome.rows)?;
+    outcome.rows.extend(implied);
+    Ok(outcome)
+}
+
+/// Why a program was not attached.
+enum Refusal {
+    /// For a reason of this program's or of its type.
+    Told(String),
+    /// The kernel's answer.
+    Kernel(Box<ProgramError>),
+    /// The cgroup hierarchy is missing.
+    Cgroup(Error),
+}
+
+impl Refusal {
+    fn text(&self) -> String {
+        match self {
+            Self::Told(why) => why.clone(),
+            Self::Kernel(error) => last_cause(error.as_ref()),
+            Self::Cgroup(error) => error.to_string(),
+        }
+    }
+
+    fn fatal(self, program: &Program) -> Error {
+        match self {
+            Self::Told(why) => Error::Refused { program: program.name, why },
+            Self::Kernel(source) => Error::Program { program: program.name, source },
+            Self::Cgroup(error) => error,
+        }
+    }
+}
+
+/// The kernel's own answer, at the end of the chain; the verifier's log, which precedes it, is for developers.
+fn last_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string().lines().last().unwrap_or_default().to_owned()
+}
+
+struct Attacher<'a> {
+    ebpf: &'a mut Ebpf,
+    types: &'a btf::Btf,
+    aya_types: Btf,
+    /// Programs asked for so far: attached, or why not.
+    done: HashMap<&'static str, Result<(), String>>,
+    /// Types of programs that this kernel does not run for us.
+    denied: HashMap<Point, String>,
+}
+
+impl Attacher<'_> {
+    /// Attaches the strongest way of an observation.
+    fn observe(&mut self, observation: &Observation) -> Result<Attached, Error> {
+        let mut refused = Vec::new();
+        let (weakest, stronger) = observation.ways.split_last().ok_or(Error::Object("way of an observation"))?;
+        for way in stronger {
+            match way.programs.iter().try_for_each(|program| self.attach(program)) {
+                Ok(()) => return row(self.ebpf, observation, way, refused),
+                Err(refusal) => refused.push(format!("{}: {}", way.method, refusal.text())),
+            }
+        }
+        for program in weakest.programs {
+            self.attach(program).map_err(|refusal| refusal.fatal(program))?;
+        }
+        row(self.ebpf, observation, weakest, refused)
+    }
+
+    /// Loads and attaches a program, once.
+    fn attach(&mut self, program: &Program) -> Result<(), Refusal> {
+        if let Some(done) = self.done.get(program.name) {
+            return done.clone().map_err(Refusal::Told);
+        }
+        if let Some(why) = self.denied.get(&program.point) {
+            return Err(Refusal::Told(why.clone()));
+        }
+        let attached = self.load(program);
+        let remembered = attached.as_ref().map(|()| ()).map_err(Refusal::text);
+        if let Err(why) = &remembered {
+            self.deny(program.point, why);
+        }
+        self.done.insert(program.name, remembered);
+        attached
+    }
+
+    /// A type of program that is refused for want of permission is refused for every program.
+    fn deny(&mut self, point: Point, why: &str) {
+        if why.contains("Operation not permitted") && point != Point::Tracepoint {
+            self.denied.insert(point, why.to_owned());
+        }
+    }
+
+    fn load(&mut self, program: &Program) -> Result<(), Refusal> {
+        let function = match program.point {
+            Point::Lsm => Some(format!("bpf_lsm_{}", program.target)),
+            Point::Entry | Point::Exit => Some(program.target.to_owned()),
+            Point::Tracepoint | Point::CgroupSockAddr => None,
+        };
+        if let Some(function) = function.filter(|function| !self.types.has_function(function)) {
+            return Err(Refusal::Told(format!("this kernel has no {function}")));
+        }
+        let missing = || Refusal::Told("the built-in object file lacks it".to_owned());
+        let loaded = self.ebpf.program_mut(program.name).ok_or_else(missing)?;
+        if program.point == Point::CgroupSockAddr {
+            let root = cgroup_root().map_err(Refusal::Cgroup)?;
+            let root = File::open(root).map_err(|_| Refusal::Cgroup(Error::NoCgroup))?;
+            return at_cgroup(loaded, root).map_err(|error| Refusal::Kernel(Box::new(error)));
+        }
+        at_kernel(loaded, &self.aya_types, program).map_err(|error| Refusal::Kernel(Box::new(error)))
+    }
+}
+
+/// Observations that ride on the hooks of others: what is said once, and writers from outside.
+fn implied(ebpf: &Ebpf, rows: &[Attached]) -> Result<Vec<Attached>, Error> {
+    let open = rows.iter().find(|row| row.hook == hook::OPEN).ok_or(Error::Object("hook for opens"))?;
+    let by_syscalls = rows.iter().find(|row| row.programs == [SYS_EXIT.name]);
+    let attention = by_syscalls.unwrap_or(open);
+    let tag = |row: &Attached| tag(ebpf, row.programs[0]);
+    Ok(vec![
+        Attached { hook: hook::ATTENTION, observation: "attention", tag: tag(attention)?, level: open.level, ..attention.clone() },
+        Attached { hook: hook::OUTSIDE, observation: "outside-write", tag: tag(open)?, ..open.clone() },
+    ])
+}
+
+fn row(ebpf: &Ebpf, observation: &Observation, way: &'static Way, refused: Vec<String>) -> Result<Attached, Error> {
+    let programs: Vec<_> = way.programs.iter().map(|program| program.name).collect();
+    let tag = tag(ebpf, programs[0])?;
+    let Observation { hook, name, .. } = *observation;
+    Ok(Attached { hook, observation: name, method: way.method, level: way.level, programs, tag, refused })
+}
+
+fn tag(ebpf: &Ebpf, name: &'static str) -> Result<[u8; 8], Error> {
+    let program = ebpf.program(name).ok_or(Error::Object(name))?;
+    let info = program.info().map_err(|source| Error::Program { program: name, source: Box::new(source) })?;
+    Ok(info.tag().to_be_bytes())
+}
+
+fn at_cgroup(program: &mut Loaded, root: File) -> Result<(), ProgramError> {
+    let program: &mut CgroupSockAddr = program.try_into()?;
+    program.load()?;
+    // A link always allows others beside it; the kernel takes no flag here.
+    program.attach(root, CgroupAttachMode::Single).map(drop)
+}
+
+fn at_kernel(loaded: &mut Loaded, types: &Btf, program: &Program) -> Result<(), ProgramError> {
+    match program.point {
+        Point::Tracepoint => {
+            let loaded: &mut BtfTracePoint = loaded.try_into()?;
+            loaded.load(program.target, types)?;
+            loaded.attach().map(drop)
+        }
+        Point::Lsm => {
+            let loaded: &mut Lsm = loaded.try_into()?;
+            loaded.load(program.target, types)?;
+            loaded.attach().map(drop)
+        }
+        Point::Exit => {
+            let loaded: &mut FExit = loaded.try_into()?;
+            loaded.load(program.target, types)?;
+            loaded.attach().map(drop)
+        }
+        Point::Entry | Point::CgroupSockAddr => {
+            let loaded: &mut FEntry = loaded.try_into()?;
+            loaded.load(program.target, types)?;
+            loaded.attach().map(drop)
+        }
+    }
+}
+
+/// An LSM program runs only where BPF is among the active modules; a kernel without it loads and attaches it all the same.
+fn lsm_active() -> Result<(), String> {
+    let list = fs::read_to_string("/sys/kernel/security/lsm")
+        .map_err(|error| format!("/sys/kernel/security/lsm: {error}"))?;
+    if list.trim().split(',').any(|module| module == "bpf") {
+        Ok(())
+    } else {
+        Err(format!("bpf is not among the active security modules ({})", list.trim()))
+    }
+}
