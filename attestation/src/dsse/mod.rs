@@ -5,6 +5,8 @@
 
 mod key;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use key::{KeyError, KeyFile, PublicKey, SignError, Signer};

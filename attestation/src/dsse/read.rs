@@ -17,7 +17,7 @@ pub const ENVELOPE_BYTES_MAX: usize = 256 << 20;
 /// Signatures of an envelope at most.
 pub const SIGNATURES_MAX: usize = 16;
 /// Bytes of a signature at most.
-const SIGNATURE_BYTES_MAX: usize = 1024;
+pub(super) const SIGNATURE_BYTES_MAX: usize = 1024;
 
 /// Why bytes are no envelope, or one that is not trusted.
 #[derive(Debug, Error)]
@@ -34,7 +34,7 @@ pub enum EnvelopeError {
     /// The bytes are no envelope in JSON.
     #[error("no DSSE envelope")]
     NotJson(#[source] serde_json::Error),
-    /// A field is no base64.
+    /// A field is no base64, or a signature over 1 KiB.
     #[error("{0} is no base64")]
     NotBase64(&'static str),
     /// No signature at all, or over [`SIGNATURES_MAX`].
@@ -89,8 +89,11 @@ pub struct Verified {
 /// # Errors
 /// Why it is none.
 pub fn read(input: impl Read) -> Result<Envelope, EnvelopeError> {
+    read_at_most(input, ENVELOPE_BYTES_MAX)
+}
+
+pub(super) fn read_at_most(input: impl Read, max: usize) -> Result<Envelope, EnvelopeError> {
     let mut bytes = Vec::new();
-    let max = ENVELOPE_BYTES_MAX;
     input.take(max as u64 + 1).read_to_end(&mut bytes).map_err(EnvelopeError::Io)?;
     if bytes.len() > max {
         return Err(EnvelopeError::TooLarge { max });
@@ -111,8 +114,8 @@ impl Envelope {
         let payload = decode(&wire.payload).ok_or(EnvelopeError::NotBase64("payload"))?;
         let mut signatures = Vec::with_capacity(wire.signatures.len());
         for signature in &wire.signatures {
-            let short = signature.sig.len() <= SIGNATURE_BYTES_MAX * 2;
-            let sig = short.then(|| decode(&signature.sig)).flatten().ok_or(EnvelopeError::NotBase64("sig"))?;
+            let sig = decode(&signature.sig).filter(|sig| sig.len() <= SIGNATURE_BYTES_MAX);
+            let sig = sig.ok_or(EnvelopeError::NotBase64("sig"))?;
             signatures.push((sig, signature.keyid.as_deref().unwrap_or_default().to_owned()));
         }
         Ok(Self { payload_type: wire.payload_type.into_owned(), payload, signatures })

@@ -2,7 +2,7 @@
 //! encoded, by the same function.
 
 use super::key::{SignError, Signer};
-use super::{PAYLOAD_TYPE, pae_prefix};
+use super::{PAYLOAD_BYTES_MAX, PAYLOAD_TYPE, pae_prefix};
 use crate::merkle::Hash;
 use base64::engine::general_purpose::STANDARD;
 use base64::{Engine as _, write::EncoderWriter};
@@ -54,10 +54,7 @@ where
     let mut first = Digested { out: io::sink(), sha256: Sha256::new(), pae: Sha256::new(), bytes: 0 };
     payload(&mut first)?;
     let first = Written { payload_sha256: first.sha256.finalize().into(), payload_bytes: first.bytes };
-    let (bytes, max) = (first.payload_bytes, super::PAYLOAD_BYTES_MAX);
-    if bytes > max {
-        return Err(WriteError::TooLarge { bytes, max });
-    }
+    within_limit(first.payload_bytes)?;
     write!(out, "{{\"payloadType\":\"{PAYLOAD_TYPE}\",\"payload\":\"")?;
     let (second, pae) = encode(&mut out, &payload, first.payload_bytes)?;
     if first != second {
@@ -73,6 +70,12 @@ where
     out.write_all(b"]}\n")?;
     out.flush()?;
     Ok(first)
+}
+
+/// A payload that no reader would take is not signed.
+pub(super) fn within_limit(bytes: u64) -> Result<(), WriteError> {
+    let max = PAYLOAD_BYTES_MAX;
+    if bytes > max { Err(WriteError::TooLarge { bytes, max }) } else { Ok(()) }
 }
 
 /// Writes the payload as base64; returns what it was, and the digest of its pre-authentication encoding.

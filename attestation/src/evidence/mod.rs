@@ -6,6 +6,8 @@
 //! here are readers and writers only. docs/format.md says the same for strangers.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::{Limits, LogError, LogReader, SegmentReader, header};

@@ -13,6 +13,8 @@ mod network;
 mod processes;
 mod read;
 mod testimony;
+#[cfg(test)]
+mod tests;
 
 pub use read::{Claims, HookClaim, Item, LIST_MAX, ReadError, read};
 

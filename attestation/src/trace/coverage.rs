@@ -13,7 +13,10 @@ pub const NAME_OBSERVATIONS: [&str; 6] = ["rename", "link", "unlink", "mkdir", "
 pub const REQUIRED_OBSERVATIONS: [&str; 12] =
     ["exec", "fork", "exit", "open", "rename", "link", "unlink", "connect", "send", "bind", "accept", "close"];
 
-/// Details of one code that are told apart; further ones count as one with an empty detail.
+/// Gaps that are told apart; further ones count as one of their code with an empty detail.
+const GAPS_MAX: usize = 4096;
+
+/// Details of one blind spot that are told apart; further ones count as one with an empty detail.
 const DETAILS_MAX: usize = 64;
 
 /// The lowest level among the hooks that content and peers rest on.
@@ -98,9 +101,11 @@ impl Findings {
     }
 
     fn gaps_of(&mut self, code: &str, detail: &str, count: u64) {
-        let full = self.gaps.len() >= DETAILS_MAX * codes::ALL.len();
-        let detail = if full { "" } else { detail };
-        let entry = self.gaps.entry((code.to_owned(), detail.to_owned())).or_default();
+        let mut key = (code.to_owned(), detail.to_owned());
+        if self.gaps.len() >= GAPS_MAX && !self.gaps.contains_key(&key) {
+            key.1.clear();
+        }
+        let entry = self.gaps.entry(key).or_default();
         *entry = entry.saturating_add(count);
     }
 

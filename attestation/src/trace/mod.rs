@@ -15,6 +15,8 @@ mod files;
 mod intern;
 mod network;
 mod processes;
+#[cfg(test)]
+mod tests;
 
 pub use builder::{Builder, STATE_BYTES_MAX, TraceError};
 pub use coverage::{CoverageLevel, Finding, HookRow, NAME_OBSERVATIONS, REQUIRED_OBSERVATIONS};

@@ -1,0 +1,166 @@
+//! Golden files of format version 1: what was once written is verified for ever, and what is written now is the same,
+//! byte for byte. `GOLDEN_WRITE=1 cargo test -p attestation --test golden` writes them anew, which a released version
+//! never needs.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the crate is pure, its golden files are files"
+)]
+
+use attestation::codes;
+use attestation::dsse::PublicKey;
+use attestation::evidence::Limits;
+use attestation::hex;
+use attestation::merkle::Hash;
+use attestation::synthetic::{self, ROOT, Session};
+use attestation::verify::{Objects, Options, Verdict, verify};
+use proto::evidence::frame;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+struct Golden {
+    name: &'static str,
+    session: Session,
+    frames_per_segment: usize,
+    complete: bool,
+}
+
+fn goldens() -> Vec<Golden> {
+    let golden = |name, session, frames_per_segment, complete| Golden { name, session, frames_per_segment, complete };
+    vec![
+        golden("complete", Session::build(), 30, true),
+        golden("one-segment", Session::build(), 1000, true),
+        golden("blind-spot", blind_spot(), 1000, false),
+        golden("lost-events", lost_events(), 1000, false),
+        golden("survivor", survivor(), 1000, false),
+        golden("not-closed", Session::build_open(), 25, false),
+        golden("malformed", malformed(), 1000, false),
+        golden("no-product", no_product(), 1000, true),
+    ]
+}
+
+fn closed(mut session: Session) -> Session {
+    session.accounts();
+    session.close("ended", 0);
+    session
+}
+
+fn blind_spot() -> Session {
+    let mut session = Session::build_open();
+    session.attention(ROOT, codes::IO_URING_USED);
+    session.attention(ROOT, codes::OUTSIDE_WRITE);
+    closed(session)
+}
+
+fn lost_events() -> Session {
+    let mut session = closed(Session::build_open());
+    for frame in &mut session.frames {
+        if let Some(frame::Body::Account(account)) = &mut frame.body
+            && (account.hook, account.cpu) == (4, 1)
+        {
+            account.lost += 3;
+            account.attempted += 3;
+        }
+    }
+    session
+}
+
+fn survivor() -> Session {
+    let mut session = Session::build_open();
+    session.fork(ROOT, 1003);
+    session.push(frame::Body::Survivor(proto::evidence::Survivor { pid: 1003, start_ns: 0 }));
+    closed(session)
+}
+
+/// An unknown file, a number twice, a code that nobody knows.
+fn malformed() -> Session {
+    let mut session = Session::build_open();
+    session.open_known(ROOT, 99, 1);
+    session.attention(ROOT, "SOMETHING_NEW");
+    let twice = session.frames.last().cloned().unwrap();
+    session.frames.push(twice);
+    closed(session)
+}
+
+fn no_product() -> Session {
+    let mut session = Session::open();
+    session.exec(ROOT, synthetic::file(1, b"/usr/bin/true"), &[b"true"]);
+    session.exit(ROOT, 0);
+    session.digest(1, proto::evidence::Class::Stable, b"/usr/bin/true", "", false);
+    closed(session)
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/v1")
+}
+
+/// Path and bytes of every file of a golden.
+fn files(golden: &Golden) -> Vec<(PathBuf, Vec<u8>)> {
+    let signed = golden.session.sign(golden.frames_per_segment).unwrap();
+    let evidence = directory().join(format!("{}.evidence", golden.name));
+    let mut files = vec![(directory().join(format!("{}.intoto.jsonl", golden.name)), signed.envelope)];
+    files.extend(signed.objects.into_iter().map(|(sha256, object)| (evidence.join(hex::encode(&sha256)), object)));
+    files
+}
+
+fn key_file() -> (PathBuf, Vec<u8>) {
+    (directory().join("key.pub"), synthetic::key().unwrap().public().to_pem().unwrap().into_bytes())
+}
+
+#[test]
+fn what_is_written_now_is_what_was_written_then() {
+    let write = std::env::var_os("GOLDEN_WRITE").is_some();
+    for (path, bytes) in goldens().iter().flat_map(files).chain([key_file()]) {
+        if write {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &bytes).unwrap();
+        }
+        assert!(fs::read(&path).unwrap() == bytes, "{} differs", path.display());
+    }
+}
+
+struct Evidence(PathBuf);
+
+impl Objects for Evidence {
+    fn open(&self, sha256: &Hash) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(fs::File::open(self.0.join(hex::encode(sha256)))?))
+    }
+}
+
+fn verify_golden(name: &str, with_evidence: bool, accept_incomplete: bool) -> Verdict {
+    let key = PublicKey::from_pem(&fs::read(directory().join("key.pub")).unwrap()).unwrap();
+    let evidence = Evidence(directory().join(format!("{name}.evidence")));
+    let evidence = with_evidence.then_some(&evidence as &dyn Objects);
+    let envelope = fs::File::open(directory().join(format!("{name}.intoto.jsonl"))).unwrap();
+    verify(envelope, &Options { keys: &[key], evidence, accept_incomplete, limits: Limits::default() })
+}
+
+#[test]
+fn what_was_written_then_is_verified_now() {
+    for golden in goldens() {
+        for with_evidence in [false, true] {
+            let verdict = verify_golden(golden.name, with_evidence, true);
+            assert_eq!((verdict.exit_code(), verdict.complete), (0, golden.complete), "{}: {verdict:#?}", golden.name);
+            let verdict = verify_golden(golden.name, with_evidence, false);
+            assert_eq!(verdict.exit_code(), u8::from(!golden.complete), "{}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn every_golden_says_why_it_is_incomplete() {
+    let expected = [
+        ("blind-spot", vec![codes::IO_URING_USED]),
+        ("lost-events", vec![codes::LOST_EVENTS]),
+        ("survivor", vec![codes::SURVIVOR]),
+        ("not-closed", vec![codes::NOT_CLOSED]),
+        ("malformed", vec![codes::MALFORMED_LOG, codes::UNKNOWN_CODE, "SOMETHING_NEW"]),
+        ("complete", vec![]),
+    ];
+    for (name, codes) in expected {
+        let verdict = verify_golden(name, true, true);
+        assert_eq!(verdict.gaps.iter().map(|gap| gap.code.as_str()).collect::<Vec<_>>(), codes, "{name}");
+    }
+}
