@@ -39,8 +39,16 @@ else
 	# Without this every line on the console would end in a carriage return of the terminal's own.
 	stty -onlcr <>/dev/console
 	echo "@@testimony-vm begin@@"
-	bash $carried/command </dev/null 2>&1
+	# Through a pipe, so that programs see no terminal; one that outlives the command must not hold up the end.
+	exec 3> >(exec cat)
+	reader=$!
+	bash $carried/command </dev/null >&3 2>&3 3>&-
 	status=$?
+	exec 3>&-
+	for _ in {1..50}; do
+		kill -0 $reader 2>/dev/null || break
+		sleep 0.1
+	done
 	echo "@@testimony-vm end $status@@"
 fi
 sync
