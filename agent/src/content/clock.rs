@@ -49,6 +49,10 @@ pub(super) enum Age {
 pub(super) struct Grain(u64);
 
 impl Grain {
+    pub(super) fn new(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
     /// Nanoseconds after which a version's time can no longer be given to another change.
     pub(super) fn wait_ns(self, stamp: &Stamp) -> u64 {
         let grain = if stamp.ctime_nsec == 0 { self.0.max(SECOND_NS) } else { self.0 };
@@ -83,7 +87,7 @@ impl Timekeeper {
     pub(super) fn start(clock: Clock) -> Self {
         let now = boottime_ns();
         let mut keeper = Self {
-            grain: Grain(clock.grain_ns),
+            grain: Grain::new(clock.grain_ns),
             least_ns: clock.realtime_offset_ns,
             most_ns: clock.realtime_offset_ns,
             started_ns: now,
@@ -171,7 +175,7 @@ mod tests {
 
     fn keeper() -> Timekeeper {
         Timekeeper {
-            grain: Grain(4_000_000),
+            grain: Grain::new(4_000_000),
             least_ns: OFFSET,
             most_ns: OFFSET,
             started_ns: 0,

@@ -199,3 +199,121 @@ fn ephemeral(reason: Reason) -> Verdict {
 pub(super) fn absent(reason: Reason) -> Verdict {
     Verdict { class: Class::Absent, reason: Some(reason), sha256: None, product: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 5] = [Kind::Tested, Kind::Btrfs, Kind::Memory, Kind::Overlay, Kind::Untested];
+    const ENDS: [End; 5] = [End::Unknown, End::Gone, End::Replaced, End::Same, End::Other];
+    const WRITERS: [Writers; 3] = [Writers::None, Writers::Open, Writers::Unknown];
+
+    fn digest(byte: u8, writers: Writers) -> Digest {
+        Digest { sha256: [byte; 32], mtime_sec: 0, mtime_nsec: 0, watch: 1, writers }
+    }
+
+    /// Every combination of what can be known.
+    fn every(mut check: impl FnMut(&Facts, &Verdict)) {
+        let digests: Vec<(Digest, Digest)> =
+            WRITERS.iter().map(|writers| (digest(1, *writers), digest(2, *writers))).collect();
+        for case in 0..1u32 << 17 {
+            let bit = |at: u32| case >> at & 1 == 1;
+            let flags = u16::try_from(case & 0x7f).unwrap();
+            let session = Session { survivors: bit(7), clock_set: bit(8), names_over_limit: bit(9) };
+            for (kind, end) in KINDS.iter().flat_map(|kind| ENDS.map(|end| (*kind, end))) {
+                let (own, last) = &digests[case as usize % 3];
+                let facts = Facts {
+                    flags,
+                    kind,
+                    made: bit(10),
+                    shared_at_birth: bit(11),
+                    outside: bit(12),
+                    end,
+                    own: bit(13).then_some(own),
+                    last: bit(14).then_some(last),
+                    silent: bit(15),
+                    failure: bit(16).then_some(Reason::Unreadable),
+                    session,
+                };
+                check(&facts, &judge(&facts));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_stable_unless_every_condition_holds() {
+        let mut seen = 0u32;
+        every(|facts, verdict| {
+            if verdict.class != Class::Stable {
+                return;
+            }
+            seen += 1;
+            let of_the_end = verdict.sha256 == Some([2; 32]);
+            let used = if of_the_end { facts.last } else { facts.own }.unwrap();
+            assert!(matches!(facts.kind, Kind::Tested | Kind::Btrfs), "{facts:?}");
+            assert_eq!(used.writers, Writers::None, "{facts:?}");
+            assert!(!facts.session.survivors && !facts.session.clock_set, "{facts:?}");
+            assert!(matches!(facts.end, End::Same | End::Other), "{facts:?}");
+            assert!(of_the_end || facts.silent, "a version that is not the last needs its silence: {facts:?}");
+            let reads = facts.flags & (flag::READ | flag::READ_WRITE) != 0;
+            let only_left = facts.flags & flag::READ == 0 && facts.flags & (flag::CREATED | flag::WRITE) != 0;
+            if reads && !only_left {
+                assert_eq!(facts.flags & (flag::BUSY | flag::FRESH | flag::FUTURE), 0, "{facts:?}");
+                assert!(facts.end == End::Same || facts.silent || !of_the_end, "{facts:?}");
+            }
+        });
+        assert!(seen > 0);
+    }
+
+    #[test]
+    fn nothing_is_ephemeral_unless_the_session_made_it_and_nobody_else_wrote_it() {
+        let mut seen = 0u32;
+        every(|facts, verdict| {
+            if verdict.class != Class::Ephemeral {
+                return;
+            }
+            seen += 1;
+            assert!(facts.made && !facts.shared_at_birth && !facts.outside, "{facts:?}");
+            assert!(!matches!(facts.kind, Kind::Overlay | Kind::Untested), "{facts:?}");
+            assert!(matches!(facts.end, End::Gone | End::Replaced | End::Other), "{facts:?}");
+            assert!(facts.end == End::Other || !facts.session.names_over_limit, "{facts:?}");
+        });
+        assert!(seen > 0);
+    }
+
+    #[test]
+    fn a_verdict_has_what_its_class_demands() {
+        every(|facts, verdict| {
+            let (digest, reason) = match verdict.class {
+                Class::Stable => (true, false),
+                Class::Raced => (true, true),
+                Class::Ephemeral | Class::Absent => (false, true),
+                Class::Kernel | Class::Unspecified => panic!("{facts:?}"),
+            };
+            assert_eq!((verdict.sha256.is_some(), verdict.reason.is_some()), (digest, reason), "{facts:?}");
+            assert!(!verdict.product || facts.made && digest, "{facts:?}");
+            assert!(!verdict.product || matches!(facts.end, End::Same | End::Other), "{facts:?}");
+        });
+    }
+
+    #[test]
+    fn without_the_kernels_word_on_writers_there_is_no_stable() {
+        let last = digest(2, Writers::Unknown);
+        let facts = Facts {
+            flags: flag::READ,
+            kind: Kind::Tested,
+            made: false,
+            shared_at_birth: false,
+            outside: false,
+            end: End::Same,
+            own: None,
+            last: Some(&last),
+            silent: false,
+            failure: None,
+            session: Session::default(),
+        };
+        assert_eq!(judge(&facts).reason, Some(Reason::NoLease));
+        let last = digest(2, Writers::None);
+        assert_eq!(judge(&Facts { last: Some(&last), ..facts }).class, Class::Stable);
+    }
+}

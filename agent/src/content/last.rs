@@ -99,14 +99,20 @@ impl Content {
 }
 
 impl Pass {
+    /// Looks at every inode, many in one job; what a file system that does not answer kept from its answer, alone.
     fn look(&mut self) -> Result<(), Error> {
+        let held: HashSet<u32> = self.pool.held().collect();
+        let skip = self.findings.beside(&held);
+        let ranges = self.findings.ranges(LOOKS_PER_JOB, &skip);
+        self.look_at(ranges)?;
+        let ranges = self.findings.ranges(1, &skip);
+        self.look_at(ranges)
+    }
+
+    fn look_at(&mut self, ranges: Vec<Range<u32>>) -> Result<(), Error> {
         let findings = &mut self.findings;
-        let count = u32::try_from(findings.found.len()).unwrap_or(NONE);
-        let jobs = (0..count.div_ceil(LOOKS_PER_JOB)).map(|job| {
-            let range: Range<u32> = job * LOOKS_PER_JOB..count.min((job + 1) * LOOKS_PER_JOB);
-            Job::Look(Arc::clone(&findings.looker), range)
-        });
-        let jobs: Vec<Job> = jobs.collect();
+        let looker = Arc::clone(&findings.looker);
+        let jobs = ranges.into_iter().map(|range| Job::Look(Arc::clone(&looker), range));
         self.pool.finish(jobs, |report| {
             if let Report::Looked(looks) = report {
                 findings.looked(looks);
@@ -144,21 +150,23 @@ impl Pass {
 
     /// What is to be done for the inodes that are there and have no digest of their final version.
     fn plan(&self, probes: bool) -> Vec<Job> {
-        let inodes = 0..u32::try_from(self.findings.found.len()).unwrap_or(NONE);
-        inodes.filter_map(|inode| self.job(inode, probes)).collect()
+        self.findings.inodes().filter_map(|inode| self.job(inode, probes)).collect()
     }
 
     fn job(&self, inode: u32, probes: bool) -> Option<Job> {
         let findings = &self.findings;
         let Found::There(there) = findings.found[inode as usize] else { return None };
-        if findings.last_digest(inode, &there).is_some() || findings.last.contains_key(&inode) {
+        if findings.last.contains_key(&inode) {
             return None;
         }
         let ticket = Ticket { inode, version: NONE };
-        if probes && findings.may_be_silent(inode, &there) {
+        let known = findings.last_digest(inode, &there).is_some();
+        // Also where the final version has its digest: it may prove that an older one still holds.
+        let moved = !known || findings.looker.table.inodes[inode as usize].rehashed;
+        if probes && moved && findings.may_be_silent(inode, &there) {
             return Some(Job::Probe(ticket, findings.target(inode, &there)?));
         }
-        if !findings.needs_hash(inode, &there) {
+        if known || !findings.needs_hash(inode, &there) {
             return None;
         }
         Some(Job::Hash(ticket, findings.target(inode, &there)?, Some(there.stamp), Moment::Ended))
@@ -188,6 +196,39 @@ fn settled(outcome: Outcome) -> Result<Digest, Reason> {
 }
 
 impl Findings {
+    /// Inodes in the directories of those that a worker is held by: they would hold the next one.
+    fn beside(&self, held: &HashSet<u32>) -> HashSet<u32> {
+        let table = &self.looker.table;
+        let directories =
+            |inode: u32| table.names_of(inode).filter_map(|name| table.parts(name)).map(|(directory, ..)| directory);
+        let closed: HashSet<u32> = held.iter().flat_map(|inode| directories(*inode)).collect();
+        if closed.is_empty() {
+            return HashSet::new();
+        }
+        self.inodes().filter(|inode| directories(*inode).any(|directory| closed.contains(&directory))).collect()
+    }
+
+    /// Runs of inodes that nobody has looked at, each at most as long as said.
+    fn ranges(&self, most: u32, skip: &HashSet<u32>) -> Vec<Range<u32>> {
+        let table = &self.looker.table;
+        let open = |inode: &u32| {
+            let wanted = table.inodes[*inode as usize].wanted && !skip.contains(inode);
+            wanted && self.found[*inode as usize] == Found::Unlooked
+        };
+        let mut ranges: Vec<Range<u32>> = Vec::new();
+        for inode in self.inodes().filter(open) {
+            match ranges.last_mut() {
+                Some(last) if last.end == inode && last.len() < most as usize => last.end = inode + 1,
+                _ => ranges.push(inode..inode + 1),
+            }
+        }
+        ranges
+    }
+
+    fn inodes(&self) -> Range<u32> {
+        0..u32::try_from(self.found.len()).unwrap_or(NONE)
+    }
+
     fn looked(&mut self, looks: Looks) {
         for (inode, found) in looks.found {
             self.found[inode as usize] = found;

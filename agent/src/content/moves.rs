@@ -52,7 +52,12 @@ impl Moves {
             return;
         }
         self.count += 1;
-        self.by_name.entry(from.into()).or_default().push(Move { at_ns, to: to.into(), link });
+        self.by_name.entry(plain(from).into()).or_default().push(Move { at_ns, to: plain(to).into(), link });
+    }
+
+    /// Every name that something was moved to.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_name.values().flatten().map(|moved| &*moved.to)
     }
 
     /// Whether moves were left out at the limit.
@@ -100,6 +105,22 @@ impl Moves {
     }
 }
 
+/// A path without `..`: what was given goes up a directory. Where that directory is a symbolic link it does not, and the
+/// hint is wrong.
+fn plain(path: &[u8]) -> Vec<u8> {
+    let mut plain: Vec<u8> = Vec::with_capacity(path.len());
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        if name == b".." {
+            let parent = plain.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            plain.truncate(parent);
+        } else {
+            plain.push(b'/');
+            plain.extend_from_slice(name);
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +166,14 @@ mod tests {
     fn a_link_is_another_name() {
         let moves = moves(&[(Operation::Link, "/tmp_obj", "/obj", 10)]);
         assert_eq!(names(&moves, "/tmp_obj", 5), ["/obj"]);
+    }
+
+    #[test]
+    fn names_that_go_up_are_followed() {
+        let moves = moves(&[(Operation::Rename, "/w/d/../tmp", "/w/d/../../out", 10)]);
+        assert_eq!(names(&moves, "/w/tmp", 5), ["/out"]);
+        assert_eq!(plain(b"/../../a/./b//c/.."), b"/a/b");
+        assert_eq!(plain(b"/.."), b"");
     }
 
     #[test]

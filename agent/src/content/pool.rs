@@ -3,6 +3,7 @@
 //! A file system that does not answer can hold a worker for ever. Nobody waits for such a one: it is left behind, another
 //! takes its place once, and the file it holds counts as timed out.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, capabilities, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -22,8 +23,11 @@ use super::look::{Looker, Looks};
 use super::version::Stamp;
 use super::{Caller, Error, Limits};
 
+/// How often a wait looks whether the workers still move.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// What a hash is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ticket {
     pub(super) inode: u32,
     /// The version expected; [`super::table::NONE`] for whatever is there.
@@ -51,16 +55,22 @@ pub(super) enum Report {
     Panicked(String),
 }
 
+/// Jobs and reports carry the round they belong to: what was given up may still come back, and counts no more.
+type Round = u32;
+
 /// The workers and what lies between them and us.
 #[derive(Debug)]
 pub(super) struct Pool {
-    jobs: Sender<Job>,
-    waiting: Receiver<Job>,
-    reports: Receiver<Report>,
-    answer: Sender<Report>,
+    jobs: Sender<(Round, Job)>,
+    waiting: Receiver<(Round, Job)>,
+    reports: Receiver<(Round, Report)>,
+    answer: Sender<(Round, Report)>,
     tools: Arc<Tools>,
     caller: Option<Caller>,
+    round: Round,
     outstanding: usize,
+    /// Files handed out that have not come back.
+    held: HashSet<Ticket>,
     replacements: usize,
     blocked_max: Duration,
     panicked: Option<String>,
@@ -91,8 +101,10 @@ impl Pool {
             answer,
             tools: Arc::new(tools),
             caller,
+            round: 0,
             outstanding: 0,
-            replacements: workers,
+            held: HashSet::new(),
+            replacements: 2 * workers,
             blocked_max: Duration::from_millis(limits.blocked_ms_max),
             panicked: None,
         };
@@ -117,32 +129,41 @@ impl Pool {
 
     /// Hands a job to the workers; back it comes if their queue is full.
     pub(super) fn offer(&mut self, job: Job) -> Result<(), Job> {
-        match self.jobs.try_send(job) {
+        let ticket = job.ticket();
+        match self.jobs.try_send((self.round, job)) {
             Ok(()) => {
                 self.outstanding += 1;
+                self.held.extend(ticket);
                 Ok(())
             }
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job),
+            Err(TrySendError::Full((_, job)) | TrySendError::Disconnected((_, job))) => Err(job),
         }
     }
 
     /// A report that is there already.
     pub(super) fn report(&mut self) -> Option<Report> {
-        let report = self.reports.try_recv().ok()?;
-        self.received(report)
+        let (round, report) = self.reports.try_recv().ok()?;
+        self.received(round, report)
     }
 
-    fn received(&mut self, report: Report) -> Option<Report> {
-        self.outstanding -= 1;
+    fn received(&mut self, round: Round, report: Report) -> Option<Report> {
         if let Report::Panicked(what) = report {
             self.panicked.get_or_insert(what);
+            self.outstanding -= usize::from(round == self.round);
             return None;
+        }
+        if round != self.round {
+            return None;
+        }
+        self.outstanding -= 1;
+        if let Some(ticket) = report.ticket() {
+            self.held.remove(&ticket);
         }
         Some(report)
     }
 
     /// Works off jobs and hands each report to `take`, until all have reported or those left are held by workers that no
-    /// longer move.
+    /// longer move; these are given up.
     pub(super) fn finish(
         &mut self,
         jobs: impl IntoIterator<Item = Job>,
@@ -151,36 +172,37 @@ impl Pool {
         let mut jobs = jobs.into_iter();
         let mut next = jobs.next();
         let mut stall = Stall::new(&self.tools);
-        while next.is_some() || self.outstanding > 0 {
+        loop {
             while let Some(job) = next.take() {
-                match self.offer(job) {
-                    Ok(()) => next = jobs.next(),
-                    Err(job) => {
-                        next = Some(job);
-                        break;
-                    }
+                if let Err(refused) = self.offer(job) {
+                    next = Some(refused);
+                    break;
                 }
+                next = jobs.next();
             }
-            match self.reports.recv_timeout(Duration::from_millis(20)) {
-                Ok(report) => {
+            let unasked = next.is_some();
+            if !unasked && self.outstanding == 0 {
+                break;
+            }
+            match self.reports.recv_timeout(LOOK_EVERY) {
+                Ok((round, report)) => {
                     stall = Stall::new(&self.tools);
-                    if let Some(report) = self.received(report) {
+                    if let Some(report) = self.received(round, report) {
                         take(report);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if stall.lasts(&self.tools) < self.blocked_max => {}
+                Err(_) if stall.lasts(&self.tools) < self.blocked_max => {}
+                Err(_) if (unasked || !self.waiting.is_empty()) && self.replace()? => stall = Stall::new(&self.tools),
                 Err(_) => {
-                    if self.waiting.is_empty() && next.is_none() || !self.replace()? {
-                        break;
-                    }
-                    stall = Stall::new(&self.tools);
+                    self.give_up();
+                    break;
                 }
             }
         }
         self.panicked.take().map_or(Ok(()), |what| Err(Error::Panicked(what)))
     }
 
-    /// Puts another worker beside one that does not move; false if there were enough of these.
+    /// Puts another worker beside those that do not move; false if there were enough of these.
     fn replace(&mut self) -> Result<bool, Error> {
         if self.replacements == 0 {
             return Ok(false);
@@ -188,6 +210,18 @@ impl Pool {
         self.replacements -= 1;
         self.spawn()?;
         Ok(true)
+    }
+
+    /// Counts on nothing any more that was handed out.
+    fn give_up(&mut self) {
+        while self.waiting.try_recv().is_ok() {}
+        self.round += 1;
+        self.outstanding = 0;
+    }
+
+    /// Inodes whose file was handed out and never came back.
+    pub(super) fn held(&self) -> impl Iterator<Item = u32> {
+        self.held.iter().map(|ticket| ticket.inode)
     }
 
     pub(super) fn tools(&self) -> &Tools {
@@ -228,13 +262,31 @@ fn assume(caller: &Caller) -> std::io::Result<()> {
     Ok(())
 }
 
-fn work(waiting: &Receiver<Job>, answer: &Sender<Report>, tools: &Tools) {
+impl Job {
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Hash(ticket, ..) | Self::Probe(ticket, _) => Some(*ticket),
+            Self::Look(..) => None,
+        }
+    }
+}
+
+impl Report {
+    fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Hashed(ticket, _) | Self::Probed(ticket, _) => Some(*ticket),
+            Self::Looked(_) | Self::Panicked(_) => None,
+        }
+    }
+}
+
+fn work(waiting: &Receiver<(Round, Job)>, answer: &Sender<(Round, Report)>, tools: &Tools) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    while let Ok(job) = waiting.recv() {
+    while let Ok((round, job)) = waiting.recv() {
         let done = catch_unwind(AssertUnwindSafe(|| act(job, tools, &mut buffer)));
         tools.beat.fetch_add(1, Ordering::Relaxed);
         let report = done.unwrap_or_else(|panic| Report::Panicked(said(panic.as_ref())));
-        if answer.send(report).is_err() {
+        if answer.send((round, report)).is_err() {
             return;
         }
     }
@@ -253,4 +305,66 @@ fn act(job: Job, tools: &Tools, buffer: &mut [u8]) -> Report {
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a worker failed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::clock::Grain;
+    use crate::content::moves::Moves;
+    use crate::content::place::Roots;
+    use crate::content::silence::Silence;
+    use crate::content::table::Table;
+
+    fn pool(workers: usize) -> Pool {
+        let (_, queue) = Silence::start().unwrap();
+        let limits = Limits { workers, blocked_ms_max: 100, ..Limits::default() };
+        Pool::start(&limits, Grain::new(4_000_000), queue, None).unwrap()
+    }
+
+    /// A look at an inode that there is not, which only a defect could order.
+    fn defect() -> Job {
+        let looker = Looker { table: Table::default(), moves: Moves::new(1), roots: Roots::start(1).unwrap() };
+        Job::Look(Arc::new(looker), 5..6)
+    }
+
+    fn nothing() -> Job {
+        let Job::Look(looker, _) = defect() else { unreachable!() };
+        Job::Look(looker, 0..0)
+    }
+
+    #[test]
+    fn a_worker_that_fails_is_an_error_and_the_others_go_on() {
+        let mut pool = pool(1);
+        let mut reports = 0;
+        let done = pool.finish([nothing(), defect(), nothing(), nothing()], |_| reports += 1);
+        assert!(matches!(done, Err(Error::Panicked(_))), "{done:?}");
+        assert_eq!(reports, 3);
+    }
+
+    #[test]
+    fn a_failure_while_the_session_ran_is_not_forgotten() {
+        let mut pool = pool(1);
+        pool.offer(defect()).unwrap();
+        while pool.outstanding > 0 {
+            assert!(pool.report().is_none());
+        }
+        assert!(pool.finish([], |_| {}).is_err());
+    }
+
+    #[test]
+    fn more_jobs_than_the_queue_holds_are_all_done() {
+        let mut pool = pool(2);
+        let mut reports = 0;
+        pool.finish((0..5000).map(|_| nothing()), |_| reports += 1).unwrap();
+        assert_eq!(reports, 5000);
+    }
+
+    #[test]
+    fn rights_that_cannot_be_taken_are_an_error_at_the_start() {
+        let (_, queue) = Silence::start().unwrap();
+        let caller = Some(Caller { uid: u32::MAX - 1, gid: u32::MAX - 1, groups: vec![0; 100_000] });
+        let started = Pool::start(&Limits::default(), Grain::new(1), queue, caller);
+        assert!(matches!(started, Err(Error::Rights(_))), "{started:?}");
+    }
 }

@@ -73,3 +73,69 @@ impl Silence {
         u32::try_from(self.alive.len()).unwrap_or(u32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use rustix::fs::inotify::{WatchFlags, add_watch};
+
+    use super::*;
+
+    fn watched(queue: &OwnedFd, path: &Path) -> i32 {
+        fs::write(path, b"text").unwrap();
+        add_watch(queue, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ONESHOT).unwrap()
+    }
+
+    #[test]
+    fn a_watch_holds_until_it_fires() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut silence, queue) = Silence::start().unwrap();
+        let (quiet, loud) = (watched(&queue, &dir.path().join("a")), watched(&queue, &dir.path().join("b")));
+        assert!(silence.watched(quiet, 1) && silence.watched(loud, 2));
+        fs::write(dir.path().join("b"), b"next").unwrap();
+        assert_eq!(silence.listen(), [2]);
+        assert!(silence.holds(quiet) && !silence.holds(loud));
+        assert_eq!(silence.alive(), 1);
+        assert!(silence.listen().is_empty());
+    }
+
+    #[test]
+    fn a_watch_that_fired_before_it_was_told_never_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut silence, queue) = Silence::start().unwrap();
+        let early = watched(&queue, &dir.path().join("a"));
+        fs::write(dir.path().join("a"), b"next").unwrap();
+        assert!(silence.listen().is_empty());
+        assert!(!silence.watched(early, 1));
+        assert!(!silence.holds(early));
+    }
+
+    #[test]
+    fn no_watch_holds_nothing() {
+        let (silence, _queue) = Silence::start().unwrap();
+        assert!(!silence.holds(0));
+    }
+
+    #[test]
+    fn when_reports_were_lost_no_watch_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut silence, queue) = Silence::start().unwrap();
+        let quiet = watched(&queue, &dir.path().join("quiet"));
+        let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        for path in [&a, &b] {
+            fs::write(path, b"text").unwrap();
+            add_watch(&queue, path, WatchFlags::OPEN).unwrap();
+        }
+        assert!(silence.holds(quiet));
+        // Two files by turns: a repeat of the last report would be merged with it.
+        for _ in 0..=limit.trim().parse::<u32>().unwrap() / 2 {
+            fs::File::open(&a).unwrap();
+            fs::File::open(&b).unwrap();
+        }
+        silence.listen();
+        assert!(!silence.holds(quiet));
+    }
+}

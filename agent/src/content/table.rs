@@ -86,6 +86,8 @@ pub(super) struct Inode {
     pub(super) settlings: u8,
     /// The version hashed last.
     pub(super) latest: u32,
+    /// Another version was hashed before it.
+    pub(super) rehashed: bool,
     /// Some row needs to know its content.
     pub(super) wanted: bool,
 }
@@ -206,7 +208,9 @@ impl Table {
     pub(super) fn keep(&mut self, version: u32, digest: Digest) {
         let at = version;
         let version = &mut self.versions[version as usize];
-        self.inodes[version.inode as usize].latest = at;
+        let inode = &mut self.inodes[version.inode as usize];
+        inode.rehashed |= inode.latest != NONE && inode.latest != at;
+        inode.latest = at;
         match self.digests.get_mut(version.digest as usize) {
             Some(old) => *old = digest,
             None => {
@@ -303,6 +307,7 @@ impl Inode {
             settling: false,
             settlings: 0,
             latest: NONE,
+            rehashed: false,
             wanted: false,
         }
     }

@@ -78,6 +78,21 @@ impl Scene {
         self.next
     }
 
+    /// Reports a reading open of what is there now, as if it had come so many nanoseconds after the file's ctime.
+    pub(super) fn read_at_age(&mut self, path: &Path, age_ns: i64) -> u64 {
+        self.accessed_at_age(seen(path), access::READ, age_ns)
+    }
+
+    pub(super) fn accessed_at_age(&mut self, file: File, bits: u32, age_ns: i64) -> u64 {
+        self.next += 1;
+        let file = File { id: self.next, ..file };
+        let ctime_ns = file.ctime_sec * 1_000_000_000 + i64::from(file.ctime_nsec);
+        let at_ns = u64::try_from(ctime_ns - clock().realtime_offset_ns + age_ns).unwrap();
+        self.content.accessed(self.next, &file, bits, at_ns, std::process::id());
+        self.content.pump();
+        self.next
+    }
+
     /// Opens a file for writing and reports it as the kernel sees it after the open.
     pub(super) fn open_to_write(&mut self, path: &Path, bits: u32) -> (u64, fs::File) {
         let mut options = fs::OpenOptions::new();

@@ -1,7 +1,6 @@
 //! What is stable, and the twins that are not because one condition fails.
 
 use std::fs;
-use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -90,16 +89,6 @@ fn a_second_writer_beside_the_accesss_own() {
     let path = scene.old("lock", b"lock");
     let id = scene.accessed(File { writers: 2, ..seen(&path) }, access::READ | access::WRITE);
     assert_eq!(scene.ends(id), raced(b"lock", "WRITER_OPEN"));
-}
-
-#[test]
-fn a_writer_outside_that_is_open_to_the_end() {
-    let mut scene = Scene::new();
-    let path = scene.old("input", b"text");
-    let id = scene.read(&path);
-    let mut writer = fs::OpenOptions::new().append(true).open(&path).unwrap();
-    writer.write_all(b"").unwrap();
-    assert_ne!(scene.ends(id).reason, "GONE");
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! What was left: products, files modified, names they were moved to.
+
+use std::fs;
+use std::io::Write;
+
+use agent_ebpf::access;
+use proto::evidence::{Class, File};
+
+use super::scene::{Known, Scene, absent, known, product, raced, seen, stable};
+
+fn modified(bytes: &[u8], reason: &str) -> Known {
+    raced(bytes, reason)
+}
+
+#[test]
+fn made_and_left_a_moment_before_the_end() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let id = scene.write(&path, b"text");
+    assert_eq!(scene.ends(id), product(b"text"));
+}
+
+#[test]
+fn made_left_and_hashed_at_its_close() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let id = scene.write(&path, b"text");
+    scene.settle();
+    assert_eq!(scene.content.hashed(), 1);
+    assert_eq!(scene.ends(id), product(b"text"));
+}
+
+#[test]
+fn hashed_only_when_its_last_writer_has_closed() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let (id, mut file) = scene.open_to_write(&path, 0);
+    file.write_all(b"one").unwrap();
+    scene.settle();
+    assert_eq!(scene.content.hashed(), 0);
+    file.write_all(b"two").unwrap();
+    drop(file);
+    scene.settle();
+    scene.settle();
+    assert_eq!(scene.content.hashed(), 1);
+    assert_eq!(scene.ends(id), product(b"onetwo"));
+}
+
+#[test]
+fn a_settled_reader_of_a_product() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let made = scene.write(&path, b"text");
+    scene.settle();
+    let read = scene.read(&path);
+    let findings = scene.finish();
+    assert_eq!([known(&findings, made), known(&findings, read)], [product(b"text"), product(b"text")]);
+}
+
+#[test]
+fn a_reader_within_the_grain_of_the_last_write() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let made = scene.write(&path, b"text");
+    let read = scene.read_at_age(&path, 2_000_000);
+    let findings = scene.finish();
+    assert_eq!(known(&findings, made), product(b"text"));
+    assert_eq!(known(&findings, read), Known { product: true, ..raced(b"text", "FRESH_CTIME") });
+}
+
+/// Made under one name and left under another; whether hashed before the move or not.
+fn moved(hashed_before: bool, act: impl FnOnce(&mut Scene)) -> (Known, Option<String>) {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("work")).unwrap();
+    let id = scene.write(&scene.path("work/tmp"), b"text");
+    if hashed_before {
+        scene.settle();
+    }
+    act(&mut scene);
+    let root = scene.path("").into_os_string().into_string().unwrap();
+    let findings = scene.finish();
+    let left_at = findings[0].left_at.clone().map(|path| String::from_utf8(path).unwrap());
+    (known(&findings, id), left_at.map(|path| path.strip_prefix(&root).unwrap().to_owned()))
+}
+
+#[test]
+fn made_and_renamed() {
+    for hashed in [false, true] {
+        let left = moved(hashed, |scene| scene.rename(&scene.path("work/tmp"), &scene.path("out")));
+        assert_eq!(left, (product(b"text"), Some("out".to_owned())));
+    }
+}
+
+#[test]
+fn made_in_a_directory_that_was_renamed() {
+    for hashed in [false, true] {
+        let left = moved(hashed, |scene| scene.rename(&scene.path("work"), &scene.path("done")));
+        assert_eq!(left, (product(b"text"), Some("done/tmp".to_owned())));
+    }
+}
+
+#[test]
+fn made_linked_and_its_first_name_removed() {
+    for hashed in [false, true] {
+        let left = moved(hashed, |scene| {
+            scene.link(&scene.path("work/tmp"), &scene.path("out"));
+            fs::remove_file(scene.path("work/tmp")).unwrap();
+        });
+        assert_eq!(left, (product(b"text"), Some("out".to_owned())));
+    }
+}
+
+#[test]
+fn made_and_left_where_it_was() {
+    assert_eq!(moved(true, |_| {}), (product(b"text"), None));
+}
+
+#[test]
+fn made_hashed_renamed_and_rewritten() {
+    let mut scene = Scene::new();
+    let made = scene.write(&scene.path("tmp"), b"text");
+    scene.settle();
+    scene.rename(&scene.path("tmp"), &scene.path("out"));
+    let path = scene.path("out");
+    scene.write(&path, b"next");
+    assert_eq!(scene.ends(made), product(b"next"));
+}
+
+#[test]
+fn a_file_that_was_there_and_is_written_is_no_product() {
+    let mut scene = Scene::new();
+    let path = scene.old("config", b"text");
+    let id = scene.write(&path, b"other");
+    assert_eq!(scene.ends(id), stable(b"other"));
+}
+
+#[test]
+fn a_file_that_was_there_read_and_written_by_one_open() {
+    let mut scene = Scene::new();
+    let path = scene.old("database", b"text");
+    let (id, mut file) = scene.open_to_write(&path, access::READ);
+    file.write_all(b"next").unwrap();
+    drop(file);
+    assert_eq!(scene.ends(id), modified(b"next", "MODIFIED"));
+}
+
+#[test]
+fn made_and_written_by_somebody_outside() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let id = scene.write(&path, b"text");
+    let file = seen(&path);
+    scene.content.outside_write(file.dev, file.ino);
+    assert_eq!(scene.ends(id), Known { product: true, ..raced(b"text", "OUTSIDE_WRITER") });
+}
+
+#[test]
+fn a_writer_that_never_closed() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let (id, mut file) = scene.open_to_write(&path, 0);
+    file.write_all(b"text").unwrap();
+    assert_eq!(scene.ends(id), Known { product: true, ..raced(b"text", "WRITER_OPEN") });
+    drop(file);
+}
+
+#[test]
+fn another_file_renamed_over_a_product() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let first = scene.write(&path, b"first");
+    let second = scene.write(&scene.path("new"), b"second");
+    scene.rename(&scene.path("new"), &path);
+    let findings = scene.finish();
+    assert_eq!(known(&findings, first).class, Class::Ephemeral);
+    assert_eq!(known(&findings, second), product(b"second"));
+}
+
+#[test]
+fn a_written_file_that_was_there_and_is_gone() {
+    let mut scene = Scene::new();
+    let path = scene.old("config", b"text");
+    let id = scene.write(&path, b"other");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(scene.ends(id), absent("GONE"));
+}
+
+#[test]
+fn a_reader_under_the_id_that_made_the_file_spoils_what_it_says() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let (id, mut file) = scene.open_to_write(&path, 0);
+    scene.content.accessed_again(id, access::READ, 1, crate::content::clock::boottime_ns());
+    file.write_all(b"text").unwrap();
+    drop(file);
+    assert_eq!(scene.ends(id), Known { product: true, ..raced(b"text", "WRITER_OPEN") });
+}
+
+#[test]
+fn a_file_as_large_as_nobody_hashes() {
+    let limits = crate::content::Limits { file_bytes_max: 3, ..super::scene::quick() };
+    let mut scene = Scene::with(limits, None);
+    let path = scene.path("out");
+    let id = scene.write(&path, b"text");
+    let ends = scene.ends(id);
+    assert_eq!(ends, absent("TOO_LARGE"));
+}
+
+#[test]
+fn the_made_version_itself_is_the_row_of_the_open() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    let id = scene.write(&path, b"text");
+    let same = File { id: 0, ..seen(&path) };
+    let read = scene.accessed(same, access::PATH_ONLY);
+    let findings = scene.finish();
+    assert_eq!((known(&findings, id), known(&findings, read)), (product(b"text"), absent("PATH_ONLY")));
+}
