@@ -152,7 +152,7 @@ impl Session {
         let exec = log::Exec {
             filename: binary.path.clone(),
             binary: Some(binary),
-            directory: b"/work".to_vec(),
+            directory: b"/src".to_vec(),
             uid: 1000,
             gid: 1000,
             euid: 1000,
@@ -294,11 +294,11 @@ impl Session {
         session.fork(ROOT, 1001);
         session.exec(1001, compiler, &[b"cc", b"-o", b"tool", b"main.c"]);
         session.open_known(1001, 3, access::READ);
-        session.open_file(1001, file(4, b"/work/main.c"), access::READ, 0);
+        session.open_file(1001, file(4, b"/src/main.c"), access::READ, 0);
         session.open_file(1001, file(5, b"/usr/include/stdio.h"), access::READ, 12);
         session.open_file(1001, file(6, b"/tmp/cc\x1b[2J\xff.o"), access::WRITE | access::CREATED, 0);
-        session.open_file(1001, file(7, b"/work/tool.tmp"), access::WRITE | access::CREATED | access::TRUNCATED, 0);
-        session.rename(1001, b"/work/tool.tmp", b"/work/tool");
+        session.open_file(1001, file(7, b"/src/tool.tmp"), access::WRITE | access::CREATED | access::TRUNCATED, 0);
+        session.rename(1001, b"/src/tool.tmp", b"/src/tool");
         session.exit(1001, 0);
         session.fork(ROOT, 1002);
         session.exec(1002, file(8, b"/usr/bin/curl"), &[b"curl", b"", b"https://example.org/\n"]);
@@ -310,10 +310,10 @@ impl Session {
             session.digest(id, Class::Kernel, path, "", false);
         }
         session.digest(3, Class::Raced, b"/etc/ld.so.cache", crate::codes::FRESH_CTIME, false);
-        session.digest(4, Class::Stable, b"/work/main.c", "", false);
+        session.digest(4, Class::Stable, b"/src/main.c", "", false);
         session.digest(5, Class::Stable, b"/usr/include/stdio.h", "", false);
         session.digest(6, Class::Ephemeral, b"", crate::codes::MADE_AND_GONE, false);
-        session.digest(7, Class::Stable, b"/work/tool", "", true);
+        session.digest(7, Class::Stable, b"/src/tool", "", true);
         session
     }
 
@@ -393,7 +393,7 @@ fn opened() -> log::SessionOpened {
         hooks: HOOKS.map(hook).to_vec(),
         membership: "cgroup+inheritance".into(),
         command: vec![b"sh".to_vec(), b"-c".to_vec(), b"cc -o tool main.c && fetch".to_vec()],
-        directory: b"/work".to_vec(),
+        directory: b"/src".to_vec(),
         root_pid: ROOT,
         platform: Some(log::Platform {
             kernel_release: "6.18.0".into(),
@@ -402,7 +402,7 @@ fn opened() -> log::SessionOpened {
             agent_sha256: content(b"agent"),
             cpus: 2,
         }),
-        product_globs: vec![b"/work/tool".to_vec()],
+        product_globs: vec![b"/src/tool".to_vec()],
         clock_grain_ns: 4_000_000,
         limit_file_bytes: 4 << 30,
     }

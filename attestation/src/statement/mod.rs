@@ -12,11 +12,13 @@ mod files;
 mod network;
 mod processes;
 mod read;
+mod shape;
 mod testimony;
 #[cfg(test)]
 mod tests;
 
-pub use read::{Claims, HookClaim, Item, LIST_MAX, ReadError, read};
+pub use read::{Claims, HookClaim, Item, ReadError, read};
+pub use shape::LIST_MAX;
 
 use crate::evidence::LogHead;
 use crate::merkle::Hash;

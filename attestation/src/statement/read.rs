@@ -3,17 +3,15 @@
 //! Every object of the document is looked through for a key that stands twice, since two readers could take two values.
 //! Lists that may be long are checked entry by entry and only counted.
 
+use super::shape::{Bounded, Count, LIST_MAX, Strict};
 use super::{EXTENSION_VERSION, Meta, PREDICATE_TYPE, STATEMENT_TYPE};
 use crate::evidence::{LogHead, SegmentSummary};
 use crate::hex;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 use thiserror::Error;
-
-/// Entries of a list at most that are kept: subjects, segments, hooks, gaps, blind spots.
-pub const LIST_MAX: usize = 1 << 20;
 
 /// Why a payload is no statement of ours.
 #[derive(Debug, Error)]
@@ -331,75 +329,6 @@ impl Log {
     }
 }
 
-/// A list of at most [`LIST_MAX`] entries.
-struct Bounded<T>(Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Bounded<T>;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "a list of at most {LIST_MAX} entries")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bounded<T>, A::Error> {
-                let mut kept = Vec::new();
-                while let Some(entry) = list.next_element()? {
-                    if kept.len() == LIST_MAX {
-                        return Err(A::Error::invalid_length(LIST_MAX + 1, &self));
-                    }
-                    kept.push(entry);
-                }
-                Ok(Bounded(kept))
-            }
-        }
-        deserializer.deserialize_seq(List(std::marker::PhantomData))
-    }
-}
-
-/// A list of objects that is only counted.
-struct Count(u64);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = Count;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a list of objects")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
-                let mut count = 0;
-                while list.next_element::<Object>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Count(count))
-            }
-        }
-        deserializer.deserialize_seq(List)
-    }
-}
-
-/// Any object.
-struct Object;
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Object;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Object)
-            }
-        }
-        deserializer.deserialize_map(Any)
-    }
-}
-
 /// The list of files: each with a name, a class that its digest allows, a digest or a URI; counted by class.
 struct FileAccess<'a>([u64; 5], std::marker::PhantomData<&'a ()>);
 
@@ -463,59 +392,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for FileAccess<'a> {
             }
         }
         deserializer.deserialize_seq(List).map(|counts| Self(counts, std::marker::PhantomData))
-    }
-}
-
-/// Any JSON without a key that stands twice in its object.
-struct Strict;
-
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = ();
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("JSON without a key that stands twice")
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Strict)?.is_some() {}
-        Ok(())
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut keys = Vec::new();
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            keys.push(key);
-            map.next_value_seed(Strict)?;
-        }
-        keys.sort_unstable();
-        if keys.is_sorted_by(|left, right| left < right) {
-            return Ok(());
-        }
-        Err(A::Error::custom("a key stands twice in one object"))
     }
 }

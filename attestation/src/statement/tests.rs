@@ -29,7 +29,7 @@ fn what_in_toto_and_the_predicate_require_is_there() {
     let statement = statement(&Session::build());
     assert_eq!(statement["_type"], STATEMENT_TYPE);
     assert_eq!(statement["predicateType"], PREDICATE_TYPE);
-    assert_eq!(statement["subject"][0]["name"], "/work/tool");
+    assert_eq!(statement["subject"][0]["name"], "/src/tool");
     let predicate = &statement["predicate"];
     for uri in [&predicate["monitor"]["type"], &predicate["monitoredProcess"]["hostID"]] {
         assert!(uri.as_str().unwrap().starts_with("urn:"));

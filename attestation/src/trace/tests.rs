@@ -57,7 +57,7 @@ fn a_build_gives_its_processes_files_names_and_contacts() {
     assert_eq!((cache.accesses, cache.processes().collect::<Vec<_>>()), (6, vec![(0, 1), (1, 1)]));
     assert_eq!((cache.class, cache.reason), (Class::Raced, codes::FRESH_CTIME));
     assert_eq!(trace.class_counts(), [3, 3, 1, 1, 0]);
-    assert_eq!(trace.products().map(|product| product.0).collect::<Vec<_>>(), [b"/work/tool"]);
+    assert_eq!(trace.products().map(|product| product.0).collect::<Vec<_>>(), [b"/src/tool"]);
     let (contact, address) = trace.contacts().next().unwrap();
     assert_eq!(
         (address, contact.port, contact.sent_bytes, contact.received_bytes),

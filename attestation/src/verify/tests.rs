@@ -109,7 +109,7 @@ fn a_signed_payload_of_another_kind_is_not_understood() {
         ("\"class\":\"stable\"", "\"class\":\"certain\""),
         ("\"class\":\"ephemeral\"", "\"class\":\"stable\""),
         ("\"sequence\":0", "\"sequence\":1"),
-        ("\"name\":\"/work/tool\",\"digest\":{\"sha256\":\"", "\"name\":\"/work/tool\",\"digest\":{\"sha256\":\"00"),
+        ("\"name\":\"/src/tool\",\"digest\":{\"sha256\":\"", "\"name\":\"/src/tool\",\"digest\":{\"sha256\":\"00"),
     ];
     for (from, to) in cases {
         let verdict = check(&forged(&signed, from, to), None, true);
