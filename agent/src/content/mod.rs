@@ -240,6 +240,12 @@ impl Content {
         self.table.digests.len()
     }
 
+    /// Whether nothing is under way.
+    #[cfg(test)]
+    fn idle(&self) -> bool {
+        self.pool.idle() && self.due.is_empty() && self.later.is_empty()
+    }
+
     fn pump_now_and_then(&mut self) {
         self.accesses = self.accesses.wrapping_add(1);
         if self.accesses.is_multiple_of(ACCESSES_PER_PUMP) {

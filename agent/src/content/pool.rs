@@ -219,6 +219,12 @@ impl Pool {
         self.outstanding = 0;
     }
 
+    /// Whether everything handed out has come back and been taken.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> bool {
+        self.outstanding == 0
+    }
+
     /// Inodes whose file was handed out and never came back.
     pub(super) fn held(&self) -> impl Iterator<Item = u32> {
         self.held.iter().map(|ticket| ticket.inode)

@@ -164,7 +164,7 @@ fn a_filesystem_that_does_not_answer_holds_nobody_else() {
             scene.accessed(File { path, ino: 1_000_000 + n, ..template.clone() }, access::READ)
         })
         .collect();
-    scene.settle();
+    sleep(Duration::from_millis(50));
     let other = scene.read(&path);
     let start = Instant::now();
     let findings = scene.finish();

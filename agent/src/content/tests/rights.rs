@@ -26,7 +26,7 @@ fn read_with(mode: u32, group: u32) -> Known {
     fs::write(&path, b"text").unwrap();
     chown(&path, Some(0), Some(group)).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-    scene.settle();
+    std::thread::sleep(std::time::Duration::from_millis(12));
     let id = scene.read(&path);
     scene.ends(id)
 }

@@ -125,12 +125,16 @@ impl Scene {
         self.content.name_changed(operation, from, to, boottime_ns());
     }
 
-    /// Pumps until the hashers have had their time.
+    /// Pumps until the hashers have nothing left to do.
     pub(super) fn settle(&mut self) {
-        for _ in 0..30 {
-            sleep(Duration::from_millis(2));
+        for _ in 0..3000 {
             self.content.pump();
+            if self.content.idle() {
+                return;
+            }
+            sleep(Duration::from_millis(1));
         }
+        panic!("the hashers did not come to an end");
     }
 
     pub(super) fn finish(self) -> Vec<Finding> {
