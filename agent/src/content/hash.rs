@@ -1,6 +1,6 @@
 //! One file: found again, proven to be the one of the event, watched, asked for writers, read, and all of it once more.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -222,7 +222,6 @@ impl Tools {
         if self.watches.load(Ordering::Relaxed) >= self.watches_max {
             return 0;
         }
-        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        add_watch(&self.inotify, link, BROKEN_SILENCE).unwrap_or(0)
+        add_watch(&self.inotify, place::own_link(file), BROKEN_SILENCE).unwrap_or(0)
     }
 }

@@ -106,13 +106,19 @@ impl Pass {
         let ranges = self.findings.ranges(LOOKS_PER_JOB, &skip);
         self.look_at(ranges)?;
         let ranges = self.findings.ranges(1, &skip);
-        self.look_at(ranges)
+        self.look_at(ranges)?;
+        let lost = self.findings.lost();
+        let search = (!lost.is_empty()).then(|| Job::Search(Arc::clone(&self.findings.looker), lost));
+        self.look_by(search)
     }
 
     fn look_at(&mut self, ranges: Vec<Range<u32>>) -> Result<(), Error> {
+        let looker = Arc::clone(&self.findings.looker);
+        self.look_by(ranges.into_iter().map(|range| Job::Look(Arc::clone(&looker), range)))
+    }
+
+    fn look_by(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<(), Error> {
         let findings = &mut self.findings;
-        let looker = Arc::clone(&findings.looker);
-        let jobs = ranges.into_iter().map(|range| Job::Look(Arc::clone(&looker), range));
         self.pool.finish(jobs, |report| {
             if let Report::Looked(looks) = report {
                 findings.looked(looks);
@@ -223,6 +229,16 @@ impl Findings {
             }
         }
         ranges
+    }
+
+    /// Inodes that the session made and no name leads to, where names were moved.
+    fn lost(&self) -> Vec<u32> {
+        let table = &self.looker.table;
+        if self.looker.moves.targets().next().is_none() {
+            return Vec::new();
+        }
+        let gone = |inode: &u32| matches!(self.found[*inode as usize], Found::Gone | Found::Replaced);
+        self.inodes().filter(gone).filter(|inode| table.inodes[*inode as usize].made()).collect()
     }
 
     fn inodes(&self) -> Range<u32> {

@@ -1,5 +1,6 @@
 //! The last look: under which of its names each inode is found when every process has ended, and in which version.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -92,6 +93,32 @@ impl Looker {
         let Some((there, path)) = self.follow(index) else { return found };
         looks.moved.push((index, path));
         Found::There(there)
+    }
+
+    /// Looks for inodes that no known name leads to behind every name that something was moved to. Such a name is as it
+    /// was given and may pass symbolic links, which the moves do not follow.
+    pub(super) fn search(&self, lost: &[u32], tools: &Tools) -> Looks {
+        let inode = |index: u32| &self.table.inodes[index as usize];
+        let mut missing: HashMap<(u32, u64), u32> = HashMap::new();
+        missing.extend(lost.iter().map(|index| (inode(*index).identity.key(), *index)));
+        let namespaces: HashSet<u64> = lost.iter().map(|index| inode(*index).mnt_ns).collect();
+        let roots = namespaces.iter().filter_map(|mnt_ns| self.roots.of(*mnt_ns));
+        let places = roots.flat_map(|root| self.moves.targets().map(move |path| (root, path)));
+        let mut looks = Looks::default();
+        for (root, path) in places {
+            tools.beat.fetch_add(1, Ordering::Relaxed);
+            let Ok(object) = place::follow(root, path) else { continue };
+            let Ok(seen) = Seen::of(&object) else { continue };
+            let Some(index) = missing.get(&seen.key()).copied() else { continue };
+            if seen.is(&inode(index).identity)
+                && let Ok(path) = place::path_of(&object)
+            {
+                missing.remove(&seen.key());
+                looks.found.push((index, Found::There(There::of(&seen, NONE))));
+                looks.moved.push((index, path));
+            }
+        }
+        looks
     }
 
     /// What stands under a name.

@@ -5,10 +5,10 @@
 //! does not answer is touched; the second goes step by step by descriptors that only name.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlink};
 use rustix::io::Errno;
 
 /// Tries to open a namespace's root, each by another process that was seen in it.
@@ -105,6 +105,19 @@ pub(super) fn resolve(root: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedF
     step_by_step(root, relative)
 }
 
+/// Opens a path as it was given, symbolic links and all, as a descriptor that only names.
+pub(super) fn follow(root: impl AsFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let relative = path.strip_prefix(b"/").unwrap_or(path);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat2(root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// The path of an object, by the kernel.
+pub(super) fn path_of(object: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
+    let path = readlink(own_link(object), Vec::new())?;
+    Ok(path.into_bytes())
+}
+
 /// One name after the other: `O_PATH` on a last name never triggers an automount.
 fn step_by_step(root: impl AsFd, relative: &[u8]) -> rustix::io::Result<OwnedFd> {
     let careful = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
@@ -122,13 +135,17 @@ fn step_by_step(root: impl AsFd, relative: &[u8]) -> rustix::io::Result<OwnedFd>
 /// The same object, open for reading: without waiting, without becoming a terminal's, without a trace in its atime where
 /// we may leave none.
 pub(super) fn reopen(object: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    let link = format!("/proc/self/fd/{}", object.as_raw_fd());
+    let link = own_link(object);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match open(&link, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => open(&link, flags, Mode::empty()),
         answer => answer,
     }
+}
+
+/// The kernel's link to what a descriptor of ours stands for.
+pub(super) fn own_link(object: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", object.as_raw_fd())
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub(super) enum Job {
     Probe(Ticket, Target),
     /// Say under which names some inodes are found.
     Look(Arc<Looker>, Range<u32>),
+    /// Look for inodes that no known name leads to.
+    Search(Arc<Looker>, Vec<u32>),
 }
 
 /// What came of a job.
@@ -272,7 +274,7 @@ impl Job {
     fn ticket(&self) -> Option<Ticket> {
         match self {
             Self::Hash(ticket, ..) | Self::Probe(ticket, _) => Some(*ticket),
-            Self::Look(..) => None,
+            Self::Look(..) | Self::Search(..) => None,
         }
     }
 }
@@ -305,6 +307,7 @@ fn act(job: Job, tools: &Tools, buffer: &mut [u8]) -> Report {
         }
         Job::Probe(ticket, target) => Report::Probed(ticket, hash::probe(&target)),
         Job::Look(looker, inodes) => Report::Looked(looker.look(inodes, tools)),
+        Job::Search(looker, lost) => Report::Looked(looker.search(&lost, tools)),
     }
 }
 

@@ -31,6 +31,13 @@ pub(super) struct Identity {
     pub(super) kind: Kind,
 }
 
+impl Identity {
+    /// Device and number.
+    pub(super) fn key(&self) -> (u32, u64) {
+        (self.dev, self.ino)
+    }
+}
+
 /// What statx said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -56,6 +63,11 @@ impl Seen {
     /// Of a name in an open directory; a symbolic link is not followed.
     pub(super) fn at(directory: impl AsFd, name: &[u8]) -> rustix::io::Result<Self> {
         statx(directory, name, UNASKED, WANTED).map(|stat| Self::from(&stat))
+    }
+
+    /// Device and number.
+    pub(super) fn key(&self) -> (u32, u64) {
+        (self.dev, self.ino)
     }
 
     /// Whether this is the file of the event. Where `st_dev` is not the superblock's, the mount must be the same one.

@@ -110,6 +110,25 @@ fn made_linked_and_its_first_name_removed() {
 }
 
 #[test]
+fn made_and_renamed_by_a_name_that_passes_a_symbolic_link() {
+    let left = moved(true, |scene| {
+        std::os::unix::fs::symlink("work", scene.path("link")).unwrap();
+        scene.rename(&scene.path("link/tmp"), &scene.path("link/out"));
+    });
+    assert_eq!(left, (product(b"text"), Some("work/out".to_owned())));
+}
+
+#[test]
+fn made_and_renamed_without_a_word() {
+    let (left, left_at) = moved(true, |scene| {
+        fs::rename(scene.path("work/tmp"), scene.path("out")).unwrap();
+        fs::write(scene.path("other"), b"other").unwrap();
+        scene.rename(&scene.path("other"), &scene.path("another"));
+    });
+    assert_eq!((left, left_at), (super::scene::ephemeral("MADE_AND_GONE"), None));
+}
+
+#[test]
 fn made_and_left_where_it_was() {
     assert_eq!(moved(true, |_| {}), (product(b"text"), None));
 }
