@@ -15,9 +15,14 @@ const KEY_BYTES_MAX: u64 = 64 << 10;
 const ENTRIES_MAX: usize = 1 << 16;
 
 /// What a path on the command line stands for.
-pub(crate) enum Target {
+pub enum Target {
     /// A statement, with its evidence where that is there.
-    Statement { input: BufReader<File>, evidence: Option<PathBuf> },
+    Statement {
+        /// Its bytes.
+        input: BufReader<File>,
+        /// The evidence, where it is given or stands beside.
+        evidence: Option<PathBuf>,
+    },
     /// Evidence without a statement: what a run that died left.
     Evidence(PathBuf),
     /// Neither.
@@ -25,7 +30,9 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    pub(crate) fn of(file: &Path, evidence: Option<&Path>) -> Self {
+    /// Looks at what is there; `evidence` is where the evidence is said to be.
+    #[must_use]
+    pub fn of(file: &Path, evidence: Option<&Path>) -> Self {
         if file.is_dir() {
             return Self::Evidence(file.to_owned());
         }
@@ -49,7 +56,11 @@ fn beside(file: &Path) -> Option<PathBuf> {
     Some(file.with_file_name(format!("{name}.evidence"))).filter(|path| path.is_dir())
 }
 
-fn open_regular(path: &Path) -> io::Result<File> {
+/// Opens a regular file, and nothing else.
+///
+/// # Errors
+/// What the file system answers; `InvalidInput` for anything that could block or has no end.
+pub fn open_regular(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
     }
@@ -64,15 +75,28 @@ pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// A directory of evidence objects.
-pub(crate) struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// The directory at this path.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
         Self(path)
     }
 
     /// The segments of a log that nobody signed, in the order that their headers give.
-    pub(crate) fn in_order(&self) -> io::Result<Vec<BufReader<File>>> {
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn in_order(&self) -> io::Result<Vec<BufReader<File>>> {
+        self.segments()?.iter().map(|path| open_regular(path).map(BufReader::new)).collect()
+    }
+
+    /// Where those segments are.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn segments(&self) -> io::Result<Vec<PathBuf>> {
         let mut segments = Vec::new();
         for entry in fs::read_dir(&self.0)?.take(ENTRIES_MAX) {
             let path = entry?.path();
@@ -88,7 +112,7 @@ impl Directory {
             }
         }
         segments.sort();
-        segments.iter().map(|(_, path)| open_regular(path).map(BufReader::new)).collect()
+        Ok(segments.into_iter().map(|(_, path)| path).collect())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing from a file reaches the terminal as it is: every text is escaped first.
 #![forbid(unsafe_code)]
 
-mod files;
+pub mod files;
 mod report;
 
 use attestation::dsse::PublicKey;
