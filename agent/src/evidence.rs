@@ -28,7 +28,7 @@ const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// How long frames may wait in memory before a crash could lose them.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Name of the reserve.
-const RESERVE: &str = "reserve";
+pub const RESERVE: &str = "reserve";
 
 /// Why the evidence cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Another process writes it.
+    #[error("{0} is still being written: the run that makes it lives")]
+    Alive(PathBuf),
     /// It tells no session.
     #[error("the log tells no session")]
     Trace(#[from] TraceError),
@@ -57,6 +60,26 @@ pub enum Error {
     },
 }
 
+/// Held by whoever writes an evidence directory, until its statement stands. It goes with its holder, however that ends:
+/// a directory without a statement that can be held is one that a run left when it died.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    _directory: File,
+}
+
+impl Hold {
+    /// Takes the directory, if nobody has it.
+    pub fn take(directory: &Path) -> Result<Self, Error> {
+        let failed = |source| failed(directory, source);
+        let file = File::open(directory).map_err(failed)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _directory: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Alive(directory.to_owned())),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+}
+
 /// A log being written. Every frame that it takes is folded into the trace as well, so that the statement says what the
 /// log says.
 pub struct Log {
@@ -67,6 +90,7 @@ pub struct Log {
     full: Arc<AtomicBool>,
     dropped: u64,
     flushed: Instant,
+    hold: Hold,
 }
 
 impl Log {
@@ -79,6 +103,7 @@ impl Log {
             }
             Err(source) => return Err(Error::Create { path: directory.to_owned(), source }),
         }
+        let hold = Hold::take(directory)?;
         reserve(&directory.join(RESERVE))?;
         let mut log = Self {
             trace: Builder::default(),
@@ -88,6 +113,7 @@ impl Log {
             full: Arc::new(AtomicBool::new(false)),
             dropped: 0,
             flushed: Instant::now(),
+            hold,
         };
         log.begin()?;
         Ok(log)
@@ -133,12 +159,13 @@ impl Log {
         }
     }
 
-    /// Seals the last segment; the log's head and what it says.
-    pub fn finish(mut self) -> Result<(LogHead, Trace), Error> {
+    /// Seals the last segment; the log's head, what it says, and the hold on the directory, to be kept until the
+    /// statement is signed.
+    pub fn finish(mut self) -> Result<(LogHead, Trace, Hold), Error> {
         self.seal()?;
         let _ = fs::remove_file(self.directory.join(RESERVE));
         sync(&self.directory).map_err(|source| failed(&self.directory, source))?;
-        Ok((self.writer.head(), self.trace.finish()?))
+        Ok((self.writer.head(), self.trace.finish()?, self.hold))
     }
 
     fn begin(&mut self) -> Result<(), Error> {

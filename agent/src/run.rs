@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attestation::{codes, statement::Meta, trace::Trace};
+use attestation::{codes, statement::Meta};
 use proto::evidence::{SessionClosed, SessionOpened};
 
 pub use launch::{Launch, launch};
@@ -273,7 +273,7 @@ impl Prepared {
         drop(self.probe);
         clock.lap("detach");
         drop(cgroup);
-        let (head, trace): (_, Trace) = self.log.finish()?;
+        let (head, trace, _held) = self.log.finish()?;
         clock.lap("seal the log");
         let meta = Meta { signer: self.key.file.public().keyid().to_owned(), ..Meta::default() };
         let signed = self.output.sign(&trace, &head, &meta, &self.key, &self.owner)?;
