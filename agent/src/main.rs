@@ -1,13 +1,19 @@
 //! `testimony`: the node agent and its command line.
 #![deny(unsafe_code)]
 
+mod artifact;
 mod cli;
 mod content;
 mod decode;
+mod doctor;
 mod evidence;
+mod explain;
+mod keygen;
 mod probe;
+mod recover;
 mod run;
 mod session;
+mod show;
 mod sign;
 
 fn main() -> std::process::ExitCode {

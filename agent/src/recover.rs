@@ -1,0 +1,214 @@
+//! `testimony recover`: signs what a run that died left behind, as incomplete.
+//!
+//! The segments that were sealed stay as they are. The last one, cut in the middle or not, is written again: every whole
+//! frame as it was, and one more that says that this log was recovered, so that no statement over it is ever complete.
+//! Then the statement is written, verified as a stranger would, and only then given its name; what it replaces is removed
+//! last. A recovery that dies on the way can be run again.
+
+mod segments;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, BufWriter, Write},
+    os::unix::fs::fchown,
+    path::{Path, PathBuf},
+};
+
+use attestation::{
+    codes,
+    dsse::{self, KeyFile},
+    evidence::{Limits, LogError},
+    statement::{self, Meta},
+    trace::Trace,
+    verify::{Options, verify},
+};
+use segments::Sealed;
+use testimony_verify::files::{Directory, open_regular};
+
+use crate::{
+    artifact::Artifact,
+    evidence::{self, Hold, RESERVE},
+    run::Owner,
+    sign,
+};
+
+/// Gaps that are named; `testimony show --gaps` has all.
+const GAPS_SHOWN_MAX: usize = 5;
+
+/// What to recover.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the run, or its NAME.evidence
+    name: PathBuf,
+    /// Signing key, made if it is not there
+    #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
+    key: PathBuf,
+    /// Say the result as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was recovered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is a statement.
+    #[error("{0} is there: the run was signed, and nothing is left to recover")]
+    Signed(PathBuf),
+    /// There is no evidence.
+    #[error("{0} is no directory: there is nothing to recover")]
+    NoEvidence(PathBuf),
+    /// There is a directory, and nothing of a session in it.
+    #[error("{0} holds no session: the run died before its command began, and the directory can be removed")]
+    Empty(PathBuf),
+    /// Somebody writes it, or it cannot be taken.
+    #[error(transparent)]
+    Evidence(#[from] evidence::Error),
+    /// A sealed segment is not what it was.
+    #[error("the segment {path} is damaged: what follows it cannot be sworn to")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        source: LogError,
+    },
+    /// A sealed segment was renamed or changed.
+    #[error("the segment {0} is not the one that its name says")]
+    Renamed(PathBuf),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] sign::Error),
+    /// What was written does not verify.
+    #[error("the statement that was written does not verify ({0}): it was not kept")]
+    Verify(&'static str),
+    /// The statement could not be written.
+    #[error("the statement could not be written")]
+    Write(#[from] dsse::WriteError),
+    /// A file could not be read or written.
+    #[error("{path} could not be used")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The user behind sudo could not be told.
+    #[error("{0}")]
+    Owner(String),
+}
+
+impl Error {
+    /// The exit status: 2 for evidence that is not understood, else 1.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Damaged { .. } | Self::Renamed(_) => 2,
+            _ => 1,
+        }
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Recovers and says what was signed.
+pub(crate) fn run(args: &Args) -> Result<u8, Error> {
+    let artifact = Artifact::of(&args.name);
+    let evidence = artifact.evidence();
+    if artifact.statement().symlink_metadata().is_ok() {
+        return Err(Error::Signed(artifact.statement()));
+    }
+    if !evidence.is_dir() {
+        return Err(Error::NoEvidence(evidence));
+    }
+    let _held = Hold::take(&evidence)?;
+    let owner = Owner::find(false).map_err(|error| Error::Owner(format!("{error:#}")))?;
+    // What cannot be recovered costs no key.
+    let left = segments::look(&evidence)?;
+    let key = sign::load_or_make(&args.key)?;
+    let sealed = segments::seal(&evidence, &left, &owner)?;
+    let statement = sign_statement(&artifact, &sealed, &key.file, &owner)?;
+    sealed.remove_replaced()?;
+    let _ = fs::remove_file(evidence.join(RESERVE));
+    report(args, &key, &statement, &sealed.trace);
+    Ok(0)
+}
+
+/// Writes the statement beside its name, verifies it against the evidence on disk, and gives it its name.
+fn sign_statement(artifact: &Artifact, sealed: &Sealed, key: &KeyFile, owner: &Owner) -> Result<PathBuf, Error> {
+    let (part, statement) = (artifact.unfinished(), artifact.statement());
+    let Sealed { trace, head, .. } = sealed;
+    let meta = Meta { signer: key.public().keyid().to_owned(), ..Meta::default() };
+    let file = make(&part, owner).map_err(Error::io(&part))?;
+    let mut out = BufWriter::with_capacity(1 << 16, file);
+    dsse::write_envelope(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta), &[key])?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io(&part))?;
+    file.sync_all().map_err(Error::io(&part))?;
+    check(&part, &artifact.evidence(), key)?;
+    fs::rename(&part, &statement).map_err(Error::io(&statement))?;
+    Ok(statement)
+}
+
+/// A statement that a verifier would refuse is none.
+fn check(part: &Path, evidence: &Path, key: &KeyFile) -> Result<(), Error> {
+    let objects = Directory::new(evidence.to_owned());
+    let options = Options {
+        keys: std::slice::from_ref(key.public()),
+        evidence: Some(&objects),
+        accept_incomplete: true,
+        limits: Limits::default(),
+    };
+    let verdict = verify(BufReader::new(open_regular(part).map_err(Error::io(part))?), &options);
+    if verdict.refused() || verdict.complete {
+        let _ = fs::remove_file(part);
+        let code = verdict.checks.iter().filter(|check| check.outcome == attestation::verify::Outcome::Refused);
+        return Err(Error::Verify(code.last().and_then(|check| check.code).unwrap_or(codes::CLAIM_CONTRADICTED)));
+    }
+    Ok(())
+}
+
+/// A new file in place of whatever has this name, for the user behind sudo. Neither follows a link that somebody put
+/// there.
+fn make(path: &Path, owner: &Owner) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    if let Owner::Invoker { uid, gid, .. } = owner {
+        fchown(&file, Some(*uid), Some(*gid))?;
+    }
+    Ok(file)
+}
+
+fn report(args: &Args, key: &sign::Key, statement: &Path, trace: &Trace) {
+    let gaps: Vec<&str> = trace.incompleteness().map(|finding| finding.code.as_str()).collect();
+    if args.json {
+        let line = serde_json::json!({
+            "statement": statement,
+            "complete": false,
+            "processes": trace.processes().len(),
+            "files": trace.files().count(),
+            "contacts": trace.contacts().count(),
+            "keyId": key.file.public().keyid(),
+            "gaps": gaps,
+        });
+        println!("{line}");
+        return;
+    }
+    if key.new {
+        println!(
+            "a signing key was made: {}, public half {}",
+            key.path.display(),
+            sign::public_path(&key.path).display()
+        );
+    }
+    let (processes, files) = (trace.processes().len(), trace.files().count());
+    println!("{processes} processes and {files} file versions were recovered");
+    for finding in trace.incompleteness().take(GAPS_SHOWN_MAX) {
+        println!("  {}: {}", finding.code, codes::find(&finding.code).map_or("", |code| code.meaning));
+    }
+    println!("{} signed, INCOMPLETE ({} gaps)", statement.display(), gaps.len());
+}
+
+#[cfg(test)]
+mod tests;
