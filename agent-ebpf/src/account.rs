@@ -157,13 +157,21 @@ impl Record {
     #[inline(always)]
     pub(crate) fn cursor(&self) -> *mut u8 {
         // SAFETY: the mask keeps the cursor within the buffer.
-        unsafe { (&raw mut (*self.scratch).bytes).cast::<u8>().add((self.at & CURSOR_MASK) as usize) }
+        unsafe { (&raw mut (*self.scratch).bytes).cast::<u8>().add(self.bounded() as usize) }
+    }
+
+    /// The cursor, masked where the verifier sees it: read as volatile, or the compiler drops a mask that it knows to be
+    /// of no effect.
+    #[inline(always)]
+    fn bounded(&self) -> u32 {
+        // SAFETY: a field.
+        unsafe { core::ptr::read_volatile(&raw const self.at) & CURSOR_MASK }
     }
 
     /// Sends the record and gives the scratch back; false if the ring has no room (counted).
     #[inline(always)]
     pub(crate) fn finish(self, ticket: &Ticket, kind: u16, pid: u32, tid: u32) -> bool {
-        let bytes = self.at & CURSOR_MASK;
+        let bytes = self.bounded();
         let header = ticket.header(bytes, kind, self.flags, bytes.wrapping_sub(self.fixed), pid, tid);
         // SAFETY: the header lies at the start of the scratch.
         let data = unsafe {

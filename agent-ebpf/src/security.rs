@@ -10,9 +10,9 @@ const RENAME_EXCHANGE: u32 = 2;
 /// `file_open`: of a task in no session only writers matter.
 #[inline(always)]
 pub(crate) fn file_open(opened: u64) {
-    let (pid, tid) = member::current_ids();
+    let (pid, _) = member::current_ids();
     match member::of(pid) {
-        Some(member) => file::opened(&member, pid, tid, opened, -1),
+        Some(member) => file::opened(&member, opened, -1),
         None => {
             if read::<u32>(opened, offset!(file_mode)) & FMODE_WRITE != 0 {
                 file::opened_outside(opened);

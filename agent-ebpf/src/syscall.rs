@@ -97,7 +97,7 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
         if result >= 0 {
             let file = file_of(result as u64);
             if file != 0 {
-                file::opened(member, pid, tid, file, result as i32);
+                file::opened(member, file, result as i32);
             }
         }
         return;
