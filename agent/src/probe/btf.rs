@@ -121,7 +121,9 @@ impl Btf {
     pub fn has_function(&self, name: &str) -> bool {
         self.types.iter().skip(1).any(|at| {
             let entry = self.entry(*at as usize);
-            entry.is_ok_and(|entry| entry.kind == kind::FUNC && self.string(entry.name).is_ok_and(|s| s == name.as_bytes()))
+            entry.is_ok_and(|entry| {
+                entry.kind == kind::FUNC && self.string(entry.name).is_ok_and(|s| s == name.as_bytes())
+            })
         })
     }
 

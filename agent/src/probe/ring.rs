@@ -27,7 +27,8 @@ impl Ring {
         // SAFETY-free: the descriptor is borrowed for the call.
         let fd = self.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        let limit = Timespec { tv_sec: i64::from(milliseconds / 1000), tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
+        let limit =
+            Timespec { tv_sec: i64::from(milliseconds / 1000), tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
         match poll(&mut fds, Some(&limit)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::Ring(errno.into())),
