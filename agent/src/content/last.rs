@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use proto::evidence::ContentDigest;
 
-use super::clock::Timekeeper;
+use super::clock::{Timekeeper, Truncations};
 use super::hash::{Digest, Moment, Outcome, Probe, Target, Writers};
 use super::judge::{End, Facts, Session, Verdict, absent, judge};
 use super::look::{Found, Looker, Looks, There};
@@ -48,6 +48,8 @@ pub struct Findings {
     proven: HashSet<u32>,
     silence: Silence,
     outside: HashSet<(u32, u64)>,
+    clock: Timekeeper,
+    truncations: Truncations,
     session: Session,
     beyond: std::vec::IntoIter<u64>,
     next: usize,
@@ -56,7 +58,6 @@ pub struct Findings {
 /// The last pass at work.
 struct Pass {
     pool: Pool,
-    clock: Timekeeper,
     findings: Findings,
 }
 
@@ -86,14 +87,16 @@ impl Content {
             proven: HashSet::new(),
             silence: self.silence,
             outside: self.outside,
-            session: Session { survivors, clock_set: false, names_over_limit },
+            clock: self.clock,
+            truncations: self.truncations,
+            session: Session { survivors, clock_set: false, names_over_limit, lossy: self.lossy },
             beyond: self.beyond.into_iter(),
             next: 0,
         };
-        let mut pass = Pass { pool: self.pool, clock: self.clock, findings };
+        let mut pass = Pass { pool: self.pool, findings };
         pass.look()?;
         pass.hash()?;
-        pass.findings.session.clock_set = pass.clock.was_set();
+        pass.findings.session.clock_set = pass.findings.clock.was_set();
         Ok(pass.findings)
     }
 }
@@ -180,7 +183,7 @@ impl Pass {
 
     /// A version that is still young is not hashed before its time belongs to no other change.
     fn wait_for_grain(&self, jobs: &[Job]) {
-        let grain = self.clock.grain;
+        let grain = self.findings.clock.grain;
         let remaining = jobs.iter().filter_map(|job| match job {
             Job::Hash(_, _, Some(stamp), _) => {
                 Some(grain.remaining_ns(stamp)).filter(|remaining| *remaining <= grain.wait_ns(stamp))
@@ -346,6 +349,7 @@ impl Findings {
             end,
             own,
             last,
+            unwritten: !version.opened_to_write && !self.clock.truncated_around(&self.truncations, &version.stamp),
             silent: self.was_silent(inode, own),
             failure,
             session: self.session,

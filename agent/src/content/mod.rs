@@ -3,7 +3,8 @@
 //! An open is not a read, and a version stamp is not a content. Every (file id, version) of a session gets one class:
 //!
 //! * `stable`: tested file system; no writer at the access; ctime older than the clock's grain at the access, so that any
-//!   later change moves it; hashed when the version was settled, with no writer before and after, the version the same
+//!   later change moves it (or: an inode that the session made, written by nobody else, and never opened for writing in
+//!   this version, so that nobody can have changed it in the tick of its ctime); hashed when the version was settled, with no writer before and after, the version the same
 //!   before and after; the same version when every process of the session has ended. Where ctime moved meanwhile, the
 //!   digest still holds if an inotify watch has been on the inode since before the hash and was silent (no store by a
 //!   descriptor, no writer's close, no truncation), size and mtime are the same, and no writer is open at the end: so
@@ -44,7 +45,7 @@ use agent_ebpf::access;
 use proto::evidence::{File, name_change::Operation};
 use rustix::fs::FileType;
 
-use clock::{Age, Timekeeper, boottime_ns};
+use clock::{Age, Timekeeper, Truncations, boottime_ns};
 use filesystem::Kind;
 use hash::{Moment, Outcome, Target};
 use moves::Moves;
@@ -150,6 +151,8 @@ pub struct Content {
     /// Ids beyond the limit.
     beyond: Vec<u64>,
     accesses: u32,
+    truncations: Truncations,
+    lossy: bool,
 }
 
 impl Content {
@@ -175,6 +178,8 @@ impl Content {
             later: BinaryHeap::new(),
             beyond: Vec::new(),
             accesses: 0,
+            truncations: Truncations::default(),
+            lossy: false,
             limits,
         })
     }
@@ -213,9 +218,17 @@ impl Content {
         self.outside.insert((dev, ino));
     }
 
-    /// The session moved a name, and succeeded; other operations are ignored. Paths are absolute.
+    /// The session moved a name or truncated a file, and succeeded; other operations are ignored. Paths are absolute.
     pub fn name_changed(&mut self, operation: Operation, path: &[u8], target: &[u8], boottime_ns: u64) {
+        if operation == Operation::Truncate {
+            self.truncations.note(boottime_ns);
+        }
         self.moves.note(operation, path, target, boottime_ns);
+    }
+
+    /// Reports of the kernel side were lost: what rests on having seen every open for writing is not claimed.
+    pub fn lost(&mut self) {
+        self.lossy = true;
     }
 
     /// Hands work to the workers and takes their results; never blocks. To be called whenever the ring was emptied, and at
@@ -287,7 +300,7 @@ impl Content {
     fn note(&mut self, row: u32, bits: u32, writers: i32, boottime_ns: u64) {
         let row = &mut self.table.rows[row as usize];
         let at = row.version;
-        let Some(version) = self.table.versions.get(at as usize) else { return };
+        let Some(version) = self.table.versions.get_mut(at as usize) else { return };
         let inode = &mut self.table.inodes[version.inode as usize];
         row.first_ns = row.first_ns.min(boottime_ns);
         let (reads, writes) = (bits & (access::READ | access::EXEC) != 0, bits & access::WRITE != 0);
@@ -300,6 +313,7 @@ impl Content {
         };
         inode.wanted |= reads || writes;
         inode.written |= writes;
+        version.opened_to_write |= writes;
         if reads && writers > own {
             row.flags |= flag::BUSY;
         }
