@@ -56,8 +56,10 @@ use table::{NONE, Table, flag};
 use version::{Identity, Stamp};
 
 pub use clock::Clock;
-pub use last::{Finding, Findings};
-pub use reason::{REASONS, Reason};
+pub use last::Finding;
+#[cfg(test)]
+pub use reason::REASONS;
+pub use reason::Reason;
 
 /// A written file is looked at this long after its open or its writer's close, and longer each time.
 const SETTLE_NS: u64 = 10_000_000;

@@ -126,7 +126,7 @@ impl Attacher<'_> {
             return Err(Refusal::Told(why.clone()));
         }
         let attached = self.load(program);
-        let remembered = attached.as_ref().map(|()| ()).map_err(Refusal::text);
+        let remembered = attached.as_ref().copied().map_err(Refusal::text);
         if let Err(why) = &remembered {
             self.deny(program.point, why);
         }

@@ -35,7 +35,7 @@ impl Ring {
         }
     }
 
-    #[allow(unsafe_code, reason = "aya's ring gives a raw descriptor only")]
+    #[expect(unsafe_code, reason = "aya's ring gives a raw descriptor only")]
     fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the ring owns the descriptor and outlives the borrow.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
