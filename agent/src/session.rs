@@ -130,6 +130,7 @@ impl Session {
             }
             Err(error) => {
                 self.faults += 1;
+                content.lost();
                 if self.faults <= FAULTS_MAX {
                     log.append(blind_spot(codes::DECODE_FAILED, &error.to_string(), true))?;
                 }
@@ -179,6 +180,9 @@ impl Session {
         self.drain(probe, log, content)?;
         log.append(order("close", self.epoch, "the session ends", boottime_ns()))?;
         for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {
+            if account.lost > 0 {
+                content.lost();
+            }
             log.append(Body::Account(HookAccount {
                 epoch: self.epoch,
                 hook: hook.into(),
