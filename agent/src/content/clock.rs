@@ -4,7 +4,6 @@
 //! was older than the clock's grain at the access. So the offset is sampled while the session runs, the least seen counts
 //! for an age, and any setting of the clock, even one undone a moment later, is noticed by a timer that such an act cancels.
 
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -24,9 +23,6 @@ const SAMPLE_NS: u64 = 50_000_000;
 const SLEW_DIVISOR: u64 = 1000;
 /// A stamp without nanoseconds comes from a file system that counts seconds (ext4 with small inodes).
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// Seconds that an act and its report may be apart.
-const REPORT_S: i128 = 10;
 
 /// The clocks at the session's start.
 #[derive(Debug, Clone, Copy)]
@@ -129,9 +125,10 @@ impl Timekeeper {
         }
     }
 
-    /// Whether a file was truncated around the time of a version.
-    pub(super) fn truncated_around(&self, truncations: &Truncations, stamp: &Stamp) -> bool {
-        truncations.around((ctime_ns(stamp) - i128::from(self.least_ns)) / i128::from(SECOND_NS))
+    /// The second of CLOCK_BOOTTIME that a version's time lies in.
+    pub(super) fn second(&self, stamp: &Stamp) -> u64 {
+        let boottime_ns = (ctime_ns(stamp) - i128::from(self.least_ns)).max(0);
+        u64::try_from(boottime_ns).unwrap_or(u64::MAX) / SECOND_NS
     }
 
     /// Whether the wall clock was set since the start.
@@ -142,23 +139,6 @@ impl Timekeeper {
         let slewed = now.saturating_sub(self.started_ns) / SLEW_DIVISOR + 2 * SLACK_NS;
         let apart = self.most_ns.saturating_sub(self.least_ns).unsigned_abs();
         apart > slewed || self.set.as_ref().is_none_or(cancelled)
-    }
-}
-
-/// When files were truncated, to the second: such an act needs no open, and two of them within a tick change content
-/// under one version.
-#[derive(Debug, Default)]
-pub(super) struct Truncations(BTreeSet<u64>);
-
-impl Truncations {
-    pub(super) fn note(&mut self, boottime_ns: u64) {
-        self.0.insert(boottime_ns / SECOND_NS);
-    }
-
-    /// Whether there was one around a version's time; an act and its report may be some seconds apart.
-    fn around(&self, boottime_s: i128) -> bool {
-        let second = |offset: i128| u64::try_from(boottime_s + offset).unwrap_or(0);
-        self.0.range(second(-REPORT_S)..=second(REPORT_S)).next().is_some()
     }
 }
 
@@ -233,19 +213,6 @@ mod tests {
     fn a_stamp_in_whole_seconds_needs_a_second() {
         assert_eq!(keeper().age(&stamp(OFFSET), 1_001_000_000), Age::Fresh);
         assert_eq!(keeper().age(&stamp(OFFSET), 1_001_000_001), Age::Settled);
-    }
-
-    #[test]
-    fn a_truncation_counts_for_versions_of_its_time() {
-        let mut truncations = Truncations::default();
-        let version = stamp(OFFSET + 100_000_000_000);
-        assert!(!keeper().truncated_around(&truncations, &version));
-        truncations.note(89_999_999_999);
-        truncations.note(111_000_000_000);
-        assert!(!keeper().truncated_around(&truncations, &version));
-        truncations.note(110_999_999_999);
-        assert!(keeper().truncated_around(&truncations, &version));
-        assert!(!keeper().truncated_around(&truncations, &stamp(1)));
     }
 
     #[test]

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use proto::evidence::ContentDigest;
 
-use super::clock::{Timekeeper, Truncations};
+use super::clock::Timekeeper;
 use super::hash::{Digest, Moment, Outcome, Probe, Target, Writers};
 use super::judge::{End, Facts, Session, Verdict, absent, judge};
 use super::look::{Found, Looker, Looks, There};
 use super::pool::{Job, Pool, Report, Ticket};
 use super::reason::Reason;
 use super::silence::Silence;
-use super::table::{NONE, Row};
+use super::table::{NONE, Row, Version, flag};
+use super::truncations::Truncations;
 use super::{Content, Error};
 
 /// Inodes that a worker looks at in one job.
@@ -50,6 +51,8 @@ pub struct Findings {
     outside: HashSet<(u32, u64)>,
     clock: Timekeeper,
     truncations: Truncations,
+    /// Truncated names that are of files that the session wrote.
+    truncated: HashSet<Vec<u8>>,
     session: Session,
     beyond: std::vec::IntoIter<u64>,
     next: usize,
@@ -89,6 +92,7 @@ impl Content {
             outside: self.outside,
             clock: self.clock,
             truncations: self.truncations,
+            truncated: HashSet::new(),
             session: Session { survivors, clock_set: false, names_over_limit, lossy: self.lossy },
             beyond: self.beyond.into_iter(),
             next: 0,
@@ -96,6 +100,7 @@ impl Content {
         let mut pass = Pass { pool: self.pool, findings };
         pass.look()?;
         pass.hash()?;
+        pass.findings.name_truncated();
         pass.findings.session.clock_set = pass.findings.clock.was_set();
         Ok(pass.findings)
     }
@@ -349,11 +354,30 @@ impl Findings {
             end,
             own,
             last,
-            unwritten: !version.opened_to_write && !self.clock.truncated_around(&self.truncations, &version.stamp),
+            unwritten: !version.opened_to_write && row.flags & flag::FRESH != 0 && !self.truncated(inode, version),
             silent: self.was_silent(inode, own),
             failure,
             session: self.session,
         }
+    }
+
+    /// Whether the inode may have been truncated around the time of a version.
+    fn truncated(&self, inode: u32, version: &Version) -> bool {
+        let table = &self.looker.table;
+        let names: Vec<Vec<u8>> = table.names_of(inode).filter_map(|name| table.path(name)).collect();
+        self.truncations.concern(self.clock.second(&version.stamp), &names, &self.truncated)
+    }
+
+    /// Sorts out which truncated names are of files that the session wrote.
+    fn name_truncated(&mut self) {
+        let names: HashSet<&[u8]> = self.truncations.names().collect();
+        if names.is_empty() {
+            return;
+        }
+        let table = &self.looker.table;
+        let written = self.inodes().filter(|inode| table.inodes[*inode as usize].written);
+        let paths = written.flat_map(|inode| table.names_of(inode)).filter_map(|name| table.path(name));
+        self.truncated = paths.filter(|path| names.contains(&**path)).collect();
     }
 
     /// The path of a product, where its row's own no longer leads to it.

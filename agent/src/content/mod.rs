@@ -36,6 +36,7 @@ mod silence;
 mod table;
 #[cfg(test)]
 mod tests;
+mod truncations;
 mod version;
 
 use std::cmp::Reverse;
@@ -45,7 +46,7 @@ use agent_ebpf::access;
 use proto::evidence::{File, name_change::Operation};
 use rustix::fs::FileType;
 
-use clock::{Age, Timekeeper, Truncations, boottime_ns};
+use clock::{Age, Timekeeper, boottime_ns};
 use filesystem::Kind;
 use hash::{Moment, Outcome, Target};
 use moves::Moves;
@@ -53,6 +54,7 @@ use place::Roots;
 use pool::{Job, Pool, Report, Ticket};
 use silence::Silence;
 use table::{NONE, Table, flag};
+use truncations::Truncations;
 use version::{Identity, Stamp};
 
 pub use clock::Clock;
@@ -223,7 +225,7 @@ impl Content {
     /// The session moved a name or truncated a file, and succeeded; other operations are ignored. Paths are absolute.
     pub fn name_changed(&mut self, operation: Operation, path: &[u8], target: &[u8], boottime_ns: u64) {
         if operation == Operation::Truncate {
-            self.truncations.note(boottime_ns);
+            self.truncations.note(path, boottime_ns);
         }
         self.moves.note(operation, path, target, boottime_ns);
     }

@@ -61,7 +61,9 @@ fn a_settled_reader_of_a_product() {
 fn read_fresh(act: impl FnOnce(&mut Scene, &Path)) -> Known {
     let mut scene = Scene::new();
     let path = scene.path("out");
-    let made = scene.write(&path, b"text");
+    fs::write(&path, b"text").unwrap();
+    let created = File { size: 0, writers: 1, ..seen(&path) };
+    let made = scene.accessed_at_age(created, access::WRITE | access::CREATED, 0);
     let read = scene.read_at_age(&path, 2_000_000);
     act(&mut scene, &path);
     let findings = scene.finish();
@@ -97,6 +99,25 @@ fn a_reader_within_the_grain_and_a_truncation_at_that_time() {
 }
 
 #[test]
+fn a_reader_within_the_grain_and_a_truncation_of_another_file_that_was_written() {
+    let ends = read_fresh(|scene, _| {
+        let other = scene.path("other");
+        scene.write(&other, b"other");
+        let name = other.as_os_str().as_encoded_bytes();
+        scene.content.name_changed(Operation::Truncate, name, b"", crate::content::clock::boottime_ns());
+    });
+    assert_eq!(ends, product(b"text"));
+}
+
+#[test]
+fn a_reader_within_the_grain_and_a_truncation_of_who_knows_what() {
+    let ends = read_fresh(|scene, _| {
+        scene.content.name_changed(Operation::Truncate, b"/a/link", b"", crate::content::clock::boottime_ns());
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
 fn a_reader_within_the_grain_and_somebody_outside() {
     let ends = read_fresh(|scene, path| {
         let file = seen(path);
@@ -124,8 +145,8 @@ fn a_reader_within_the_grain_beside_a_writer() {
 fn a_reader_of_a_made_and_empty_file_within_the_grain() {
     let mut scene = Scene::new();
     let path = scene.path("stamp");
-    let (_, file) = scene.open_to_write(&path, 0);
-    drop(file);
+    fs::write(&path, b"").unwrap();
+    scene.accessed_at_age(File { writers: 1, ..seen(&path) }, access::WRITE | access::CREATED, 1_000_000);
     let read = scene.read_at_age(&path, 2_000_000);
     assert_eq!(scene.ends(read), Known { product: true, ..raced(b"", "FRESH_CTIME") });
 }
