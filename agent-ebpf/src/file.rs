@@ -19,7 +19,8 @@ const FMODE_WRITE: u32 = 0x2;
 const FMODE_EXEC: u32 = 0x20;
 const FMODE_PATH: u32 = 0x4000;
 const FMODE_CREATED: u32 = 0x10_0000;
-const O_TRUNC: u32 = 0o1000;
+/// Truncate: of a file that is open it is forgotten, the call's own flags still have it.
+pub(crate) const O_TRUNC: u32 = 0o1000;
 /// Marks an access while the inode had a writer: such repeats are never folded with the quiet ones.
 const BUSY: u32 = 1 << 31;
 
@@ -97,11 +98,12 @@ mod outcome {
     pub(super) const NEW: u32 = 2;
 }
 
-/// A member opened a file.
+/// A member opened a file; `flags` are those of the call, 0 where they are not in a register.
 #[inline(always)]
-pub(crate) fn opened(member: &Member, file: u64, fd: i32) {
+pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
     let Some(ticket) = account::take(member, hook::OPEN) else { return };
-    let mut access = Access { fd, ..Access::default() };
+    let bits = if flags & O_TRUNC != 0 { access::TRUNCATED } else { 0 };
+    let mut access = Access { fd, bits, ..Access::default() };
     look(&ticket, member, file, &mut access);
     let sent = match access.outcome {
         outcome::REPEATED => return,
@@ -121,7 +123,7 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32) {
 fn look(ticket: &Ticket, member: &Member, file: u64, access: &mut Access) {
     let (pid, _) = member::current_ids();
     let inode: u64 = read(file, offset!(file_inode));
-    let bits = access_bits(file);
+    let bits = access.bits | access_bits(file);
     access.bits = bits;
     access.writers = read(inode, offset!(inode_writers));
     let mut key = FoldKey::default();
@@ -208,7 +210,8 @@ fn fill(key: &mut FoldKey, ticket: &Ticket, inode: u64, file: u64) {
     key.size = read(inode, offset!(inode_size));
     key.mount = read(file, offset!(file_mnt));
     key.dentry = dentry;
-    key.parent = read(dentry, offset!(dentry_parent));
+    // Once the name was removed, the path told before says nothing of an access.
+    key.parent = if unlinked(dentry) { 0 } else { read(dentry, offset!(dentry_parent)) };
     key.name = read(dentry, offset!(dentry_name));
     key.renames = renames();
     key.session = ticket.serial | u64::from(ticket.epoch) << 48;

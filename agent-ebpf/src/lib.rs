@@ -199,6 +199,8 @@ pub mod state {
 pub mod call {
     /// No such argument: the working directory, or no second name.
     pub const NONE: u8 = 0xf;
+    /// [`Call::operation`] of an open that always truncates, though it has no flags.
+    pub const TRUNCATES: u8 = 1;
 
     /// Values of [`Call::class`].
     pub mod class {
@@ -221,7 +223,7 @@ pub mod call {
         pub class: u8,
         /// One of [`super::hook`].
         pub hook: u8,
-        /// One of [`super::name_op`] or [`super::net_op`].
+        /// One of [`super::name_op`] or [`super::net_op`]; of an open, 0 or [`TRUNCATES`].
         pub operation: u8,
         /// Descriptor of the directory of the first name; for a call by descriptor alone, of the file.
         pub from_directory: u8,
@@ -853,6 +855,8 @@ offsets! {
     sock_protocol = "sock.sk_protocol",
     /// struct sock.
     sock_type = "sock.sk_type",
+    /// struct sock_common.
+    sock_flags = "sock_common.skc_flags",
     /// struct unix_sock.
     unix_peer = "unix_sock.peer",
     /// struct unix_sock.

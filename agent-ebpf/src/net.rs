@@ -21,6 +21,8 @@ const AF_INET6: u32 = 10;
 const TCP_CLOSE: i32 = 7;
 const IPPROTO_TCP: u32 = 6;
 const EINPROGRESS: i32 = 115;
+/// Bit of `SOCK_DONE` in `sk_flags`: the peer's FIN arrived.
+const SOCK_DONE: u64 = 1 << 1;
 /// sizeof(struct sockaddr_un).
 const SUN_BYTES: usize = 110;
 
@@ -313,6 +315,14 @@ fn own(member: &Member, pid: u32, tid: u32, sk: u64, family: u32) {
     }
 }
 
+/// Bytes of content: the kernel counts the peer's FIN, which has a sequence number but no byte, as one.
+#[inline(always)]
+fn received(sk: u64) -> u64 {
+    let counted: u64 = read(sk, offset!(tcp_received));
+    let ended = read::<u64>(sk, offset!(sock_flags)) & SOCK_DONE;
+    if counted > 0 { counted - ended / SOCK_DONE } else { 0 }
+}
+
 /// `inet_sock_set_state`: a TCP connection that a member opened or accepted is closed. May run in a softirq of any task.
 pub(crate) fn state(sk: u64, new: i32) {
     if new != TCP_CLOSE {
@@ -331,7 +341,7 @@ pub(crate) fn state(sk: u64, new: i32) {
         (*body).operation = net_op::CLOSE;
         if (*body).protocol == IPPROTO_TCP {
             (*body).sent_bytes = read(sk, offset!(tcp_sent));
-            (*body).received_bytes = read(sk, offset!(tcp_received));
+            (*body).received_bytes = received(sk);
         }
     }
     path::append_nothing(&mut record);

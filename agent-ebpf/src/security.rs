@@ -12,7 +12,7 @@ const RENAME_EXCHANGE: u32 = 2;
 pub(crate) fn file_open(opened: u64) {
     let (pid, _) = member::current_ids();
     match member::of(pid) {
-        Some(member) => file::opened(&member, opened, -1),
+        Some(member) => file::opened(&member, opened, -1, 0),
         None => {
             if read::<u32>(opened, offset!(file_mode)) & FMODE_WRITE != 0 {
                 file::opened_outside(opened);

@@ -3,7 +3,7 @@
 
 use agent_ebpf::{
     Member, attention,
-    call::{Call, NONE, class},
+    call::{Call, NONE, TRUNCATES, class},
     name_op,
 };
 
@@ -97,7 +97,11 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
         if result >= 0 {
             let file = file_of(result as u64);
             if file != 0 {
-                file::opened(member, file, result as i32);
+                let call = Call::unpack(word);
+                // SAFETY: as in `argument`.
+                let given = unsafe { Registers::argument(registers, call.flags) } as u32;
+                let flags = if call.operation == TRUNCATES { file::O_TRUNC } else { given };
+                file::opened(member, file, result as i32, flags);
             }
         }
         return;

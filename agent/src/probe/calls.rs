@@ -2,7 +2,7 @@
 
 use agent_ebpf::{
     CALLS,
-    call::{Call, NONE, class},
+    call::{Call, NONE, TRUNCATES, class},
     hook, name_op, net_op,
 };
 
@@ -63,7 +63,7 @@ const EXCHANGE: u8 = 1;
 
 const ENTRIES: &[(usize, Call)] = &[
     (2, open(1)),     // open
-    (85, open(NONE)), // creat
+    (85, Call { operation: TRUNCATES, ..open(NONE) }), // creat
     (257, open(2)),   // openat
     (304, open(NONE)), // open_by_handle_at
     (437, open(NONE)), // openat2

@@ -216,7 +216,7 @@ fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> lo
     let (remote, remote_port) = match given {
         Some(given) if !bound || fixed.family == AF_UNIX => given,
         Some(_) => (Vec::new(), 0),
-        None if fixed.family == AF_UNIX => (address, 0),
+        None if fixed.family == AF_UNIX => (unix_name(&address).to_vec(), 0),
         None => (fixed.remote[..bytes].to_vec(), fixed.remote_port),
     };
     log::Network {
@@ -236,6 +236,14 @@ fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> lo
     }
 }
 
+/// A path ends at its NUL, which the kernel's length counts; an abstract name begins with one and has any bytes.
+fn unix_name(name: &[u8]) -> &[u8] {
+    match name.iter().position(|byte| *byte == 0) {
+        Some(end) if end > 0 => &name[..end],
+        _ => name,
+    }
+}
+
 /// Address and port of a sockaddr; of AF_UNIX the path. None for another family, such as AF_UNSPEC, which dissolves.
 fn given(sockaddr: &[u8]) -> Option<(Vec<u8>, u32)> {
     let family = u32::from(u16::from_ne_bytes([*sockaddr.first()?, *sockaddr.get(1)?]));
@@ -243,12 +251,7 @@ fn given(sockaddr: &[u8]) -> Option<(Vec<u8>, u32)> {
     match family {
         AF_INET => Some((sockaddr.get(4..8)?.to_vec(), port()?)),
         AF_INET6 => Some((sockaddr.get(8..24)?.to_vec(), port()?)),
-        AF_UNIX => {
-            let path = &sockaddr[2..];
-            // A path ends at its NUL; an abstract name begins with one and has its own length.
-            let end = path.iter().skip(1).position(|byte| *byte == 0).map_or(path.len(), |end| end + 1);
-            Some((if path.first() == Some(&0) { path } else { &path[..end] }.to_vec(), 0))
-        }
+        AF_UNIX => Some((unix_name(sockaddr.get(2..)?).to_vec(), 0)),
         _ => None,
     }
 }
