@@ -1,1 +1,16 @@
-//! placeholder
+//! Support of the end-to-end tests: where the programs under test are, a session run and read back, programs to trace.
+//!
+//! The tests are the product's users: they start the binary, and read statement and log through the public crates. The
+//! same test binaries run on this machine and in guests with other kernels, so nothing here knows a kernel's facts.
+
+mod place;
+mod program;
+mod record;
+mod run;
+mod seen;
+
+pub use place::{Scratch, binary, need, need_root, root, target, verifier};
+pub use program::{PYTHON, compile, python};
+pub use record::Record;
+pub use run::{Ran, Run, Started};
+pub use seen::{Named, Opened, Peer};

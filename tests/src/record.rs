@@ -1,0 +1,158 @@
+//! What a session left, verified and read back: claims, frames, and the facts folded from them.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use attestation::dsse::PublicKey;
+use attestation::evidence::{Limits, LogReader};
+use attestation::hex;
+use attestation::merkle::Hash;
+use attestation::statement::Claims;
+use attestation::trace::{Builder, Exec, FileVersion, Process, Trace};
+use attestation::verify::{self, Objects, Options, Outcome};
+use proto::evidence::Frame;
+
+/// A verified statement with its log.
+#[derive(Debug)]
+pub struct Record {
+    /// What the statement says of itself.
+    pub claims: Claims,
+    /// The facts, folded anew from the log.
+    pub trace: Trace,
+    /// Every frame of the log, in order.
+    pub frames: Vec<Frame>,
+}
+
+struct Folder(PathBuf);
+
+impl Objects for Folder {
+    fn open(&self, sha256: &Hash) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(BufReader::new(File::open(self.0.join(hex::encode(sha256)))?)))
+    }
+}
+
+impl Record {
+    /// Verifies a statement against its key with its evidence; any check that is refused fails the test, except that an
+    /// incomplete statement is accepted as such.
+    #[must_use]
+    pub fn read(statement: &Path, evidence: &Path, key: &Path) -> Self {
+        let pem = fs::read(key).unwrap_or_else(|error| panic!("{}: {error}", key.display()));
+        let key = PublicKey::from_pem(&pem).unwrap_or_else(|error| panic!("{}: {error}", key.display()));
+        let objects = Folder(evidence.to_owned());
+        let envelope = File::open(statement).unwrap_or_else(|error| panic!("{}: {error}", statement.display()));
+        let limits = Limits::default();
+        let options = Options { keys: &[key], evidence: Some(&objects), accept_incomplete: true, limits };
+        let verdict = verify::verify(BufReader::new(envelope), &options);
+        for check in &verdict.checks {
+            assert_ne!(check.outcome, Outcome::Refused, "{}: {}", check.name, check.says);
+        }
+        assert!(verdict.recomputed, "the log was not read");
+        let claims = *verdict.claims.unwrap_or_else(|| panic!("no claims were read"));
+        let (frames, trace) = read_log(&objects, &claims);
+        assert_eq!(trace.complete(), verdict.complete);
+        Self { claims, trace, frames }
+    }
+
+    /// Fails with the gaps, if there are any.
+    pub fn must_be_complete(&self) {
+        let gaps: Vec<String> =
+            self.trace.incompleteness().map(|gap| format!("{}: {}", gap.code, gap.detail)).collect();
+        assert!(gaps.is_empty() && self.claims.complete, "the statement is incomplete: {}", gaps.join("; "));
+    }
+
+    /// Fails unless the statement is incomplete, with this code among the reasons.
+    pub fn must_lack(&self, code: &str) {
+        let codes: Vec<&str> = self.trace.incompleteness().map(|gap| gap.code.as_ref()).collect();
+        assert!(!self.claims.complete, "the statement is complete in spite of {code}");
+        assert!(codes.contains(&code), "{code} is not among {codes:?}");
+    }
+
+    /// Fails unless every hook's numbers add up.
+    pub fn must_balance(&self) {
+        for hook in &self.claims.hooks {
+            let sum = hook.delivered + hook.coalesced + hook.lost;
+            assert_eq!(hook.attempted, sum, "the numbers of {} do not add up", hook.observation);
+        }
+    }
+
+    /// The row of a hook, by what it observes: attempted, delivered, coalesced, lost.
+    #[must_use]
+    pub fn numbers(&self, observation: &str) -> [u64; 4] {
+        let rows = self.claims.hooks.iter().filter(|hook| hook.observation == observation);
+        rows.fold([0; 4], |sum, hook| {
+            let row = [hook.attempted, hook.delivered, hook.coalesced, hook.lost];
+            std::array::from_fn(|at| sum[at] + row[at])
+        })
+    }
+
+    /// The session's root process.
+    #[must_use]
+    pub fn root(&self) -> &Process {
+        let pid = self.trace.opened().root_pid;
+        self.process(pid).unwrap_or_else(|| panic!("the root process {pid} is not in the trace"))
+    }
+
+    /// The process that had this pid, the first of them.
+    #[must_use]
+    pub fn process(&self, pid: u32) -> Option<&Process> {
+        self.trace.processes().iter().find(|process| process.pid == pid)
+    }
+
+    /// Children of a process, in the order of their beginning.
+    #[must_use]
+    pub fn children(&self, parent: &Process) -> Vec<&Process> {
+        let processes = self.trace.processes();
+        let is_child = |process: &&Process| {
+            process
+                .parent
+                .and_then(|index| processes.get(index as usize))
+                .is_some_and(|found| (found.pid, found.start_ns) == (parent.pid, parent.start_ns))
+        };
+        processes.iter().filter(is_child).collect()
+    }
+
+    /// Every program that ran, with the process that ran it.
+    pub fn execs(&self) -> impl Iterator<Item = (&Process, Exec<'_>)> {
+        let each = |process| self.trace.execs(process).map(move |exec| (process, exec));
+        self.trace.processes().iter().flat_map(each)
+    }
+
+    /// The last program that the root ran: the command itself.
+    #[must_use]
+    pub fn command(&self) -> Exec<'_> {
+        self.trace.execs(self.root()).last().unwrap_or_else(|| panic!("the command never ran"))
+    }
+
+    /// File versions seen by this path.
+    #[must_use]
+    pub fn files(&self, path: &Path) -> Vec<FileVersion<'_>> {
+        self.trace.files().filter(|file| file.path == path.as_os_str().as_encoded_bytes()).collect()
+    }
+
+    /// The one version seen by this path.
+    #[must_use]
+    pub fn file(&self, path: &Path) -> FileVersion<'_> {
+        match self.files(path).as_slice() {
+            [file] => *file,
+            found => panic!("{} versions of {} instead of one: {found:?}", found.len(), path.display()),
+        }
+    }
+}
+
+fn read_log(objects: &Folder, claims: &Claims) -> (Vec<Frame>, Trace) {
+    let mut log = LogReader::new(Limits::default());
+    let mut frames = Vec::new();
+    for summary in &claims.log.segments {
+        let input = objects.open(&summary.sha256).unwrap_or_else(|error| panic!("a segment: {error}"));
+        let mut segment = log.segment(input).unwrap_or_else(|error| panic!("a segment: {error}"));
+        while let Some((_, frame)) = segment.next_frame().unwrap_or_else(|error| panic!("a frame: {error}")) {
+            frames.push(frame);
+        }
+    }
+    let mut builder = Builder::default();
+    for frame in &frames {
+        builder.push(frame).unwrap_or_else(|error| panic!("a frame that contradicts another: {error}"));
+    }
+    (frames, builder.finish().unwrap_or_else(|error| panic!("no trace: {error}")))
+}

@@ -1,0 +1,10 @@
+//! What `testimony run` sees of a command: each test does a few known acts and finds exactly those in the signed record.
+
+mod digests;
+mod exec;
+mod folding;
+mod membership;
+mod names;
+mod network;
+mod opens;
+mod processes;
