@@ -10,7 +10,10 @@ fn main() {
     match object.canonicalize() {
         Ok(object) => println!("cargo::rustc-env=TESTIMONY_EBPF={}", object.display()),
         Err(error) => {
-            println!("cargo::error={}: {error}: build the kernel programs first: cargo xtask build-ebpf", object.display());
+            println!(
+                "cargo::error={}: {error}: build the kernel programs first: cargo xtask build-ebpf",
+                object.display()
+            );
         }
     }
 }

@@ -41,10 +41,7 @@ pub(crate) fn attempt6(ctx: &SockAddrContext, operation: u32, hook: u16) {
     let (remote, port) = unsafe {
         let ip = &raw const (*addr).user_ip6;
         let ip = ip.cast::<u32>();
-        (
-            [word(ip), word(ip.add(1)), word(ip.add(2)), word(ip.add(3))],
-            word(&raw const (*addr).user_port),
-        )
+        ([word(ip), word(ip.add(1)), word(ip.add(2)), word(ip.add(3))], word(&raw const (*addr).user_port))
     };
     attempt(ctx, operation, hook, AF_INET6, remote, port);
 }

@@ -3,9 +3,7 @@
 use agent_ebpf::{PATH_COMPONENTS_MAX, TAIL_BYTES_MAX, flag};
 use aya_ebpf::{
     cty::c_void,
-    helpers::{
-        bpf_loop, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes, bpf_probe_read_user_str_bytes,
-    },
+    helpers::{bpf_loop, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes, bpf_probe_read_user_str_bytes},
 };
 
 use crate::{

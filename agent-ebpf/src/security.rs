@@ -89,16 +89,7 @@ fn changed(hook: u16, operation: u32, from: &Entry, to: Option<&Entry>, text: u6
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "one call of each kind")]
-fn send(
-    member: &Member,
-    pid: u32,
-    tid: u32,
-    hook: u16,
-    operation: u32,
-    from: &Entry,
-    to: Option<&Entry>,
-    text: u64,
-) {
+fn send(member: &Member, pid: u32, tid: u32, hook: u16, operation: u32, from: &Entry, to: Option<&Entry>, text: u64) {
     let Some(ticket) = account::take(member, hook) else { return };
     let Some(mut record) = account::begin::<Name>(&ticket) else { return };
     // SAFETY: the body lies in the scratch.

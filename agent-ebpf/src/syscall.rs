@@ -166,7 +166,11 @@ unsafe fn at(registers: *const Registers, directory: u8, name: u8) -> At {
     // SAFETY: the caller's.
     unsafe {
         At {
-            directory: if directory == NONE { name::AT_FDCWD } else { Registers::argument(registers, directory) as i32 },
+            directory: if directory == NONE {
+                name::AT_FDCWD
+            } else {
+                Registers::argument(registers, directory) as i32
+            },
             name: Registers::argument(registers, name),
             by_descriptor: name == NONE,
         }

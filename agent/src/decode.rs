@@ -35,14 +35,6 @@ pub enum Error {
     /// A section or component reaches beyond its bounds.
     #[error("a section reaches {0} bytes beyond the record")]
     Section(usize),
-    /// A field has a value outside its set.
-    #[error("the field {field} has the value {value}")]
-    Value {
-        /// Which field.
-        field: &'static str,
-        /// What it holds.
-        value: u64,
-    },
 }
 
 /// What every record begins with.

@@ -76,7 +76,8 @@ fn find(asked: &str) -> Result<&'static Code, Error> {
 fn near(name: &str) -> Vec<&'static str> {
     let mut near: Vec<(usize, &'static str)> =
         codes::ALL.iter().map(|code| (distance(name, code.name), code.name)).collect();
-    near.retain(|(distance, code)| *distance <= DISTANCE_MAX || (name.len() > 3 && code.contains(name)));
+    let distance_max = DISTANCE_MAX.min(name.len() / 2);
+    near.retain(|(distance, code)| *distance <= distance_max || (name.len() > 3 && code.contains(name)));
     near.sort_unstable();
     near.into_iter().take(NEAR_MAX).map(|(_, code)| code).collect()
 }
@@ -93,6 +94,10 @@ fn distance(left: &str, right: &str) -> usize {
             corner = *cell;
             last = replaced.min(corner + 1).min(last + 1);
             *cell = last;
+        }
+        // What it takes to make nothing of the letters so far.
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
         }
     }
     row.last().copied().unwrap_or_default()
@@ -158,6 +163,13 @@ mod tests {
         assert!(near("").is_empty());
         assert!(near(&"X".repeat(100_000)).is_empty());
         assert_eq!(find("nonsense").unwrap_err().status(), 64);
+    }
+
+    #[test]
+    fn every_reason_that_a_digest_can_have_is_explained() {
+        for (code, _) in crate::content::REASONS {
+            assert_eq!(codes::find(code).map(|code| code.kind), Some(Kind::Reason), "{code}");
+        }
     }
 
     #[test]

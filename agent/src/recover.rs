@@ -160,8 +160,10 @@ fn check(part: &Path, evidence: &Path, key: &KeyFile) -> Result<(), Error> {
     let verdict = verify(BufReader::new(open_regular(part).map_err(Error::io(part))?), &options);
     if verdict.refused() || verdict.complete {
         let _ = fs::remove_file(part);
-        let code = verdict.checks.iter().filter(|check| check.outcome == attestation::verify::Outcome::Refused);
-        return Err(Error::Verify(code.last().and_then(|check| check.code).unwrap_or(codes::CLAIM_CONTRADICTED)));
+        let mut refused = verdict.checks.iter().filter(|check| check.outcome == attestation::verify::Outcome::Refused);
+        return Err(Error::Verify(
+            refused.next_back().and_then(|check| check.code).unwrap_or(codes::CLAIM_CONTRADICTED),
+        ));
     }
     Ok(())
 }

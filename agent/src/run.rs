@@ -133,9 +133,7 @@ fn clock_now() -> content::Clock {
 fn output_reader(owner: &Owner) -> Option<content::Caller> {
     match owner {
         Owner::Caller => None,
-        Owner::Invoker { uid, gid, groups } => {
-            Some(content::Caller { uid: *uid, gid: *gid, groups: groups.clone() })
-        }
+        Owner::Invoker { uid, gid, groups } => Some(content::Caller { uid: *uid, gid: *gid, groups: groups.clone() }),
     }
 }
 

@@ -47,9 +47,7 @@ pub struct Session {
     live: HashMap<u32, u64>,
     faults: u64,
     foreign: u64,
-    events: u64,
     root_pid: u32,
-    root_exec: bool,
     root_status: Option<u32>,
 }
 
@@ -60,8 +58,11 @@ struct Files {
     /// (CPU, number) of the event that told a version, in the epoch.
     told: HashMap<(u32, u64), u64>,
     /// Binaries by path and version.
-    binaries: HashMap<(Vec<u8>, u64, u32, i64, u32, u64), u64>,
+    binaries: HashMap<Binary, u64>,
 }
+
+/// A binary's path, inode, device, ctime and size.
+type Binary = (Vec<u8>, u64, u32, i64, u32, u64);
 
 impl Session {
     /// Takes a slot. Nothing is a member yet.
@@ -82,9 +83,7 @@ impl Session {
             live: HashMap::new(),
             faults: 0,
             foreign: 0,
-            events: 0,
             root_pid,
-            root_exec: false,
             root_status: None,
         })
     }
@@ -117,16 +116,6 @@ impl Session {
         self.live.len()
     }
 
-    /// Events taken so far.
-    pub fn events(&self) -> u64 {
-        self.events
-    }
-
-    /// Whether the root process ever ran the command.
-    pub fn root_ran(&self) -> bool {
-        self.root_exec
-    }
-
     /// The root's status as the kernel side saw it.
     pub fn root_status(&self) -> Option<u32> {
         self.root_status
@@ -141,6 +130,7 @@ impl Session {
             }
             Err(error) => {
                 self.faults += 1;
+                content.lost();
                 if self.faults <= FAULTS_MAX {
                     log.append(blind_spot(codes::DECODE_FAILED, &error.to_string(), true))?;
                 }
@@ -150,7 +140,6 @@ impl Session {
     }
 
     fn event(&mut self, event: Event, log: &mut Log, content: &mut Content) -> Result<(), Error> {
-        self.events += 1;
         self.follow(&event);
         let (frame, spot) = frames::of(event, &mut self.files, content);
         log.append(Body::Event(frame))?;
@@ -176,7 +165,6 @@ impl Session {
                     self.root_status = Some(exit.status);
                 }
             }
-            decode::Body::Exec { .. } if pid == self.root_pid => self.root_exec = true,
             _ => {}
         }
     }
@@ -190,8 +178,11 @@ impl Session {
         probe.set_session(self.slot, slot)?;
         probe.grace_period()?;
         self.drain(probe, log, content)?;
-        log.append(order("close", self.epoch, "the session ends", names::boottime_ns()))?;
+        log.append(order("close", self.epoch, "the session ends", boottime_ns()))?;
         for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {
+            if account.lost > 0 {
+                content.lost();
+            }
             log.append(Body::Account(HookAccount {
                 epoch: self.epoch,
                 hook: hook.into(),

@@ -208,6 +208,34 @@ codes! {
             "Nothing.";
         MADE_AND_REWRITTEN: "The session made the file and wrote it again; its writers' inputs explain it.",
             "Nothing.";
+        FUTURE_CTIME: "The file's ctime lies after the access.",
+            "See that the clock is right, and that no tool sets times ahead.";
+        MODIFIED: "The session opened the file to read and write and changed it: the digest is of what was left.",
+            "Nothing: the content before the change is not known.";
+        GONE_SINCE: "The file was hashed, but at the end no name led to it: its version could not be checked again.",
+            "Nothing, for files that are meant to go; else keep others away from the inputs.";
+        OVERLAY_UNRESOLVED: "An overlay: the real file below it, and who writes that, is not known.",
+            "Work on a file system of its own, not on an overlay.";
+        TMPFS_SHARED: "A tmpfs that others can reach: a store through a mapping leaves no trace in the file's version.",
+            "Work on ext4, xfs or btrfs, or on a tmpfs that only the session can reach.";
+        CLOCK_SET: "The wall clock was set during the session: no ctime's age can be relied on.",
+            "Run again with a steady clock.";
+        NO_PATH: "The access has no whole path in a mount namespace: a detached file or a path beyond the limit.",
+            "Nothing, for detached files; else use shorter paths.";
+        NAMESPACE_GONE: "The mount namespace was gone before its root could be opened, or there were too many.",
+            "Let namespaces live until the command ends, or make fewer of them.";
+        PATH_ONLY: "The descriptor only names the file; no content was accessed.",
+            "Nothing.";
+        NETWORK_FILESYSTEM: "A network file system: never opened, it may block and change between two reads.",
+            "Copy inputs to a local file system first.";
+        FUSE_FILESYSTEM: "A file system in user space: never opened, it may block and change between two reads.",
+            "Copy inputs to a local file system first.";
+        UNKNOWN_FILESYSTEM: "A file system that is not known to be local: never opened.",
+            "Use ext4, xfs or btrfs.";
+        NAMES_OVER_LIMIT: "More names were moved than are followed: the file may be left under another name.",
+            "Trace a smaller session.";
+        FILES_OVER_LIMIT: "More files than one session keeps in memory.",
+            "Trace a smaller session.";
     }
     Refusal {
         NO_ANCHOR: "No key to trust was given.",

@@ -125,6 +125,12 @@ impl Timekeeper {
         }
     }
 
+    /// The second of CLOCK_BOOTTIME that a version's time lies in.
+    pub(super) fn second(&self, stamp: &Stamp) -> u64 {
+        let boottime_ns = (ctime_ns(stamp) - i128::from(self.least_ns)).max(0);
+        u64::try_from(boottime_ns).unwrap_or(u64::MAX) / SECOND_NS
+    }
+
     /// Whether the wall clock was set since the start.
     pub(super) fn was_set(&mut self) -> bool {
         let now = boottime_ns();

@@ -19,7 +19,8 @@ use super::look::{Found, Looker, Looks, There};
 use super::pool::{Job, Pool, Report, Ticket};
 use super::reason::Reason;
 use super::silence::Silence;
-use super::table::{NONE, Row};
+use super::table::{NONE, Row, Version, flag};
+use super::truncations::Truncations;
 use super::{Content, Error};
 
 /// Inodes that a worker looks at in one job.
@@ -48,6 +49,10 @@ pub struct Findings {
     proven: HashSet<u32>,
     silence: Silence,
     outside: HashSet<(u32, u64)>,
+    clock: Timekeeper,
+    truncations: Truncations,
+    /// Truncated names that are of files that the session wrote.
+    truncated: HashSet<Vec<u8>>,
     session: Session,
     beyond: std::vec::IntoIter<u64>,
     next: usize,
@@ -56,7 +61,6 @@ pub struct Findings {
 /// The last pass at work.
 struct Pass {
     pool: Pool,
-    clock: Timekeeper,
     findings: Findings,
 }
 
@@ -86,14 +90,18 @@ impl Content {
             proven: HashSet::new(),
             silence: self.silence,
             outside: self.outside,
-            session: Session { survivors, clock_set: false, names_over_limit },
+            clock: self.clock,
+            truncations: self.truncations,
+            truncated: HashSet::new(),
+            session: Session { survivors, clock_set: false, names_over_limit, lossy: self.lossy },
             beyond: self.beyond.into_iter(),
             next: 0,
         };
-        let mut pass = Pass { pool: self.pool, clock: self.clock, findings };
+        let mut pass = Pass { pool: self.pool, findings };
         pass.look()?;
         pass.hash()?;
-        pass.findings.session.clock_set = pass.clock.was_set();
+        pass.findings.name_truncated();
+        pass.findings.session.clock_set = pass.findings.clock.was_set();
         Ok(pass.findings)
     }
 }
@@ -180,7 +188,7 @@ impl Pass {
 
     /// A version that is still young is not hashed before its time belongs to no other change.
     fn wait_for_grain(&self, jobs: &[Job]) {
-        let grain = self.clock.grain;
+        let grain = self.findings.clock.grain;
         let remaining = jobs.iter().filter_map(|job| match job {
             Job::Hash(_, _, Some(stamp), _) => {
                 Some(grain.remaining_ns(stamp)).filter(|remaining| *remaining <= grain.wait_ns(stamp))
@@ -346,10 +354,30 @@ impl Findings {
             end,
             own,
             last,
+            unwritten: !version.opened_to_write && row.flags & flag::FRESH != 0 && !self.truncated(inode, version),
             silent: self.was_silent(inode, own),
             failure,
             session: self.session,
         }
+    }
+
+    /// Whether the inode may have been truncated around the time of a version.
+    fn truncated(&self, inode: u32, version: &Version) -> bool {
+        let table = &self.looker.table;
+        let names: Vec<Vec<u8>> = table.names_of(inode).filter_map(|name| table.path(name)).collect();
+        self.truncations.concern(self.clock.second(&version.stamp), &names, &self.truncated)
+    }
+
+    /// Sorts out which truncated names are of files that the session wrote.
+    fn name_truncated(&mut self) {
+        let names: HashSet<&[u8]> = self.truncations.names().collect();
+        if names.is_empty() {
+            return;
+        }
+        let table = &self.looker.table;
+        let written = self.inodes().filter(|inode| table.inodes[*inode as usize].written);
+        let paths = written.flat_map(|inode| table.names_of(inode)).filter_map(|name| table.path(name));
+        self.truncated = paths.filter(|path| names.contains(&**path)).collect();
     }
 
     /// The path of a product, where its row's own no longer leads to it.

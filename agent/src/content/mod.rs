@@ -3,7 +3,8 @@
 //! An open is not a read, and a version stamp is not a content. Every (file id, version) of a session gets one class:
 //!
 //! * `stable`: tested file system; no writer at the access; ctime older than the clock's grain at the access, so that any
-//!   later change moves it; hashed when the version was settled, with no writer before and after, the version the same
+//!   later change moves it (or: an inode that the session made, written by nobody else, and never opened for writing in
+//!   this version, so that nobody can have changed it in the tick of its ctime); hashed when the version was settled, with no writer before and after, the version the same
 //!   before and after; the same version when every process of the session has ended. Where ctime moved meanwhile, the
 //!   digest still holds if an inotify watch has been on the inode since before the hash and was silent (no store by a
 //!   descriptor, no writer's close, no truncation), size and mtime are the same, and no writer is open at the end: so
@@ -35,6 +36,7 @@ mod silence;
 mod table;
 #[cfg(test)]
 mod tests;
+mod truncations;
 mod version;
 
 use std::cmp::Reverse;
@@ -52,11 +54,14 @@ use place::Roots;
 use pool::{Job, Pool, Report, Ticket};
 use silence::Silence;
 use table::{NONE, Table, flag};
+use truncations::Truncations;
 use version::{Identity, Stamp};
 
 pub use clock::Clock;
-pub use last::{Finding, Findings};
-pub use reason::{REASONS, Reason};
+pub use last::Finding;
+#[cfg(test)]
+pub use reason::REASONS;
+pub use reason::Reason;
 
 /// A written file is looked at this long after its open or its writer's close, and longer each time.
 const SETTLE_NS: u64 = 10_000_000;
@@ -150,6 +155,8 @@ pub struct Content {
     /// Ids beyond the limit.
     beyond: Vec<u64>,
     accesses: u32,
+    truncations: Truncations,
+    lossy: bool,
 }
 
 impl Content {
@@ -175,6 +182,8 @@ impl Content {
             later: BinaryHeap::new(),
             beyond: Vec::new(),
             accesses: 0,
+            truncations: Truncations::default(),
+            lossy: false,
             limits,
         })
     }
@@ -213,9 +222,17 @@ impl Content {
         self.outside.insert((dev, ino));
     }
 
-    /// The session moved a name, and succeeded; other operations are ignored. Paths are absolute.
+    /// The session moved a name or truncated a file, and succeeded; other operations are ignored. Paths are absolute.
     pub fn name_changed(&mut self, operation: Operation, path: &[u8], target: &[u8], boottime_ns: u64) {
+        if operation == Operation::Truncate {
+            self.truncations.note(path, boottime_ns);
+        }
         self.moves.note(operation, path, target, boottime_ns);
+    }
+
+    /// Reports of the kernel side were lost: what rests on having seen every open for writing is not claimed.
+    pub fn lost(&mut self) {
+        self.lossy = true;
     }
 
     /// Hands work to the workers and takes their results; never blocks. To be called whenever the ring was emptied, and at
@@ -287,7 +304,7 @@ impl Content {
     fn note(&mut self, row: u32, bits: u32, writers: i32, boottime_ns: u64) {
         let row = &mut self.table.rows[row as usize];
         let at = row.version;
-        let Some(version) = self.table.versions.get(at as usize) else { return };
+        let Some(version) = self.table.versions.get_mut(at as usize) else { return };
         let inode = &mut self.table.inodes[version.inode as usize];
         row.first_ns = row.first_ns.min(boottime_ns);
         let (reads, writes) = (bits & (access::READ | access::EXEC) != 0, bits & access::WRITE != 0);
@@ -300,6 +317,7 @@ impl Content {
         };
         inode.wanted |= reads || writes;
         inode.written |= writes;
+        version.opened_to_write |= writes;
         if reads && writers > own {
             row.flags |= flag::BUSY;
         }

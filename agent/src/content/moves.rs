@@ -107,7 +107,7 @@ impl Moves {
 
 /// A path without `..`: what was given goes up a directory. Where that directory is a symbolic link it does not, and the
 /// hint is wrong.
-fn plain(path: &[u8]) -> Vec<u8> {
+pub(super) fn plain(path: &[u8]) -> Vec<u8> {
     let mut plain: Vec<u8> = Vec::with_capacity(path.len());
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
         if name == b".." {

@@ -64,6 +64,8 @@ pub(super) struct Version {
     pub(super) digest: u32,
     /// A hash was ordered.
     pub(super) ordered: bool,
+    /// The session opened the inode for writing while it had this version.
+    pub(super) opened_to_write: bool,
 }
 
 /// A file, by whatever name.
@@ -184,7 +186,7 @@ impl Table {
             Entry::Vacant(vacant) => {
                 let new = index(versions.len());
                 vacant.insert(new);
-                self.versions.push(Version { stamp, inode, digest: NONE, ordered: false });
+                self.versions.push(Version { stamp, inode, digest: NONE, ordered: false, opened_to_write: false });
                 new
             }
         }

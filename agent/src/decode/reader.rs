@@ -64,26 +64,69 @@ impl<'a> Reader<'a> {
     }
 
     structure!(fork, Fork { child_pid: u32, reserved: u32, child_start_ns: u64 });
-    structure!(exit, Exit {
-        status: u32, reserved: u32, utime_ns: u64, stime_ns: u64, max_rss_bytes: u64, start_ns: u64,
-    });
-    structure!(file_version, FileVersion {
-        ino: u64, dev: u32, fs_magic: u32, size: u64, ctime_sec: i64, ctime_nsec: u32, mode: u32, writers: i32,
-        nlink: u32, mnt_ns: u64, mount_id: u32, reserved: u32, version: u64,
-    });
-    structure!(exec, Exec {
-        binary: file_version, cap_effective: u64, pid_ns: u64, mnt_ns: u64, net_ns: u64, user_ns: u64, uid: u32,
-        gid: u32, euid: u32, egid: u32, args_bytes: u32, reserved: u32,
-    });
-    structure!(open_known, OpenKnown {
-        number: u64, cpu: u32, hook: u32, access: u32, fd: i32, writers: i32, reserved: u32,
-    });
+    structure!(
+        exit,
+        Exit { status: u32, reserved: u32, utime_ns: u64, stime_ns: u64, max_rss_bytes: u64, start_ns: u64 }
+    );
+    structure!(
+        file_version,
+        FileVersion {
+            ino: u64,
+            dev: u32,
+            fs_magic: u32,
+            size: u64,
+            ctime_sec: i64,
+            ctime_nsec: u32,
+            mode: u32,
+            writers: i32,
+            nlink: u32,
+            mnt_ns: u64,
+            mount_id: u32,
+            reserved: u32,
+            version: u64,
+        }
+    );
+    structure!(
+        exec,
+        Exec {
+            binary: file_version,
+            cap_effective: u64,
+            pid_ns: u64,
+            mnt_ns: u64,
+            net_ns: u64,
+            user_ns: u64,
+            uid: u32,
+            gid: u32,
+            euid: u32,
+            egid: u32,
+            args_bytes: u32,
+            reserved: u32,
+        }
+    );
+    structure!(
+        open_known,
+        OpenKnown { number: u64, cpu: u32, hook: u32, access: u32, fd: i32, writers: i32, reserved: u32 }
+    );
     structure!(name, Name { operation: u32, level: u32, result: i32, reserved: u32 });
-    structure!(net, Net {
-        sent_bytes: u64, received_bytes: u64, cookie: u64, operation: u32, level: u32, result: i32, family: u32,
-        socket_type: u32, protocol: u32, local_port: u32, remote_port: u32, local: address, remote: address,
-        reserved: u64,
-    });
+    structure!(
+        net,
+        Net {
+            sent_bytes: u64,
+            received_bytes: u64,
+            cookie: u64,
+            operation: u32,
+            level: u32,
+            result: i32,
+            family: u32,
+            socket_type: u32,
+            protocol: u32,
+            local_port: u32,
+            remote_port: u32,
+            local: address,
+            remote: address,
+            reserved: u64,
+        }
+    );
 
     /// A section: its length, then its bytes.
     pub(super) fn section(&mut self) -> Result<&'a [u8], Error> {

@@ -32,7 +32,10 @@ fn record(kind: u16, fixed: &[u8], sections: &[&[u8]]) -> Vec<u8> {
 }
 
 fn components(parts: &[&[u8]]) -> Vec<u8> {
-    parts.iter().flat_map(|part| std::iter::once(u8::try_from(part.len()).unwrap()).chain(part.iter().copied())).collect()
+    parts
+        .iter()
+        .flat_map(|part| std::iter::once(u8::try_from(part.len()).unwrap()).chain(part.iter().copied()))
+        .collect()
 }
 
 #[test]

@@ -211,12 +211,11 @@ fn facts(trace: &Trace, bench: &Path) -> Check {
 /// What a digest in the working directory is worth.
 fn digests(trace: &Trace, bench: &Bench) -> Check {
     let filesystem = filesystem(&bench.path);
-    let place = match &bench.elsewhere {
-        None => format!("the working directory, on {filesystem}"),
-        Some(why) => {
-            format!("{} (nothing can be made in the working directory: {why}), on {filesystem}", bench.path.display())
-        }
-    };
+    if let Some(why) = &bench.elsewhere {
+        let says = format!("nothing can be made in the working directory ({why}), nothing is known of digests there");
+        return Check::new("digests", Status::Warn, says).action("work elsewhere, or name the outputs with run -o");
+    }
+    let place = format!("the working directory, on {filesystem}");
     let input = bench.path.join(INPUT).into_os_string().into_encoded_bytes();
     let file = trace.files.iter().find(|file| file.path.bytes() == input);
     match file {

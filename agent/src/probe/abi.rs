@@ -1,5 +1,5 @@
 //! The ABI's structures as aya wants them.
-#![allow(unsafe_code, reason = "aya takes map values by an unsafe marker trait")]
+#![expect(unsafe_code, reason = "aya takes map values by an unsafe marker trait")]
 
 use aya::Pod;
 

@@ -125,7 +125,7 @@ impl Attacher<'_> {
             return Err(Refusal::Told(why.clone()));
         }
         let attached = self.load(program);
-        let remembered = attached.as_ref().map(|()| ()).map_err(Refusal::text);
+        let remembered = attached.as_ref().copied().map_err(Refusal::text);
         if let Err(why) = &remembered {
             self.deny(program.point, why);
         }
@@ -167,7 +167,13 @@ fn implied(ebpf: &Ebpf, rows: &[Attached]) -> Result<Vec<Attached>, Error> {
     let attention = by_syscalls.unwrap_or(open);
     let tag = |row: &Attached| tag(ebpf, row.programs[0]);
     Ok(vec![
-        Attached { hook: hook::ATTENTION, observation: "attention", tag: tag(attention)?, level: open.level, ..attention.clone() },
+        Attached {
+            hook: hook::ATTENTION,
+            observation: "attention",
+            tag: tag(attention)?,
+            level: open.level,
+            ..attention.clone()
+        },
         Attached { hook: hook::OUTSIDE, observation: "outside-write", tag: tag(open)?, ..open.clone() },
     ])
 }
@@ -219,8 +225,8 @@ fn at_kernel(loaded: &mut Loaded, types: &Btf, program: &Program) -> Result<(), 
 
 /// An LSM program runs only where BPF is among the active modules; a kernel without it loads and attaches it all the same.
 fn lsm_active() -> Result<(), String> {
-    let list = fs::read_to_string("/sys/kernel/security/lsm")
-        .map_err(|error| format!("/sys/kernel/security/lsm: {error}"))?;
+    let list =
+        fs::read_to_string("/sys/kernel/security/lsm").map_err(|error| format!("/sys/kernel/security/lsm: {error}"))?;
     if list.trim().split(',').any(|module| module == "bpf") {
         Ok(())
     } else {

@@ -121,7 +121,9 @@ impl Btf {
     pub fn has_function(&self, name: &str) -> bool {
         self.types.iter().skip(1).any(|at| {
             let entry = self.entry(*at as usize);
-            entry.is_ok_and(|entry| entry.kind == kind::FUNC && self.string(entry.name).is_ok_and(|s| s == name.as_bytes()))
+            entry.is_ok_and(|entry| {
+                entry.kind == kind::FUNC && self.string(entry.name).is_ok_and(|s| s == name.as_bytes())
+            })
         })
     }
 
@@ -238,8 +240,8 @@ mod tests {
             word(&mut types, value); // 3: struct outer
         }
         let mut out = vec![0x9f, 0xeb, 1, 0];
-        for value in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
-            word(&mut out, value);
+        for value in [24, 0, types.len(), types.len(), strings.len()] {
+            word(&mut out, u32::try_from(value).unwrap());
         }
         out.extend(types);
         out.extend(strings);

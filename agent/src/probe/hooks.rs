@@ -117,107 +117,154 @@ const fn only(hook: u16, name: &'static str, ways: &'static [Way]) -> Observatio
 
 /// Every observation.
 pub(super) const OBSERVATIONS: &[Observation] = &[
-    only(hook::FORK, "fork", &[way(
-        "tp_btf/sched_process_fork",
-        level::OBJECT,
-        &[tracepoint("fork", "sched_process_fork")],
-    )]),
-    only(hook::EXEC, "exec", &[way(
-        "tp_btf/sched_process_exec",
-        level::OBJECT,
-        &[tracepoint("exec", "sched_process_exec")],
-    )]),
-    only(hook::EXIT, "exit", &[way(
-        "tp_btf/sched_process_exit",
-        level::OBJECT,
-        &[tracepoint("exit", "sched_process_exit")],
-    )]),
-    only(hook::OPEN, "open", &[
-        way("lsm/file_open", level::OBJECT, &[lsm("lsm_file_open", "file_open")]),
-        way("fentry/security_file_open", level::OBJECT, &[entry("fentry_file_open", "security_file_open")]),
-        returned(level::RETURNED_OBJECT),
-    ]),
-    only(hook::RENAME, "rename", &[
-        way("lsm/path_rename", level::OBJECT, &[lsm("lsm_rename", "path_rename")]),
-        way("fentry/security_path_rename", level::OBJECT, &[entry("fentry_rename", "security_path_rename")]),
-        returned(level::USER_ARGUMENT),
-    ]),
-    only(hook::LINK, "link", &[
-        way("lsm/path_link", level::OBJECT, &[lsm("lsm_link", "path_link")]),
-        way("fentry/security_path_link", level::OBJECT, &[entry("fentry_link", "security_path_link")]),
-        returned(level::USER_ARGUMENT),
-    ]),
-    only(hook::UNLINK, "unlink", &[
-        way(
-            "lsm/path_unlink+path_rmdir",
+    only(
+        hook::FORK,
+        "fork",
+        &[way("tp_btf/sched_process_fork", level::OBJECT, &[tracepoint("fork", "sched_process_fork")])],
+    ),
+    only(
+        hook::EXEC,
+        "exec",
+        &[way("tp_btf/sched_process_exec", level::OBJECT, &[tracepoint("exec", "sched_process_exec")])],
+    ),
+    only(
+        hook::EXIT,
+        "exit",
+        &[way("tp_btf/sched_process_exit", level::OBJECT, &[tracepoint("exit", "sched_process_exit")])],
+    ),
+    only(
+        hook::OPEN,
+        "open",
+        &[
+            way("lsm/file_open", level::OBJECT, &[lsm("lsm_file_open", "file_open")]),
+            way("fentry/security_file_open", level::OBJECT, &[entry("fentry_file_open", "security_file_open")]),
+            returned(level::RETURNED_OBJECT),
+        ],
+    ),
+    only(
+        hook::RENAME,
+        "rename",
+        &[
+            way("lsm/path_rename", level::OBJECT, &[lsm("lsm_rename", "path_rename")]),
+            way("fentry/security_path_rename", level::OBJECT, &[entry("fentry_rename", "security_path_rename")]),
+            returned(level::USER_ARGUMENT),
+        ],
+    ),
+    only(
+        hook::LINK,
+        "link",
+        &[
+            way("lsm/path_link", level::OBJECT, &[lsm("lsm_link", "path_link")]),
+            way("fentry/security_path_link", level::OBJECT, &[entry("fentry_link", "security_path_link")]),
+            returned(level::USER_ARGUMENT),
+        ],
+    ),
+    only(
+        hook::UNLINK,
+        "unlink",
+        &[
+            way(
+                "lsm/path_unlink+path_rmdir",
+                level::OBJECT,
+                &[lsm("lsm_unlink", "path_unlink"), lsm("lsm_rmdir", "path_rmdir")],
+            ),
+            way(
+                "fentry/security_path_unlink+security_path_rmdir",
+                level::OBJECT,
+                &[entry("fentry_unlink", "security_path_unlink"), entry("fentry_rmdir", "security_path_rmdir")],
+            ),
+            returned(level::USER_ARGUMENT),
+        ],
+    ),
+    only(
+        hook::MKDIR,
+        "mkdir",
+        &[
+            way("lsm/path_mkdir", level::OBJECT, &[lsm("lsm_mkdir", "path_mkdir")]),
+            way("fentry/security_path_mkdir", level::OBJECT, &[entry("fentry_mkdir", "security_path_mkdir")]),
+            returned(level::USER_ARGUMENT),
+        ],
+    ),
+    only(
+        hook::SYMLINK,
+        "symlink",
+        &[
+            way("lsm/path_symlink", level::OBJECT, &[lsm("lsm_symlink", "path_symlink")]),
+            way("fentry/security_path_symlink", level::OBJECT, &[entry("fentry_symlink", "security_path_symlink")]),
+            returned(level::USER_ARGUMENT),
+        ],
+    ),
+    only(
+        hook::TRUNCATE,
+        "truncate",
+        &[
+            way(
+                "lsm/path_truncate+file_truncate",
+                level::OBJECT,
+                &[lsm("lsm_truncate", "path_truncate"), lsm("lsm_ftruncate", "file_truncate")],
+            ),
+            // Before 6.2 the kernel asks for both with the path.
+            way("lsm/path_truncate", level::OBJECT, &[lsm("lsm_truncate", "path_truncate")]),
+            way(
+                "fentry/security_path_truncate+security_file_truncate",
+                level::OBJECT,
+                &[
+                    entry("fentry_truncate", "security_path_truncate"),
+                    entry("fentry_ftruncate", "security_file_truncate"),
+                ],
+            ),
+            returned(level::RETURNED_OBJECT),
+        ],
+    ),
+    only(
+        hook::CONNECT,
+        "connect",
+        &[
+            way("lsm/socket_connect", level::OBJECT, &[lsm("lsm_connect", "socket_connect")]),
+            way("fentry/security_socket_connect", level::OBJECT, &[entry("fentry_connect", "security_socket_connect")]),
+            returned(level::RETURNED_OBJECT),
+        ],
+    ),
+    only(
+        hook::CONNECT_ATTEMPT,
+        "connect-attempt",
+        &[way("cgroup/connect4+connect6", level::OBJECT, &[sock_addr("connect4"), sock_addr("connect6")])],
+    ),
+    only(
+        hook::SEND,
+        "send",
+        &[way("cgroup/sendmsg4+sendmsg6", level::OBJECT, &[sock_addr("sendmsg4"), sock_addr("sendmsg6")])],
+    ),
+    only(
+        hook::BIND,
+        "bind",
+        &[
+            way("lsm/socket_bind", level::OBJECT, &[lsm("lsm_bind", "socket_bind")]),
+            way("fentry/security_socket_bind", level::OBJECT, &[entry("fentry_bind", "security_socket_bind")]),
+            returned(level::RETURNED_OBJECT),
+        ],
+    ),
+    only(
+        hook::ACCEPT,
+        "accept",
+        &[
+            way("lsm/sock_graft", level::OBJECT, &[lsm("lsm_accept", "sock_graft")]),
+            way("fentry/security_sock_graft", level::OBJECT, &[entry("fentry_accept", "security_sock_graft")]),
+            returned(level::RETURNED_OBJECT),
+        ],
+    ),
+    only(
+        hook::CLOSE,
+        "close",
+        &[way("tp_btf/inet_sock_set_state", level::OBJECT, &[tracepoint("sock_state", "inet_sock_set_state")])],
+    ),
+    only(
+        hook::CGROUP,
+        "membership",
+        &[way(
+            "tp_btf/cgroup_attach_task+cgroup_mkdir",
             level::OBJECT,
-            &[lsm("lsm_unlink", "path_unlink"), lsm("lsm_rmdir", "path_rmdir")],
-        ),
-        way(
-            "fentry/security_path_unlink+security_path_rmdir",
-            level::OBJECT,
-            &[entry("fentry_unlink", "security_path_unlink"), entry("fentry_rmdir", "security_path_rmdir")],
-        ),
-        returned(level::USER_ARGUMENT),
-    ]),
-    only(hook::MKDIR, "mkdir", &[
-        way("lsm/path_mkdir", level::OBJECT, &[lsm("lsm_mkdir", "path_mkdir")]),
-        way("fentry/security_path_mkdir", level::OBJECT, &[entry("fentry_mkdir", "security_path_mkdir")]),
-        returned(level::USER_ARGUMENT),
-    ]),
-    only(hook::SYMLINK, "symlink", &[
-        way("lsm/path_symlink", level::OBJECT, &[lsm("lsm_symlink", "path_symlink")]),
-        way("fentry/security_path_symlink", level::OBJECT, &[entry("fentry_symlink", "security_path_symlink")]),
-        returned(level::USER_ARGUMENT),
-    ]),
-    only(hook::TRUNCATE, "truncate", &[
-        way(
-            "lsm/path_truncate+file_truncate",
-            level::OBJECT,
-            &[lsm("lsm_truncate", "path_truncate"), lsm("lsm_ftruncate", "file_truncate")],
-        ),
-        // Before 6.2 the kernel asks for both with the path.
-        way("lsm/path_truncate", level::OBJECT, &[lsm("lsm_truncate", "path_truncate")]),
-        way(
-            "fentry/security_path_truncate+security_file_truncate",
-            level::OBJECT,
-            &[entry("fentry_truncate", "security_path_truncate"), entry("fentry_ftruncate", "security_file_truncate")],
-        ),
-        returned(level::RETURNED_OBJECT),
-    ]),
-    only(hook::CONNECT, "connect", &[
-        way("lsm/socket_connect", level::OBJECT, &[lsm("lsm_connect", "socket_connect")]),
-        way("fentry/security_socket_connect", level::OBJECT, &[entry("fentry_connect", "security_socket_connect")]),
-        returned(level::RETURNED_OBJECT),
-    ]),
-    only(hook::CONNECT_ATTEMPT, "connect-attempt", &[way(
-        "cgroup/connect4+connect6",
-        level::OBJECT,
-        &[sock_addr("connect4"), sock_addr("connect6")],
-    )]),
-    only(hook::SEND, "send", &[way(
-        "cgroup/sendmsg4+sendmsg6",
-        level::OBJECT,
-        &[sock_addr("sendmsg4"), sock_addr("sendmsg6")],
-    )]),
-    only(hook::BIND, "bind", &[
-        way("lsm/socket_bind", level::OBJECT, &[lsm("lsm_bind", "socket_bind")]),
-        way("fentry/security_socket_bind", level::OBJECT, &[entry("fentry_bind", "security_socket_bind")]),
-        returned(level::RETURNED_OBJECT),
-    ]),
-    only(hook::ACCEPT, "accept", &[
-        way("lsm/sock_graft", level::OBJECT, &[lsm("lsm_accept", "sock_graft")]),
-        way("fentry/security_sock_graft", level::OBJECT, &[entry("fentry_accept", "security_sock_graft")]),
-        returned(level::RETURNED_OBJECT),
-    ]),
-    only(hook::CLOSE, "close", &[way(
-        "tp_btf/inet_sock_set_state",
-        level::OBJECT,
-        &[tracepoint("sock_state", "inet_sock_set_state")],
-    )]),
-    only(hook::CGROUP, "membership", &[way(
-        "tp_btf/cgroup_attach_task+cgroup_mkdir",
-        level::OBJECT,
-        &[tracepoint("cgroup_attach", "cgroup_attach_task"), tracepoint("cgroup_mkdir", "cgroup_mkdir")],
-    )]),
+            &[tracepoint("cgroup_attach", "cgroup_attach_task"), tracepoint("cgroup_mkdir", "cgroup_mkdir")],
+        )],
+    ),
 ];

@@ -9,12 +9,7 @@ use aya::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{
-    Probe, attach, btf, calls,
-    hooks::Limits,
-    ring::Ring,
-    table::Tables,
-};
+use super::{Probe, attach, btf, calls, hooks::Limits, ring::Ring, table::Tables};
 
 /// The kernel programs, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TESTIMONY_EBPF"));
@@ -28,7 +23,9 @@ const KERNEL_MIN: (u32, u32) = (6, 1);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not root, or capabilities were dropped.
-    #[error("tracing needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN: run it with sudo")]
+    #[error(
+        "tracing needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN: run it with sudo"
+    )]
     Privileges,
     /// The kernel is too old.
     #[error("this kernel is {0}: Testimony needs 6.1 or newer")]
@@ -127,8 +124,7 @@ fn possible_cpus() -> Result<u32, Error> {
 }
 
 fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
-    let offsets =
-        agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
+    let offsets = agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
     EbpfLoader::new()

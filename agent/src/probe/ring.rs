@@ -27,14 +27,15 @@ impl Ring {
         // SAFETY-free: the descriptor is borrowed for the call.
         let fd = self.fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        let limit = Timespec { tv_sec: i64::from(milliseconds / 1000), tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
+        let limit =
+            Timespec { tv_sec: i64::from(milliseconds / 1000), tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
         match poll(&mut fds, Some(&limit)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::Ring(errno.into())),
         }
     }
 
-    #[allow(unsafe_code, reason = "aya's ring gives a raw descriptor only")]
+    #[expect(unsafe_code, reason = "aya's ring gives a raw descriptor only")]
     fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the ring owns the descriptor and outlives the borrow.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }

@@ -1,5 +1,5 @@
 //! The maps that user space reads and writes.
-#![allow(unsafe_code, reason = "membarrier has no safe wrapper")]
+#![expect(unsafe_code, reason = "membarrier has no safe wrapper")]
 
 use std::borrow::BorrowMut;
 

@@ -53,7 +53,7 @@ impl Bench {
             accept_incomplete: true,
             limits: Limits::default(),
         };
-        let verdict = verify(fs::File::open(self.path("r.intoto.jsonl")).unwrap(), &options);
+        let verdict = verify(File::open(self.path("r.intoto.jsonl")).unwrap(), &options);
         assert!(!verdict.refused() && !verdict.complete && verdict.recomputed, "{:?}", verdict.checks);
         verdict.gaps.into_iter().map(|gap| gap.code).collect()
     }
@@ -61,16 +61,15 @@ impl Bench {
 
 #[test]
 fn a_cut_segment_is_sealed_with_its_whole_frames() {
-    for frames_per_segment in [1000, 20] {
+    // Cut in the last block, which is lost with it; cut in the checksum, behind every frame.
+    for (frames_per_segment, bytes) in [(20, 20), (1000, 4)] {
         let bench = Bench::new(&Session::build(), frames_per_segment);
-        bench.cut(20);
+        bench.cut(bytes);
         fs::write(bench.path("r.evidence/reserve"), "x").unwrap();
         assert_eq!(bench.recover().unwrap(), 0);
         let gaps = bench.signed_gaps();
-        assert!(
-            [codes::RECOVERED, codes::NOT_CLOSED].iter().all(|code| gaps.iter().any(|gap| gap == code)),
-            "{gaps:?}"
-        );
+        let has = |code: &str| gaps.iter().any(|gap| gap == code);
+        assert!(has(codes::RECOVERED) && has(codes::NOT_CLOSED) == (bytes == 20), "{gaps:?}");
         assert!(!bench.path("r.evidence/open-9").exists() && !bench.path("r.evidence/reserve").exists());
     }
 }
@@ -104,7 +103,7 @@ fn a_recovery_that_died_can_be_run_again() {
     let old = bench.path("r.evidence/open-9");
     fs::write(&old, before).unwrap();
     let earlier = fs::metadata(&old).unwrap().modified().unwrap() - std::time::Duration::from_secs(60);
-    fs::File::options().write(true).open(&old).unwrap().set_modified(earlier).unwrap();
+    File::options().write(true).open(&old).unwrap().set_modified(earlier).unwrap();
     fs::write(bench.path("r.evidence/recovering"), "half").unwrap();
     bench.recover().unwrap();
     assert_eq!(bench.signed_gaps(), gaps);

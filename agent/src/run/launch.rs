@@ -10,7 +10,9 @@ use std::{
 
 use anyhow::Context;
 use rustix::{
-    process::{Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process, set_parent_process_death_signal, waitid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process, set_parent_process_death_signal, waitid,
+    },
     thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
@@ -77,9 +79,13 @@ pub(super) fn spawn(command: &[OsString], owner: &Owner) -> anyhow::Result<Child
         launcher.arg("--groups").arg(groups.join(","));
     }
     let child = launcher.arg("--").args(command).spawn().context("the command's process cannot be made")?;
-    let status = waitid(WaitId::Pid(pid(&child)), WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-        .context("the command's process cannot be waited for")?;
-    anyhow::ensure!(status.is_some_and(|status| status.stopped()), "the command's process ended before it was followed");
+    let status =
+        waitid(WaitId::Pid(pid(&child)), WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+            .context("the command's process cannot be waited for")?;
+    anyhow::ensure!(
+        status.is_some_and(|status| status.stopped()),
+        "the command's process ended before it was followed"
+    );
     Ok(child)
 }
 

@@ -61,7 +61,9 @@ fn groups_of(group: &str, name: &str, primary: u32) -> Vec<u32> {
     let mut groups = vec![primary];
     for line in group.lines() {
         let mut fields = line.split(':').skip(2);
-        let (Some(gid), Some(members)) = (fields.next().and_then(|gid| gid.parse().ok()), fields.next()) else { continue };
+        let (Some(gid), Some(members)) = (fields.next().and_then(|gid| gid.parse().ok()), fields.next()) else {
+            continue;
+        };
         if gid != primary && members.split(',').any(|member| member == name) {
             groups.push(gid);
         }

@@ -28,7 +28,8 @@ pub(super) fn host_id() -> Vec<u8> {
 }
 
 fn from_hex(text: &str) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map_while(|digit| u8::try_from(digit).ok()).collect();
+    let digits: Vec<u8> =
+        text.chars().filter_map(|c| c.to_digit(16)).map_while(|digit| u8::try_from(digit).ok()).collect();
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     bytes.try_into().ok()
 }

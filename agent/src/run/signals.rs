@@ -20,10 +20,7 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn catch() -> io::Result<Self> {
-        Ok(Self {
-            caught: RefCell::new(SignalsInfo::new([SIGINT, SIGTERM, SIGHUP])?),
-            any: Cell::new(false),
-        })
+        Ok(Self { caught: RefCell::new(SignalsInfo::new([SIGINT, SIGTERM, SIGHUP])?), any: Cell::new(false) })
     }
 
     /// Sends on what came since. A signal of the terminal has reached the command's group by itself.

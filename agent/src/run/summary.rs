@@ -83,7 +83,11 @@ impl Signed {
             eprintln!("testimony: and {} more: testimony show --gaps", summary.findings.len() - FINDINGS_MAX);
         }
         if self.key_is_new {
-            eprintln!("testimony: a signing key was made: {}, public half {}.pub", self.key.display(), self.key.display());
+            eprintln!(
+                "testimony: a signing key was made: {}, public half {}.pub",
+                self.key.display(),
+                self.key.display()
+            );
         }
         let verdict = if summary.complete { "COMPLETE" } else { "INCOMPLETE" };
         eprintln!("testimony: {} signed, {verdict} at level {}", self.statement.display(), summary.level);

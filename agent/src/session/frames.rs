@@ -26,15 +26,13 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
             Body::Exec(exec(&fixed, binary, filename, interpreter, directory))
         }
         decode::Body::Args { offset, data } => Body::ExecArgs(log::ExecArgs { offset, data }),
-        decode::Body::Exit(exit) => {
-            Body::Exit(log::Exit {
-                status: exit.status,
-                utime_ns: exit.utime_ns,
-                stime_ns: exit.stime_ns,
-                max_rss_bytes: exit.max_rss_bytes,
-                start_ns: exit.start_ns,
-            })
-        }
+        decode::Body::Exit(exit) => Body::Exit(log::Exit {
+            status: exit.status,
+            utime_ns: exit.utime_ns,
+            stime_ns: exit.stime_ns,
+            max_rss_bytes: exit.max_rss_bytes,
+            start_ns: exit.start_ns,
+        }),
         decode::Body::Open { file, access, fd } => Body::Open(files.opened(file, access, fd, &head, content)),
         decode::Body::OpenKnown(known) => match files.again(&known, &head, content) {
             Some(open) => Body::Open(open),
@@ -68,13 +66,15 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
         decode::Body::Attention(told) => {
             Body::Attention(log::Attention { code: code(told.code).to_owned(), detail: told.detail })
         }
-        decode::Body::Provisional { fixed, name } => Body::Provisional(log::Provisional {
-            cgroup_id: fixed.cgroup_id,
-            parent_id: fixed.parent_id,
-            name,
-        }),
+        decode::Body::Provisional { fixed, name } => {
+            Body::Provisional(log::Provisional { cgroup_id: fixed.cgroup_id, parent_id: fixed.parent_id, name })
+        }
     };
-    let event = log::Event {
+    (framed(&head, body), spot)
+}
+
+fn framed(head: &decode::Head, body: Body) -> log::Event {
+    log::Event {
         hook: head.hook.into(),
         cpu: head.cpu,
         epoch: head.epoch,
@@ -84,8 +84,7 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
         tid: head.tid,
         flags: head.flags,
         body: Some(body),
-    };
-    (event, spot)
+    }
 }
 
 impl Files {

@@ -145,7 +145,7 @@ mod tests {
         for (count, text) in cases {
             assert_eq!(bytes(count), text);
         }
-        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+        assert_eq!(bytes(u64::MAX), "16383.9 PiB");
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn fraction(text: &str) -> Option<i128> {
     let text = text.strip_suffix('Z')?;
     match text.strip_prefix('.') {
         None => text.is_empty().then_some(0),
-        Some(fraction) if fraction.len() <= 9 => digits(&format!("{fraction:0<9}")),
+        Some(fraction) if (1..=9).contains(&fraction.len()) => digits(&format!("{fraction:0<9}")),
         Some(_) => None,
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Trace {
     pub(crate) statement: Statement,
     pub(crate) processes: Vec<Process>,
     pub(crate) files: Vec<File>,
+    /// By process, the one whose program names it.
+    named: Vec<Option<usize>>,
 }
 
 impl Process {
@@ -83,7 +85,8 @@ impl Trace {
             who: entry.annotations.processes.into_iter().map(|id| (id as usize, None)).collect(),
             times: None,
         };
-        Self { files: entries.into_iter().map(file).collect(), processes, statement }
+        let (files, named) = (entries.into_iter().map(file).collect(), named(&processes));
+        Self { files, named, processes, statement }
     }
 
     pub(crate) fn contacts(&self) -> &[Contact] {
@@ -127,15 +130,21 @@ impl Trace {
 
     /// The name of what a process ran last; of one that ran nothing, its nearest parent's.
     fn name_of(&self, index: usize) -> &str {
-        let mut next = Some(index);
-        while let Some(process) = next.and_then(|index| self.processes.get(index)) {
-            if let Some(exec) = process.execs.last() {
-                return exec.binary.rsplit('/').next().unwrap_or_default();
-            }
-            next = process.parent;
-        }
-        "?"
+        let named = self.named.get(index).and_then(|named| self.processes.get((*named)?));
+        let last = named.and_then(|process| process.execs.last());
+        last.map_or("?", |exec| exec.binary.rsplit('/').next().unwrap_or_default())
     }
+}
+
+/// For each process the one whose program names it: itself, or its nearest parent that ran one. Parents come first in the
+/// list, so one pass does, however long a chain of forks is.
+fn named(processes: &[Process]) -> Vec<Option<usize>> {
+    let mut named: Vec<Option<usize>> = Vec::with_capacity(processes.len());
+    for (index, process) in processes.iter().enumerate() {
+        let inherited = || process.parent.and_then(|parent| named.get(parent).copied().flatten());
+        named.push(if process.execs.is_empty() { inherited() } else { Some(index) });
+    }
+    named
 }
 
 /// A file whose reason is a code has a meaning.
@@ -175,4 +184,37 @@ fn processes(programs: Vec<Program>) -> Vec<Process> {
         }
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(id: u32, parent: Option<u32>, binary: Option<&str>) -> Program {
+        let mut entry = serde_json::json!({ "id": id, "pid": id + 100, "parent": parent, "origin": "forked" });
+        if let Some(binary) = binary {
+            entry["processBinary"] = binary.into();
+        }
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn entries_of_one_process_are_one_and_a_parent_comes_before_its_child() {
+        let list = processes(vec![
+            program(0, Some(0), Some("/bin/sh")),
+            program(1, Some(0), None),
+            program(0, None, Some("/bin/cat")),
+            program(2, Some(7), None),
+        ]);
+        assert_eq!(list.iter().map(|process| process.parent).collect::<Vec<_>>(), [None, Some(0), None]);
+        assert_eq!(list[0].execs.len(), 2);
+        assert_eq!(named(&list), [Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn a_long_chain_of_forks_is_named_in_one_pass() {
+        let chain = (0..200_000).map(|id: u32| program(id, id.checked_sub(1), (id == 0).then_some("/bin/sh")));
+        let list = processes(chain.collect());
+        assert!(named(&list).iter().all(|named| *named == Some(0)));
+    }
 }

@@ -7,8 +7,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("probe", &[]),
     ("decode", &["probe"]),
     ("content", &["probe", "decode"]),
-    ("session", &["probe", "decode", "content"]),
-    ("evidence", &["decode", "content", "session"]),
+    // The writer of the log: it knows frames and none of the rooms that make them.
+    ("evidence", &[]),
+    ("session", &["probe", "decode", "content", "evidence"]),
     ("trace", &["evidence"]),
     ("sign", &["trace"]),
     ("spool", &["sign"]),
@@ -16,8 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// What stands above the flow and puts it together: it may import from every room, and no room from it.
-const ABOVE: &[&str] =
-    &["main", "cli", "run", "artifact", "show", "recover", "explain", "doctor", "keygen"];
+const ABOVE: &[&str] = &["main", "cli", "run", "artifact", "show", "recover", "explain", "doctor", "keygen"];
 
 const RULES: &str = "xtask/src/tidy/rooms.rs";
 

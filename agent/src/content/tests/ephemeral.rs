@@ -86,6 +86,12 @@ fn a_file_that_somebody_outside_wrote_is_not() {
 }
 
 #[test]
+fn when_reports_were_lost_nobody_knows_who_wrote() {
+    let ends = made_read_and_removed(Scene::new(), |scene, _| scene.content.lost());
+    assert_eq!(ends, [absent("GONE"), absent("GONE")]);
+}
+
+#[test]
 fn an_outside_write_to_another_device_or_inode_is_of_no_concern() {
     let ends = made_read_and_removed(Scene::new(), |scene, file| {
         scene.content.outside_write(file.dev + 1, file.ino);

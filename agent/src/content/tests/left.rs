@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use agent_ebpf::access;
-use proto::evidence::{Class, File};
+use proto::evidence::{Class, File, name_change::Operation};
 
 use super::scene::{Known, Scene, absent, known, product, raced, seen, stable};
 
@@ -56,15 +57,98 @@ fn a_settled_reader_of_a_product() {
     assert_eq!([known(&findings, made), known(&findings, read)], [product(b"text"), product(b"text")]);
 }
 
-#[test]
-fn a_reader_within_the_grain_of_the_last_write() {
+/// A reader within the grain of the last write; something happens, to a file that the session made.
+fn read_fresh(act: impl FnOnce(&mut Scene, &Path)) -> Known {
     let mut scene = Scene::new();
     let path = scene.path("out");
-    let made = scene.write(&path, b"text");
+    fs::write(&path, b"text").unwrap();
+    let created = File { size: 0, writers: 1, ..seen(&path) };
+    let made = scene.accessed_at_age(created, access::WRITE | access::CREATED, 0);
     let read = scene.read_at_age(&path, 2_000_000);
+    act(&mut scene, &path);
     let findings = scene.finish();
-    assert_eq!(known(&findings, made), product(b"text"));
-    assert_eq!(known(&findings, read), Known { product: true, ..raced(b"text", "FRESH_CTIME") });
+    assert!(known(&findings, made).product);
+    known(&findings, read)
+}
+
+fn fresh() -> Known {
+    Known { product: true, ..raced(b"text", "FRESH_CTIME") }
+}
+
+#[test]
+fn a_reader_within_the_grain_when_nobody_opened_to_write_since() {
+    assert_eq!(read_fresh(|_, _| {}), product(b"text"));
+}
+
+#[test]
+fn a_reader_within_the_grain_and_a_writer_that_left_the_version() {
+    let ends = read_fresh(|scene, path| {
+        let file = File { writers: 1, ..seen(path) };
+        scene.accessed(file, access::WRITE);
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_and_a_truncation_at_that_time() {
+    let ends = read_fresh(|scene, path| {
+        let name = path.as_os_str().as_encoded_bytes();
+        scene.content.name_changed(Operation::Truncate, name, b"", crate::content::clock::boottime_ns());
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_and_a_truncation_of_another_file_that_was_written() {
+    let ends = read_fresh(|scene, _| {
+        let other = scene.path("other");
+        scene.write(&other, b"other");
+        let name = other.as_os_str().as_encoded_bytes();
+        scene.content.name_changed(Operation::Truncate, name, b"", crate::content::clock::boottime_ns());
+    });
+    assert_eq!(ends, product(b"text"));
+}
+
+#[test]
+fn a_reader_within_the_grain_and_a_truncation_of_who_knows_what() {
+    let ends = read_fresh(|scene, _| {
+        scene.content.name_changed(Operation::Truncate, b"/a/link", b"", crate::content::clock::boottime_ns());
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_and_somebody_outside() {
+    let ends = read_fresh(|scene, path| {
+        let file = seen(path);
+        scene.content.outside_write(file.dev, file.ino);
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_when_reports_were_lost() {
+    assert_eq!(read_fresh(|scene, _| scene.content.lost()), fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_beside_a_writer() {
+    let ends = read_fresh(|scene, path| {
+        let file = File { writers: 1, ..seen(path) };
+        scene.accessed(file, access::READ);
+    });
+    // Another id: the busy access spoils its own row only.
+    assert_eq!(ends, product(b"text"));
+}
+
+#[test]
+fn a_reader_of_a_made_and_empty_file_within_the_grain() {
+    let mut scene = Scene::new();
+    let path = scene.path("stamp");
+    fs::write(&path, b"").unwrap();
+    scene.accessed_at_age(File { writers: 1, ..seen(&path) }, access::WRITE | access::CREATED, 1_000_000);
+    let read = scene.read_at_age(&path, 2_000_000);
+    assert_eq!(scene.ends(read), Known { product: true, ..raced(b"", "FRESH_CTIME") });
 }
 
 /// Made under one name and left under another; whether hashed before the move or not.

@@ -172,7 +172,7 @@ pub(super) fn seen(path: &Path) -> File {
     File {
         id: 0,
         path: path.as_os_str().as_encoded_bytes().to_vec(),
-        dev: u32::try_from(rustix::fs::major(meta.dev()) << 20 | rustix::fs::minor(meta.dev())).unwrap(),
+        dev: rustix::fs::major(meta.dev()) << 20 | rustix::fs::minor(meta.dev()),
         ino: meta.ino(),
         fs_magic: u32::try_from(magic & 0xffff_ffff).unwrap(),
         mode: meta.mode(),
