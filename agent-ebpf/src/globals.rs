@@ -87,7 +87,7 @@ pub(crate) static PREFIXES: HashMap<u64, u32> = HashMap::with_max_entries(64, 1)
 pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(4096, 0);
 /// Address of a TCP socket to the process that opened it.
 #[map]
-pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(65536, 0);
+pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
 /// 0: renames seen on this host; 1: the last serial given to a session.
 #[map]
 pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(2, 0);

@@ -122,6 +122,7 @@ struct Prepared {
     content: Content,
     session_id: [u8; 16],
     signals: signals::Signals,
+    program: platform::Program,
 }
 
 fn clock_now() -> content::Clock {
@@ -156,6 +157,7 @@ impl Prepared {
         let owner = Owner::find(args.as_root)?;
         let output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let key = sign::load_or_make(&args.key)?;
+        let program = platform::Program::digest();
         let limits = Limits { ring_bytes: args.ring_bytes, weakest: args.weakest_hooks, ..Limits::default() };
         let probe = Probe::start(&limits)?;
         clock.lap("load and attach");
@@ -166,7 +168,7 @@ impl Prepared {
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
         let content = Content::start(limits, clock_now(), output_reader(&owner))?;
         let signals = signals::Signals::catch()?;
-        Ok(Self { probe, output, owner, log, key, content, session_id, signals })
+        Ok(Self { probe, output, owner, log, key, content, session_id, signals, program })
     }
 
     /// Starts the command as the root of a session.
@@ -189,7 +191,7 @@ impl Prepared {
         Ok(Running { child, session, cgroup })
     }
 
-    fn opened(&self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {
+    fn opened(&mut self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {
         Ok(SessionOpened {
             kind: "run".to_owned(),
             boot_id: platform::boot_id()?.to_vec(),
@@ -201,7 +203,7 @@ impl Prepared {
             command: args.command.iter().map(|part| part.as_encoded_bytes().to_vec()).collect(),
             directory: std::env::current_dir()?.into_os_string().into_encoded_bytes(),
             root_pid,
-            platform: Some(platform::platform()?),
+            platform: Some(platform::platform(&mut self.program)?),
             product_globs: args.product.iter().map(|glob| glob.as_encoded_bytes().to_vec()).collect(),
             clock_grain_ns: session::grain_ns(),
             limit_file_bytes: args.file_bytes_max,

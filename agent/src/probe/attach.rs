@@ -25,8 +25,7 @@ pub(super) struct Outcome {
 }
 
 /// Attaches everything. With `weakest`, takes nothing stronger than the weakest ways.
-pub(super) fn all(ebpf: &mut Ebpf, types: &btf::Btf, weakest: bool) -> Result<Outcome, Error> {
-    let aya_types = Btf::from_sys_fs().map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
+pub(super) fn all(ebpf: &mut Ebpf, types: &btf::Btf, aya_types: &Btf, weakest: bool) -> Result<Outcome, Error> {
     let mut attacher = Attacher { ebpf, types, aya_types, done: HashMap::new(), denied: HashMap::new() };
     if weakest {
         for point in [Point::Lsm, Point::Entry, Point::Exit] {
@@ -93,7 +92,7 @@ fn last_cause(error: &dyn std::error::Error) -> String {
 struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     types: &'a btf::Btf,
-    aya_types: Btf,
+    aya_types: &'a Btf,
     /// Programs asked for so far: attached, or why not.
     done: HashMap<&'static str, Result<(), String>>,
     /// Types of programs that this kernel does not run for us.
@@ -157,7 +156,7 @@ impl Attacher<'_> {
             let root = File::open(root).map_err(|_| Refusal::Cgroup(Error::NoCgroup))?;
             return at_cgroup(loaded, root).map_err(|error| Refusal::Kernel(Box::new(error)));
         }
-        at_kernel(loaded, &self.aya_types, program).map_err(|error| Refusal::Kernel(Box::new(error)))
+        at_kernel(loaded, self.aya_types, program).map_err(|error| Refusal::Kernel(Box::new(error)))
     }
 }
 

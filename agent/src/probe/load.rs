@@ -1,9 +1,9 @@
 //! Loading and attaching: privileges and kernel checked first, each refusal one sentence.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, thread};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapError, Queue, RingBuf},
     programs::ProgramError,
 };
@@ -88,8 +88,15 @@ pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
     check_privileges()?;
     let cpus = possible_cpus()?;
     let types = btf::Btf::running()?;
-    let mut ebpf = load(limits, cpus, &types)?;
-    let outcome = attach::all(&mut ebpf, &types, limits.weakest)?;
+    // aya parses the kernel's types for the loader and for the attachments: at once, they are much of what a start costs.
+    let (ebpf, aya_types) = thread::scope(|scope| {
+        let aya_types = scope.spawn(Btf::from_sys_fs);
+        (load(limits, cpus, &types), aya_types.join())
+    });
+    let aya_types = aya_types.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let aya_types = aya_types.map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
+    let mut ebpf = ebpf?;
+    let outcome = attach::all(&mut ebpf, &types, &aya_types, limits.weakest)?;
     fill(&mut ebpf, &calls::table(&outcome.by_sys_exit, outcome.renames_by_sys_exit))?;
     let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
     let tables = tables(&mut ebpf, cpus)?;

@@ -1,6 +1,6 @@
 //! What the session says of the host and of its hooks.
 
-use std::fs;
+use std::{fs, io, thread};
 
 use anyhow::Context;
 use proto::evidence::{Hook, Level, Platform};
@@ -34,14 +34,31 @@ fn from_hex(text: &str) -> Option<[u8; 16]> {
     bytes.try_into().ok()
 }
 
-pub(super) fn platform() -> anyhow::Result<Platform> {
+/// The digest of this program's own file, taken while the kernel side is loaded.
+pub(super) struct Program {
+    digest: Option<thread::JoinHandle<io::Result<[u8; 32]>>>,
+}
+
+impl Program {
+    pub(super) fn digest() -> Self {
+        let digest = thread::Builder::new().spawn(|| Ok(Sha256::digest(fs::read("/proc/self/exe")?).into()));
+        Self { digest: digest.ok() }
+    }
+
+    fn take(&mut self) -> anyhow::Result<[u8; 32]> {
+        let digest = self.digest.take().context("a thread could not be started")?;
+        let digest = digest.join().map_err(|_| anyhow::anyhow!("the digest of this program failed"))?;
+        digest.context("this program cannot be read")
+    }
+}
+
+pub(super) fn platform(program: &mut Program) -> anyhow::Result<Platform> {
     let uname = rustix::system::uname();
-    let binary = fs::read("/proc/self/exe").context("this program cannot be read")?;
     Ok(Platform {
         kernel_release: uname.release().to_string_lossy().into_owned(),
         machine: uname.machine().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        agent_sha256: Sha256::digest(&binary).to_vec(),
+        agent_sha256: program.take()?.to_vec(),
         cpus: std::thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
     })
 }
