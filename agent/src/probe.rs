@@ -12,6 +12,8 @@ pub mod lease;
 mod load;
 mod ring;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs,
@@ -86,19 +88,28 @@ impl Probe {
     }
 
     /// No task that enters this cgroup becomes a member any more.
-    #[expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")
+    )]
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<(), Error> {
         self.tables.forget_cgroup(cgroup_id)
     }
 
     /// A cgroup made directly below this one opens a provisional session, child of the slot's.
-    #[expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")
+    )]
     pub fn watch_prefix(&mut self, cgroup_id: u64, parent_slot: u32) -> Result<(), Error> {
         self.tables.watch_prefix(cgroup_id, parent_slot)
     }
 
     /// Lends a slot to the kernel side for a provisional session.
-    #[expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")
+    )]
     pub fn offer_slot(&mut self, slot: u32) -> Result<(), Error> {
         self.tables.offer_slot(slot)
     }

@@ -90,6 +90,8 @@ impl Btf {
         let header = btf.word(4)? as usize;
         let (types, type_bytes) = (header + btf.word(8)? as usize, btf.word(12)? as usize);
         btf.strings = header + btf.word(16)? as usize;
+        let strings_end = btf.strings.checked_add(btf.word(20)? as usize);
+        strings_end.filter(|end| *end <= btf.data.len()).ok_or(Error::Malformed { at: 20 })?;
         let end = types.checked_add(type_bytes).filter(|end| *end <= btf.data.len());
         btf.index(types, end.ok_or(Error::Malformed { at: 12 })?)?;
         Ok(btf)

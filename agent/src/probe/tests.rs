@@ -1,0 +1,176 @@
+//! Sessions under one loader, on the running kernel: nested ones, and one that the kernel side opens itself. Needs root.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use agent_ebpf::{Member, Session, hook, state};
+
+use super::{Limits, Probe, cgroup_root};
+use crate::decode::{Body, Event, decode};
+
+fn probe() -> Probe {
+    let limits = Limits { ring_bytes: 1 << 20, slots: 4, folds: 4096, members: 4096, ..Limits::default() };
+    Probe::start(&limits).expect("this test needs root and a supported kernel")
+}
+
+fn open(probe: &mut Probe, slot: u32, parent: u32) -> u64 {
+    let serial = probe.next_serial().unwrap();
+    let session = Session { serial, epoch: 0, state: state::OPEN, parent, reported: 0, cgroup_id: 0 };
+    probe.set_session(slot, session).unwrap();
+    serial
+}
+
+/// A cgroup of this test's own, removed at its end.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).expect("a cgroup v2 hierarchy");
+        let path = cgroup_root().unwrap().join(own).join(format!("testimony-test-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn id(&self) -> u64 {
+        fs::metadata(&self.0).unwrap().ino()
+    }
+
+    fn take(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A shell that waits for a line before it goes on.
+fn waiting_shell(script: &str) -> Child {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("read line; {script}")]).process_group(0);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// Lets a waiting shell go on, and waits for its end.
+fn release(mut shell: Child) {
+    use std::io::Write;
+    shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    assert!(shell.wait().unwrap().success());
+}
+
+/// Closes a slot and drains the ring.
+fn close(probe: &mut Probe, slot: u32) -> Vec<Event> {
+    let mut session = probe.session(slot).unwrap();
+    session.state = state::CLOSED;
+    probe.set_session(slot, session).unwrap();
+    probe.grace_period().unwrap();
+    let mut events = Vec::new();
+    probe.drain(|bytes| events.push(decode(bytes).unwrap()));
+    events
+}
+
+/// What the kernel counted is what arrived and what was folded, for each hook of the slot.
+fn balanced(probe: &mut Probe, slot: u32, serial: u64, events: &[Event]) {
+    let mut delivered: HashMap<u16, u64> = HashMap::new();
+    for event in events.iter().filter(|event| event.head.serial == serial) {
+        *delivered.entry(event.head.hook).or_default() += 1;
+    }
+    let folded: u64 = probe.take_folded(serial, 0).unwrap().iter().map(|folded| folded.count).sum();
+    let mut coalesced = 0;
+    let mut attempted: HashMap<u16, u64> = HashMap::new();
+    for (_, hook, account) in probe.accounts(slot, 0).unwrap() {
+        assert_eq!((account.lost, account.truncated), (0, 0));
+        coalesced += account.coalesced;
+        *attempted.entry(hook).or_default() += account.attempted - account.coalesced;
+    }
+    assert_eq!(folded, coalesced);
+    attempted.retain(|_, count| *count > 0);
+    assert_eq!(attempted, delivered);
+}
+
+fn execs(events: &[Event], serial: u64) -> Vec<String> {
+    let path = |event: &Event| match &event.body {
+        Body::Exec { filename, .. } if event.head.serial == serial => {
+            Some(String::from_utf8_lossy(filename).into_owned())
+        }
+        _ => None,
+    };
+    events.iter().filter_map(path).collect()
+}
+
+#[test]
+fn a_task_belongs_to_the_innermost_of_two_nested_sessions() {
+    let mut probe = probe();
+    let outer = open(&mut probe, 0, u32::MAX);
+    let inner = open(&mut probe, 1, 0);
+    let cgroup = Cgroup::new("nested");
+    probe.follow_cgroup(cgroup.id(), 1).unwrap();
+    let shell = waiting_shell(&format!("/bin/true; echo $$ > {}/cgroup.procs; /bin/false; :", cgroup.0.display()));
+    probe.adopt(shell.id(), Member { serial: outer, start_ns: 0, slot: 0, reserved: 0 }).unwrap();
+    release(shell);
+    let mut events = close(&mut probe, 1);
+    events.extend(close(&mut probe, 0));
+    assert_eq!(execs(&events, outer), ["/bin/true"]);
+    assert_eq!(execs(&events, inner), ["/bin/false"]);
+    assert!(events.iter().any(|event| event.head.serial == inner && matches!(event.body, Body::Joined(_))));
+    balanced(&mut probe, 0, outer, &events);
+    balanced(&mut probe, 1, inner, &events);
+}
+
+#[test]
+fn a_cgroup_made_below_a_watched_one_opens_a_session_that_has_the_first_exec() {
+    let mut probe = probe();
+    let parent = open(&mut probe, 0, u32::MAX);
+    let above = Cgroup::new("prefix");
+    probe.watch_prefix(above.id(), 0).unwrap();
+    probe.offer_slot(2).unwrap();
+    let cgroup = Cgroup(above.0.join("container"));
+    let shell = waiting_shell("exec /bin/echo first");
+    fs::create_dir(&cgroup.0).unwrap();
+    cgroup.take(shell.id());
+    release(shell);
+    let opened = probe.session(2).unwrap();
+    assert_eq!((opened.state, opened.parent, opened.cgroup_id), (state::PROVISIONAL, 0, cgroup.id()));
+    assert!(opened.serial > parent);
+    let events = close(&mut probe, 2);
+    assert_eq!(execs(&events, opened.serial), ["/bin/echo"]);
+    let provisional = events.iter().find(|event| matches!(event.body, Body::Provisional { .. })).unwrap();
+    assert_eq!((provisional.head.slot, provisional.head.number, provisional.head.hook), (2, 0, hook::CGROUP));
+    balanced(&mut probe, 2, opened.serial, &events);
+}
+
+#[test]
+fn without_a_free_slot_the_session_around_is_told() {
+    let mut probe = probe();
+    let parent = open(&mut probe, 0, u32::MAX);
+    let above = Cgroup::new("full");
+    probe.watch_prefix(above.id(), 0).unwrap();
+    let cgroup = Cgroup(above.0.join("container"));
+    fs::create_dir(&cgroup.0).unwrap();
+    let events = close(&mut probe, 0);
+    let told = events.iter().any(|event| {
+        event.head.serial == parent
+            && matches!(&event.body, Body::Attention(told) if told.code == agent_ebpf::attention::NO_SLOT)
+    });
+    assert!(told, "{events:?}");
+}
+
+#[test]
+fn a_stale_member_of_a_reused_slot_is_nobodys() {
+    let mut probe = probe();
+    let first = open(&mut probe, 0, u32::MAX);
+    let shell = waiting_shell("/bin/true; :");
+    probe.adopt(shell.id(), Member { serial: first, start_ns: 0, slot: 0, reserved: 0 }).unwrap();
+    let second = open(&mut probe, 0, u32::MAX);
+    release(shell);
+    let events = close(&mut probe, 0);
+    assert_eq!((execs(&events, first), execs(&events, second)), (vec![], vec![]));
+}
