@@ -62,11 +62,11 @@ const REMOVEDIR: u8 = 9;
 const EXCHANGE: u8 = 1;
 
 const ENTRIES: &[(usize, Call)] = &[
-    (2, open(1)),     // open
+    (2, open(1)),                                      // open
     (85, Call { operation: TRUNCATES, ..open(NONE) }), // creat
-    (257, open(2)),   // openat
-    (304, open(NONE)), // open_by_handle_at
-    (437, open(NONE)), // openat2
+    (257, open(2)),                                    // openat
+    (304, open(NONE)),                                 // open_by_handle_at
+    (437, open(NONE)),                                 // openat2
     (42, call(class::SOCKET, hook::CONNECT, net_op::CONNECT)),
     (49, call(class::SOCKET, hook::BIND, net_op::BIND)),
     (43, call(class::ACCEPT, hook::ACCEPT, net_op::ACCEPT)), // accept
@@ -75,17 +75,17 @@ const ENTRIES: &[(usize, Call)] = &[
     (264, two(one(hook::RENAME, name_op::RENAME, 0, 1), 2, 3)), // renameat
     (316, flagged(two(one(hook::RENAME, name_op::RENAME, 0, 1), 2, 3), 4, EXCHANGE, name_op::EXCHANGE)), // renameat2
     (86, two(one(hook::LINK, name_op::LINK, NONE, 0), NONE, 1)), // link
-    (265, two(one(hook::LINK, name_op::LINK, 0, 1), 2, 3)), // linkat
-    (87, one(hook::UNLINK, name_op::UNLINK, NONE, 0)), // unlink
-    (84, one(hook::UNLINK, name_op::RMDIR, NONE, 0)), // rmdir
+    (265, two(one(hook::LINK, name_op::LINK, 0, 1), 2, 3)),  // linkat
+    (87, one(hook::UNLINK, name_op::UNLINK, NONE, 0)),       // unlink
+    (84, one(hook::UNLINK, name_op::RMDIR, NONE, 0)),        // rmdir
     (263, flagged(one(hook::UNLINK, name_op::UNLINK, 0, 1), 2, REMOVEDIR, name_op::RMDIR)), // unlinkat
-    (83, one(hook::MKDIR, name_op::MKDIR, NONE, 0)), // mkdir
-    (258, one(hook::MKDIR, name_op::MKDIR, 0, 1)), // mkdirat
+    (83, one(hook::MKDIR, name_op::MKDIR, NONE, 0)),         // mkdir
+    (258, one(hook::MKDIR, name_op::MKDIR, 0, 1)),           // mkdirat
     (88, two(one(hook::SYMLINK, name_op::SYMLINK, NONE, 1), NONE, 0)), // symlink
     (266, two(one(hook::SYMLINK, name_op::SYMLINK, 1, 2), NONE, 0)), // symlinkat
-    (76, one(hook::TRUNCATE, name_op::TRUNCATE, NONE, 0)), // truncate
-    (77, one(hook::TRUNCATE, name_op::TRUNCATE, 0, NONE)), // ftruncate
-    (425, call(class::IO_URING, hook::ATTENTION, 0)), // io_uring_setup
+    (76, one(hook::TRUNCATE, name_op::TRUNCATE, NONE, 0)),   // truncate
+    (77, one(hook::TRUNCATE, name_op::TRUNCATE, 0, NONE)),   // ftruncate
+    (425, call(class::IO_URING, hook::ATTENTION, 0)),        // io_uring_setup
 ];
 
 #[cfg(test)]
