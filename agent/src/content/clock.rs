@@ -125,10 +125,9 @@ impl Timekeeper {
         }
     }
 
-    /// The second of CLOCK_BOOTTIME that a version's time lies in.
-    pub(super) fn second(&self, stamp: &Stamp) -> u64 {
-        let boottime_ns = (ctime_ns(stamp) - i128::from(self.least_ns)).max(0);
-        u64::try_from(boottime_ns).unwrap_or(u64::MAX) / SECOND_NS
+    /// A version's time by CLOCK_BOOTTIME, nanoseconds.
+    pub(super) fn changed_ns(&self, stamp: &Stamp) -> u64 {
+        u64::try_from((ctime_ns(stamp) - i128::from(self.least_ns)).max(0)).unwrap_or(u64::MAX)
     }
 
     /// Whether the wall clock was set since the start.

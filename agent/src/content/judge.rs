@@ -52,8 +52,8 @@ pub(super) struct Facts<'a> {
     pub(super) own: Option<&'a Digest>,
     /// Of the version at the end.
     pub(super) last: Option<&'a Digest>,
-    /// No task of the session opened the inode for writing while it had the row's version, nor truncated a file by name
-    /// around that time.
+    /// No task of the session opened the inode for writing while it had the row's version, nor truncated it by name
+    /// since the access.
     pub(super) unwritten: bool,
     /// Nothing was written between the own digest and the end, though ctime moved.
     pub(super) silent: bool,

@@ -354,18 +354,19 @@ impl Findings {
             end,
             own,
             last,
-            unwritten: !version.opened_to_write && row.flags & flag::FRESH != 0 && !self.truncated(inode, version),
+            unwritten: row.flags & flag::FRESH != 0 && !version.opened_to_write && !self.truncated(row, version),
             silent: self.was_silent(inode, own),
             failure,
             session: self.session,
         }
     }
 
-    /// Whether the inode may have been truncated around the time of a version.
-    fn truncated(&self, inode: u32, version: &Version) -> bool {
+    /// Whether the file may have been truncated since an access within the tick of its version.
+    fn truncated(&self, row: &Row, version: &Version) -> bool {
         let table = &self.looker.table;
-        let names: Vec<Vec<u8>> = table.names_of(inode).filter_map(|name| table.path(name)).collect();
-        self.truncations.concern(self.clock.second(&version.stamp), &names, &self.truncated)
+        let names: Vec<Vec<u8>> = table.names_of(version.inode).filter_map(|name| table.path(name)).collect();
+        let version_ns = self.clock.changed_ns(&version.stamp);
+        self.truncations.concern(row.first_ns, version_ns, &names, &self.truncated)
     }
 
     /// Sorts out which truncated names are of files that the session wrote.
