@@ -43,6 +43,7 @@ pub struct Session {
     slot: u32,
     serial: u64,
     epoch: u32,
+    cgroup_id: Option<u64>,
     files: Files,
     live: HashMap<u32, u64>,
     faults: u64,
@@ -79,6 +80,7 @@ impl Session {
             slot,
             serial,
             epoch: 0,
+            cgroup_id: None,
             files: Files::default(),
             live: HashMap::new(),
             faults: 0,
@@ -97,6 +99,7 @@ impl Session {
 
     /// Follows a cgroup.
     pub fn follow_cgroup(&mut self, probe: &mut Probe, cgroup_id: u64) -> Result<(), Error> {
+        self.cgroup_id = Some(cgroup_id);
         Ok(probe.follow_cgroup(cgroup_id, self.slot)?)
     }
 
@@ -206,6 +209,9 @@ impl Session {
             log.append(Body::Survivor(Survivor { pid: *pid, start_ns: *start_ns }))?;
         }
         self.confess(log)?;
+        if let Some(cgroup_id) = self.cgroup_id {
+            probe.forget_cgroup(cgroup_id)?;
+        }
         probe.dismiss(self.serial)?;
         probe.forget_files(self.serial)?;
         Ok(!survivors.is_empty())
