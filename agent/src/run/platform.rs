@@ -59,7 +59,7 @@ pub(super) fn platform(program: &mut Program) -> anyhow::Result<Platform> {
         machine: uname.machine().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         agent_sha256: program.take()?.to_vec(),
-        cpus: std::thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+        cpus: thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
     })
 }
 
