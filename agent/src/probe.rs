@@ -88,10 +88,6 @@ impl Probe {
     }
 
     /// No task that enters this cgroup becomes a member any more.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")
-    )]
     pub fn forget_cgroup(&mut self, cgroup_id: u64) -> Result<(), Error> {
         self.tables.forget_cgroup(cgroup_id)
     }
