@@ -12,8 +12,6 @@ pub mod lease;
 mod load;
 mod ring;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use std::{
     fs,

@@ -6,6 +6,8 @@
 
 mod frames;
 mod names;
+#[cfg(test)]
+mod tests;
 
 pub use names::{boottime_ns, grain_ns, realtime_offset_ns};
 

@@ -10,8 +10,10 @@ use std::{
 
 use agent_ebpf::{Member, Session, hook, state};
 
-use super::{Limits, Probe, cgroup_root};
-use crate::decode::{Body, Event, decode};
+use crate::{
+    decode::{Body, Event, decode},
+    probe::{Limits, Probe, cgroup_root},
+};
 
 fn probe() -> Probe {
     let limits = Limits { ring_bytes: 1 << 20, slots: 4, folds: 4096, members: 4096, ..Limits::default() };
