@@ -214,6 +214,8 @@ pub mod call {
         pub const ACCEPT: u8 = 4;
         /// `io_uring_setup`.
         pub const IO_URING: u8 = 5;
+        /// Of interest by the 32-bit entry only, where the number means another call.
+        pub const COMPAT: u8 = 6;
     }
 
     /// One system call. Arguments are numbered from 0.

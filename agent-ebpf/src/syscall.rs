@@ -59,7 +59,7 @@ impl Registers {
 pub(crate) fn exit(registers: *const Registers, result: i64) {
     // SAFETY: as in `argument`.
     let word = call(unsafe { (*registers).orig_ax });
-    if word == 0 {
+    if word == 0 || (word as u8 == class::COMPAT && !by_compat_entry()) {
         return;
     }
     let (pid, tid) = member::current_ids();
@@ -67,6 +67,11 @@ pub(crate) fn exit(registers: *const Registers, result: i64) {
         Some(member) => inside(&member, pid, tid, word, registers, result),
         None => outside(word, registers, result),
     }
+}
+
+#[inline(always)]
+fn by_compat_entry() -> bool {
+    read::<u32>(current(), offset!(task_status)) & TS_COMPAT != 0
 }
 
 /// Of a task in no session only writers and renames matter: one may spoil a digest, the other moves paths.
@@ -89,7 +94,7 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
 
 #[inline(always)]
 fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Registers, result: i64) {
-    if read::<u32>(current(), offset!(task_status)) & TS_COMPAT != 0 {
+    if by_compat_entry() {
         return account::attend(member, attention::COMPAT_SYSCALL, word);
     }
     let class = word as u8;

@@ -33,6 +33,8 @@ use crate::{
     sign,
 };
 
+/// A page, the least that a ring can have.
+const RING_BYTES_MIN: u32 = 4096;
 /// How long the ring is left to fill between two looks.
 const DRAIN_EVERY_MS: i32 = 10;
 /// How often it is looked at while only children of the command are left.
@@ -154,6 +156,11 @@ enum Ended {
 
 impl Prepared {
     fn new(args: &Args, clock: &mut summary::Timings) -> anyhow::Result<Self> {
+        let ring_bytes = args.ring_bytes;
+        anyhow::ensure!(
+            ring_bytes.is_power_of_two() && ring_bytes >= RING_BYTES_MIN,
+            "--ring-bytes {ring_bytes}: not a power of two of at least {RING_BYTES_MIN}"
+        );
         let owner = Owner::find(args.as_root)?;
         let output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let key = sign::load_or_make(&args.key)?;

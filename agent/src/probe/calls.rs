@@ -17,6 +17,11 @@ pub(super) fn table(hooks: &[u16], renames: bool) -> [u64; CALLS] {
             table[*number] = Call { hook: 0, ..*call }.pack();
         }
     }
+    for (number, hook) in COMPAT {
+        if hooks.contains(hook) && table[*number] == 0 {
+            table[*number] = call(class::COMPAT, hook::ATTENTION, 0).pack();
+        }
+    }
     table
 }
 
@@ -61,6 +66,36 @@ const REMOVEDIR: u8 = 9;
 /// Bit of RENAME_EXCHANGE.
 const EXCHANGE: u8 = 1;
 
+/// Numbers that the 32-bit entry gives to calls which the hooks here follow by the 64-bit numbers only. A call by that
+/// entry whose number stands in neither list does nothing that is observed.
+const COMPAT: &[(usize, u16)] = &[
+    (5, hook::OPEN),       // open
+    (8, hook::OPEN),       // creat
+    (295, hook::OPEN),     // openat
+    (342, hook::OPEN),     // open_by_handle_at
+    (437, hook::OPEN),     // openat2
+    (38, hook::RENAME),    // rename
+    (302, hook::RENAME),   // renameat
+    (353, hook::RENAME),   // renameat2
+    (9, hook::LINK),       // link
+    (303, hook::LINK),     // linkat
+    (10, hook::UNLINK),    // unlink
+    (40, hook::UNLINK),    // rmdir
+    (301, hook::UNLINK),   // unlinkat
+    (39, hook::MKDIR),     // mkdir
+    (296, hook::MKDIR),    // mkdirat
+    (83, hook::SYMLINK),   // symlink
+    (304, hook::SYMLINK),  // symlinkat
+    (92, hook::TRUNCATE),  // truncate
+    (93, hook::TRUNCATE),  // ftruncate
+    (193, hook::TRUNCATE), // truncate64
+    (194, hook::TRUNCATE), // ftruncate64
+    (102, hook::CONNECT),  // socketcall
+    (362, hook::CONNECT),  // connect
+    (361, hook::BIND),     // bind
+    (364, hook::ACCEPT),   // accept4
+];
+
 const ENTRIES: &[(usize, Call)] = &[
     (2, open(1)),                                      // open
     (85, Call { operation: TRUNCATES, ..open(NONE) }), // creat
@@ -95,12 +130,13 @@ mod tests {
     #[test]
     fn only_the_calls_of_the_hooks_are_looked_at() {
         let table = table(&[hook::ACCEPT], false);
-        assert_eq!(table.iter().filter(|word| **word != 0).count(), 2);
+        assert_eq!((0..CALLS).filter(|number| table[*number] != 0).collect::<Vec<_>>(), [43, 288, 364]);
     }
 
     #[test]
     fn no_number_stands_twice() {
         let all: Vec<u16> = (1..hook::COUNT).collect();
-        assert_eq!(table(&all, true).iter().filter(|word| **word != 0).count(), ENTRIES.len());
+        let own = |word: &&u64| **word != 0 && Call::unpack(**word).class != class::COMPAT;
+        assert_eq!(table(&all, true).iter().filter(own).count(), ENTRIES.len());
     }
 }
