@@ -130,6 +130,12 @@ impl Record {
         self.trace.files().filter(|file| file.path == path.as_os_str().as_encoded_bytes()).collect()
     }
 
+    /// How often a path was opened. A version is told anew after a rename anywhere on the host, and so has several rows.
+    #[must_use]
+    pub fn accesses(&self, path: &Path) -> u64 {
+        self.files(path).iter().map(|file| file.accesses).sum()
+    }
+
     /// The one version seen by this path.
     #[must_use]
     pub fn file(&self, path: &Path) -> FileVersion<'_> {
