@@ -1,5 +1,4 @@
 //! The second verifier, in Python and from docs/format.md alone, agrees with `testimony-verify` on golden and spoilt files.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     env,
