@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{Read, Write},
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -54,16 +55,17 @@ impl Drop for Cgroup {
     }
 }
 
-/// A shell that waits for a line before it goes on.
+/// A shell that waits for a line before it goes on. It has said so: its own exec is over, which `spawn` does not wait for.
 fn waiting_shell(script: &str) -> Child {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &format!("read line; {script}")]).process_group(0);
-    shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    shell.args(["-c", &format!("echo; read line; {script}")]).process_group(0);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    shell.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    shell
 }
 
 /// Lets a waiting shell go on, and waits for its end.
 fn release(mut shell: Child) {
-    use std::io::Write;
     shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
     assert!(shell.wait().unwrap().success());
 }
