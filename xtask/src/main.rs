@@ -2,6 +2,7 @@
 
 mod apt;
 mod command;
+mod demo;
 mod ebpf;
 mod lint;
 mod place;
@@ -31,6 +32,8 @@ enum Task {
     Lint,
     /// Run every test: units, end to end on this kernel, and the same in each kernel of the matrix
     Test(test::Args),
+    /// Trace a real build, show what was seen, verify it, and see two forgeries refused
+    Demo,
     /// Run a command, or a shell, in a Debian kernel under emulation
     Vm(vm::Args),
 }
@@ -54,6 +57,7 @@ impl Task {
             Task::Proto(args) => proto::run(&args)?,
             Task::Lint => lint::run()?,
             Task::Test(args) => test::run(&args)?,
+            Task::Demo => demo::run()?,
             Task::Vm(args) => return vm::run(&args),
         }
         Ok(ExitCode::SUCCESS)
