@@ -152,7 +152,7 @@ impl Suites {
     fn run_in_guest(&self, kernel: &str, harness: &[String], tally: &mut Tally) -> Result<()> {
         let suites: &[&str] = if kernel == REFUSED_KERNEL { &REFUSED_KERNEL_SUITES } else { &GUEST_SUITES };
         let binaries: Vec<&PathBuf> = self.binaries.iter().filter(|binary| is_one_of(binary, suites)).collect();
-        let mut files: Vec<PathBuf> = binaries.iter().map(|binary| PathBuf::clone(binary)).collect();
+        let mut files: Vec<PathBuf> = binaries.iter().copied().cloned().collect();
         files.extend(shipped().map(|(_, path)| path));
         let script = binaries.iter().fold("cd tests; status=0".to_owned(), |script, binary| {
             format!("{script}; '{}' \"$@\" || status=1", binary.display())
