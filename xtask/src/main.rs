@@ -1,6 +1,7 @@
 //! Every developer command of Testimony: `cargo xtask COMMAND`. One module a command; `main` is the list.
 
 mod apt;
+mod bench;
 mod command;
 mod demo;
 mod ebpf;
@@ -34,6 +35,8 @@ enum Task {
     Test(test::Args),
     /// Trace a real build, show what was seen, verify it, and see two forgeries refused
     Demo,
+    /// Measure what tracing costs, beside strace and bpftrace
+    Bench(bench::Args),
     /// Run a command, or a shell, in a Debian kernel under emulation
     Vm(vm::Args),
 }
@@ -57,6 +60,7 @@ impl Task {
             Task::Proto(args) => proto::run(&args)?,
             Task::Lint => lint::run()?,
             Task::Test(args) => test::run(&args)?,
+            Task::Bench(args) => bench::run(&args)?,
             Task::Demo => demo::run()?,
             Task::Vm(args) => return vm::run(&args),
         }

@@ -23,6 +23,8 @@ pub(crate) enum Group {
     Build,
     /// The programs that the end-to-end tests trace and compare with
     Tests,
+    /// The workloads of the benchmark, and the tracers it compares with
+    Bench,
     /// What checks the sources
     Lint,
     /// Emulator, kernels and root file system of the guests
@@ -40,6 +42,7 @@ pub(crate) fn ensure(group: Group) -> Result<()> {
         Group::Ebpf => toolchain::ensure().map(drop),
         Group::Build => apt::install("C compiler for crates with C sources", &["gcc", "libc6-dev"]),
         Group::Tests => tests(),
+        Group::Bench => bench(),
         Group::Lint => lint(),
         Group::Vm => vm::ensure_all(),
     }
@@ -49,6 +52,11 @@ fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
     apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
     apt::install("the oracle of the comparison tests", &["strace"])
+}
+
+fn bench() -> Result<()> {
+    apt::install("workloads to measure", &["gcc", "libc6-dev", "make"])?;
+    apt::install("tracers to compare with", &["strace", "bpftrace"])
 }
 
 fn lint() -> Result<()> {
