@@ -6,7 +6,10 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::DirBuilderExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -64,16 +67,29 @@ pub enum Error {
 /// a directory without a statement that can be held is one that a run left when it died.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    _directory: File,
+    directory: File,
 }
 
 impl Hold {
+    /// A path to the directory by our descriptor.
+    pub fn path(&self) -> PathBuf {
+        descriptor_path(&self.directory)
+    }
+
+    /// Hands the directory and what is in it over; the directory last, so that until then nobody puts a link in it.
+    pub fn give(&self, owner: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        fs::read_dir(self.path())?.try_for_each(|entry| owner(&entry?.path()))?;
+        owner(&self.path().join("."))
+    }
+
     /// Takes the directory, if nobody has it.
     pub fn take(directory: &Path) -> Result<Self, Error> {
         let failed = |source| failed(directory, source);
-        let file = File::open(directory).map_err(failed)?;
+        let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(directory);
+        let file = file.map_err(failed)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _directory: file }),
+            Ok(()) => Ok(Self { directory: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Alive(directory.to_owned())),
             Err(errno) => Err(failed(errno.into())),
         }
@@ -84,6 +100,9 @@ impl Hold {
 /// log says.
 pub struct Log {
     trace: Builder,
+    /// What the caller calls the directory, for messages.
+    named: PathBuf,
+    /// The directory itself, by our descriptor: whoever moves it or puts another in its place does not move us.
     directory: PathBuf,
     writer: LogWriter,
     segment: Option<Segment<BufWriter<Patient>>>,
@@ -104,10 +123,12 @@ impl Log {
             Err(source) => return Err(Error::Create { path: directory.to_owned(), source }),
         }
         let hold = Hold::take(directory)?;
-        reserve(&directory.join(RESERVE))?;
+        let held = hold.path();
+        reserve(&held.join(RESERVE))?;
         let mut log = Self {
             trace: Builder::default(),
-            directory: directory.to_owned(),
+            named: directory.to_owned(),
+            directory: held,
             writer: LogWriter::new(session_id),
             segment: None,
             full: Arc::new(AtomicBool::new(false)),
@@ -125,9 +146,9 @@ impl Log {
             self.dropped += 1;
             return Ok(());
         }
-        let segment = self.segment.as_mut().ok_or_else(|| failed(&self.directory, io::ErrorKind::BrokenPipe.into()))?;
+        let segment = self.segment.as_mut().ok_or_else(|| failed(&self.named, io::ErrorKind::BrokenPipe.into()))?;
         let frame = Frame { body: Some(body) };
-        segment.append(&mut self.writer, &frame).map_err(|source| failed(&self.directory, source))?;
+        segment.append(&mut self.writer, &frame).map_err(|source| failed(&self.named, source))?;
         // A frame that contradicts another is a finding of the trace, and the trace keeps it.
         let _ = self.trace.push(&frame);
         if segment.uncompressed_bytes() > SEGMENT_BYTES_MAX && !self.full() {
@@ -154,7 +175,7 @@ impl Log {
         }
         self.flushed = Instant::now();
         match self.segment.as_mut().map(Segment::flush) {
-            Some(Err(source)) => Err(failed(&self.directory, source)),
+            Some(Err(source)) => Err(failed(&self.named, source)),
             _ => Ok(()),
         }
     }
@@ -164,7 +185,7 @@ impl Log {
     pub fn finish(mut self) -> Result<(LogHead, Trace, Hold), Error> {
         self.seal()?;
         let _ = fs::remove_file(self.directory.join(RESERVE));
-        sync(&self.directory).map_err(|source| failed(&self.directory, source))?;
+        sync(&self.directory).map_err(|source| failed(&self.named, source))?;
         Ok((self.writer.head(), self.trace.finish()?, self.hold))
     }
 
@@ -175,7 +196,7 @@ impl Log {
         let file = file.map_err(|source| Error::Create { path: path.clone(), source })?;
         let patient = Patient { file, reserve: self.directory.join(RESERVE), full: Arc::clone(&self.full) };
         let segment = self.writer.begin_segment(BufWriter::with_capacity(1 << 16, patient));
-        self.segment = Some(segment.map_err(|source| failed(&self.directory, source))?);
+        self.segment = Some(segment.map_err(|source| failed(&self.named, source))?);
         Ok(())
     }
 
@@ -188,8 +209,13 @@ impl Log {
             File::open(&open)?.sync_data()?;
             fs::rename(&open, self.directory.join(summary.object_name()))
         })();
-        sealed.map_err(|source| failed(&self.directory, source))
+        sealed.map_err(|source| failed(&self.named, source))
     }
+}
+
+/// A path to an open directory that holds whatever becomes of its name.
+pub(crate) fn descriptor_path(directory: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", directory.as_raw_fd()).into()
 }
 
 fn failed(directory: &Path, source: io::Error) -> Error {

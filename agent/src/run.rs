@@ -162,7 +162,7 @@ impl Prepared {
             "--ring-bytes {ring_bytes}: not a power of two of at least {RING_BYTES_MIN}"
         );
         let owner = Owner::find(args.as_root)?;
-        let output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
+        let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let key = sign::load_or_make(&args.key)?;
         let program = platform::Program::digest();
         let limits = Limits { ring_bytes: args.ring_bytes, weakest: args.weakest_hooks, ..Limits::default() };
@@ -280,10 +280,11 @@ impl Prepared {
         drop(self.probe);
         clock.lap("detach");
         drop(cgroup);
-        let (head, trace, _held) = self.log.finish()?;
+        let (head, trace, held) = self.log.finish()?;
         clock.lap("seal the log");
         let meta = Meta { signer: self.key.file.public().keyid().to_owned(), ..Meta::default() };
         let signed = self.output.sign(&trace, &head, &meta, &self.key, &self.owner)?;
+        held.give(|path| self.owner.give(path))?;
         clock.lap("sign");
         let _ = args;
         Ok(signed)

@@ -4,6 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -16,12 +17,18 @@ use attestation::{
 };
 
 use super::{owner::Owner, summary};
-use crate::sign::Key;
+use crate::{evidence::descriptor_path, sign::Key};
 
 /// NAME.intoto.jsonl and NAME.evidence.
 pub(super) struct Output {
     name: PathBuf,
+    /// Where they are. The command may move or replace the directory's name, and we may be root.
+    directory: File,
+    part: Option<File>,
 }
+
+const STATEMENT: &str = ".intoto.jsonl";
+const PART: &str = ".intoto.jsonl.part";
 
 /// A statement on disk.
 pub(super) struct Signed {
@@ -38,7 +45,9 @@ impl Output {
     pub(super) fn new(name: Option<&Path>, command: &[OsString], owner: &Owner) -> anyhow::Result<Self> {
         let name = name.map_or_else(|| default_name(command), Path::to_owned);
         anyhow::ensure!(name.file_name().is_some(), "-o {}: no file name", name.display());
-        let output = Self { name };
+        let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = File::open(parent).with_context(|| format!("{} cannot be opened", parent.display()))?;
+        let output = Self { name, directory, part: None };
         let statement = output.statement();
         anyhow::ensure!(
             !statement.exists(),
@@ -50,46 +59,53 @@ impl Output {
     }
 
     pub(super) fn statement(&self) -> PathBuf {
-        with_suffix(&self.name, ".intoto.jsonl")
+        with_suffix(&self.name, STATEMENT)
     }
 
     pub(super) fn evidence(&self) -> PathBuf {
         with_suffix(&self.name, ".evidence")
     }
 
-    fn unfinished(&self) -> PathBuf {
-        with_suffix(&self.name, ".intoto.jsonl.part")
+    /// A path beside the statement by the descriptor of their directory.
+    fn held(&self, suffix: &str) -> PathBuf {
+        let base = Path::new(self.name.file_name().unwrap_or_default());
+        descriptor_path(&self.directory).join(with_suffix(base, suffix))
     }
 
-    /// Makes sure that the statement can be written where it belongs.
-    pub(super) fn claim(&self) -> anyhow::Result<()> {
-        let path = self.unfinished();
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+    /// Makes sure that the statement can be written where it belongs: its file is open from here on.
+    pub(super) fn claim(&mut self) -> anyhow::Result<()> {
+        let part = self.held(PART);
+        let file = fs::remove_file(&part)
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            .and_then(|()| OpenOptions::new().write(true).create_new(true).open(&part));
+        self.part = Some(file.with_context(|| format!("{} cannot be written", self.statement().display()))?);
         Ok(())
     }
 
     /// Writes and signs the statement.
     pub(super) fn sign(
-        &self,
+        mut self,
         trace: &Trace,
         head: &LogHead,
         meta: &Meta,
         key: &Key,
         owner: &Owner,
     ) -> anyhow::Result<Signed> {
-        let part = self.unfinished();
-        let file = File::create(&part).with_context(|| format!("{} cannot be written", part.display()))?;
+        let file = self.part.take().context("the statement's file was not claimed")?;
+        let ours = file.metadata()?;
         let mut out = BufWriter::with_capacity(1 << 16, file);
         let payload = |out: &mut dyn Write| statement::write(out, trace, head, meta);
         let written = dsse::write_envelope(&mut out, payload, &[&key.file])?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&part, self.statement())?;
-        self.give(owner)?;
+        let statement = self.held(STATEMENT);
+        fs::rename(self.held(PART), &statement)?;
+        let there = fs::symlink_metadata(&statement)?;
+        anyhow::ensure!(
+            (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            "{} was replaced by somebody else while the command ran",
+            self.statement().display()
+        );
+        owner.give(&statement)?;
         Ok(Signed {
             statement: self.statement(),
             evidence: self.evidence(),
@@ -98,12 +114,6 @@ impl Output {
             key_is_new: key.new,
             summary: summary::Summary::of(trace),
         })
-    }
-
-    fn give(&self, owner: &Owner) -> io::Result<()> {
-        owner.give(&self.statement())?;
-        owner.give(&self.evidence())?;
-        fs::read_dir(self.evidence())?.try_for_each(|entry| owner.give(&entry?.path()))
     }
 }
 

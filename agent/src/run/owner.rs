@@ -1,6 +1,6 @@
 //! As whom the command runs and to whom the outputs belong: under sudo, the user who called it.
 
-use std::{env, fs, io, os::unix::fs::chown, path::Path};
+use std::{env, fs, io, os::unix::fs::lchown, path::Path};
 
 use anyhow::Context;
 
@@ -42,7 +42,8 @@ impl Owner {
     pub fn give(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Caller => Ok(()),
-            Self::Invoker { uid, gid, .. } => chown(path, Some(*uid), Some(*gid)),
+            // Never through a link: the user could have put one there.
+            Self::Invoker { uid, gid, .. } => lchown(path, Some(*uid), Some(*gid)),
         }
     }
 }

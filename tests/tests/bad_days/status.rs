@@ -102,3 +102,17 @@ fn under_sudo_no_digest_is_given_of_what_the_user_cannot_read() {
     assert!(record.file(&open).sha256.is_some());
     assert!(record.files(&secret).iter().all(|file| file.sha256.is_none()));
 }
+
+#[test]
+fn under_sudo_a_command_cannot_turn_the_outputs_into_links() {
+    let scratch = Scratch::new();
+    std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+    let victim = scratch.write("victim", "root's");
+    let script = "rm -f out.intoto.jsonl.part; ln -s victim out.intoto.jsonl.part; \
+                  mv out.evidence moved; mkdir out.evidence; ln -s ../victim out.evidence/link";
+    let ran = Run::new(&scratch, ["/bin/sh", "-c", script]).variable("SUDO_UID", "65534");
+    let ran = ran.variable("SUDO_GID", "65533").go();
+    assert_eq!(ran.code(), 121, "nothing is signed where somebody else's file stands: {}", ran.stderr);
+    assert_eq!(std::fs::read(&victim).expect("it is there"), b"root's");
+    assert_eq!(std::fs::metadata(&victim).expect("it is there").uid(), 0);
+}
