@@ -112,6 +112,8 @@ impl Demo {
         let mut run = Command::new(program);
         run.args(rest).current_dir(place::root());
         run.env("CARGO_TARGET_DIR", self.dir.join("target")).env("CARGO_INCREMENTAL", "0");
+        // Cargo set it for us; a build that a person starts has none.
+        run.env_remove("LD_LIBRARY_PATH");
         command::run(&mut run)
     }
 

@@ -56,6 +56,8 @@ pub(super) fn start(words: &[String], log: &Path, stdin: Stdio) -> Result<Child>
     let out = fs::File::create(log)?;
     let mut command = Command::new(program);
     command.args(rest).stdin(stdin).stdout(Stdio::null()).stderr(out);
+    // Cargo sets it for what it runs; every program would search a dozen folders more for its libraries.
+    command.env_remove("LD_LIBRARY_PATH");
     command.spawn().with_context(|| format!("{program} did not start"))
 }
 
