@@ -14,9 +14,10 @@ use crate::setup::{self, Group};
 use crate::{apt, command, ebpf, place, vm};
 use tally::Tally;
 
-/// Suites that run in every guest: those that look at what the kernel side sees. The others test what is around it, the
-/// same on every kernel, and emulation makes them slow.
-const GUEST_SUITES: [&str; 2] = ["hooks", "run"];
+/// Suites that run in every guest. Not `run` yet: its tests were written against the weakest hooks of this kernel, and
+/// under the stronger ones of the guests some expect what those do not tell (the descriptor of an open, the result of a
+/// rename).
+const GUEST_SUITES: [&str; 1] = ["hooks"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
