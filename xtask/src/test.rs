@@ -14,9 +14,8 @@ use crate::setup::{self, Group};
 use crate::{apt, command, ebpf, place, vm};
 use tally::Tally;
 
-/// Suites that run in every guest. Not `run` yet: its tests were written against the weakest hooks of this kernel, and
-/// under the stronger ones of the guests some expect what those do not tell (the descriptor of an open, the result of a
-/// rename).
+/// Suites that run in every guest. Not `run` yet: its tests were written against the weakest hooks, and not all of them
+/// hold under the stronger ones of the guests.
 const GUEST_SUITES: [&str; 1] = ["hooks"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
