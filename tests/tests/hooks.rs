@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 
+use attestation::trace::Finding;
 use tests::{Ran, Run, Scratch, root};
 
 /// The kernel that is too old.
 const REFUSED: &str = "5.10";
+
+/// The kernel whose tracepoints can be preempted: another task may come to the end of its system call while the program
+/// of the first is under way on the same CPU, and is skipped. The kernel counts it, and the statement says so.
+const PREEMPTS: &str = "7.3";
 
 fn kernel() -> String {
     env::var("TESTIMONY_KERNEL").unwrap_or_else(|_| "host".to_owned())
@@ -31,7 +36,15 @@ fn ran(options: &[&str]) -> Ran {
     let started = scratch.join("started").exists();
     assert_eq!(started, ran.code() == 0, "a command that is not traced is not run: {}", ran.stderr);
     if ran.code() == 0 {
-        let hooks = ran.complete().claims.hooks;
+        let record = ran.record();
+        if options.contains(&"--weakest-hooks") && kernel() == PREEMPTS {
+            let other = |gap: &&Finding| gap.code != "MISSED_RUNS";
+            let others: Vec<_> = record.trace.incompleteness().filter(other).map(|gap| gap.code.clone()).collect();
+            assert!(others.is_empty(), "{others:?}");
+        } else {
+            record.must_be_complete();
+        }
+        let hooks = record.claims.hooks;
         let told = hooks.iter().map(|hook| format!("{} {} {}", hook.observation, hook.method, hook.level));
         compare(options, &told.collect::<Vec<String>>());
     }
