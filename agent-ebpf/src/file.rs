@@ -148,7 +148,7 @@ fn look(ticket: &Ticket, member: &Member, file: u64, access: &mut Access) {
         access.cpu = first.cpu;
         access.hook = first.hook;
     }
-    if bits & access::WRITE != 0 && !watch(member, key.ino, key.dev) {
+    if bits & access::WRITE != 0 && !watch(member, inode, key.ino, key.dev) {
         access.watch_full = 1;
     }
 }
@@ -291,16 +291,20 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
 
 /// Remembers an inode that the session writes, so that a writer from outside is seen. False where the table is full.
 #[inline(always)]
-fn watch(member: &Member, ino: u64, dev: u32) -> bool {
+fn watch(member: &Member, inode: u64, ino: u64, dev: u32) -> bool {
+    // A number that a removed file had may be given to another: the generation tells them apart.
+    let generation: u32 = read(inode, offset!(inode_generation));
     let key = InodeKey { ino, dev, reserved: 0 };
     // SAFETY: the entry is freed by RCU.
     if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
-        if owner.serial == member.serial {
-            return true;
+        if owner.generation == generation {
+            if owner.serial == member.serial {
+                return true;
+            }
+            outside(&owner, &key);
         }
-        outside(&owner, &key);
     }
-    let value = Watch { serial: member.serial, slot: member.slot, reserved: 0 };
+    let value = Watch { serial: member.serial, slot: member.slot, generation };
     WATCH.insert(&key, &value, u64::from(BPF_ANY)).is_ok()
 }
 
@@ -316,7 +320,9 @@ pub(crate) fn opened_outside(file: u64) {
     let key = InodeKey { ino: read(inode, offset!(inode_ino)), dev: read(sb, offset!(sb_dev)), reserved: 0 };
     // SAFETY: the entry is freed by RCU.
     if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
-        outside(&owner, &key);
+        if owner.generation == read::<u32>(inode, offset!(inode_generation)) {
+            outside(&owner, &key);
+        }
     }
 }
 

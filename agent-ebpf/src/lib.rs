@@ -640,8 +640,8 @@ abi! {
         serial: u64,
         /// Its slot.
         slot: u32,
-        /// Zero.
-        reserved: u32,
+        /// The inode's generation: its number may be given to another file.
+        generation: u32,
     }
 }
 
@@ -693,6 +693,8 @@ offsets! {
     inode_size = "inode.i_size",
     /// struct inode.
     inode_nlink = "inode.i_nlink",
+    /// struct inode.
+    inode_generation = "inode.i_generation",
     /// struct inode.
     inode_writers = "inode.i_writecount.counter",
     /// struct inode.

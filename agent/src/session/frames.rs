@@ -143,10 +143,18 @@ impl Files {
     }
 }
 
+/// Magic of the file system that pipes are on.
+const PIPEFS: u32 = 0x5049_5045;
+
+/// A pipe, opened again by its descriptor, has no path of its own: it is named as /proc names it, below the root.
+fn path_of(path: Vec<u8>, file: &agent_ebpf::FileVersion) -> Vec<u8> {
+    if file.fs_magic == PIPEFS { format!("/pipe:[{}]", file.ino).into_bytes() } else { path }
+}
+
 fn version(id: u64, path: Vec<u8>, file: &agent_ebpf::FileVersion) -> log::File {
     log::File {
         id,
-        path,
+        path: path_of(path, file),
         dev: file.dev,
         ino: file.ino,
         fs_magic: file.fs_magic,
