@@ -1,7 +1,7 @@
 //! A synthetic session for tests: a shell that compiles one file, downloads another, and leaves a product. Everything is
 //! fixed, so that the same session gives the same log, statement and signature; and every part can be bent.
 
-use crate::dsse::{KeyError, KeyFile, Signer, WriteError, write_envelope};
+use crate::dsse::{KeyError, KeyFile, WriteError, write_envelope};
 use crate::evidence::{LogHead, LogWriter};
 use crate::merkle::Hash;
 use crate::statement::{self, Meta};
@@ -366,7 +366,7 @@ impl Session {
         let (head, objects) = self.write(frames_per_segment)?;
         let trace = self.trace().map_err(io::Error::other)?;
         let key = key().map_err(io::Error::other)?;
-        let meta = Meta { signer: key.keyid().to_owned(), number: Some(1), previous: None };
+        let meta = Meta { signer: key.public().keyid().to_owned(), number: Some(1), previous: None };
         let mut envelope = Vec::new();
         write_envelope(&mut envelope, |out| statement::write(out, &trace, &head, &meta), &[&key])?;
         Ok(Signed { envelope, objects, head })

@@ -2,6 +2,8 @@
 
 use crate::hex;
 use crate::merkle::Hash;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use p256::ecdsa::{DerSignature, SigningKey, VerifyingKey};
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -54,6 +56,7 @@ pub trait Signer {
 pub struct PublicKey {
     key: VerifyingKey,
     keyid: String,
+    fingerprint: String,
 }
 
 impl fmt::Debug for PublicKey {
@@ -76,13 +79,21 @@ impl PublicKey {
     fn new(key: VerifyingKey) -> Result<Self, KeyError> {
         let der = key.to_public_key_der().map_err(|_| KeyError::Encoding)?;
         let keyid = hex::encode(&Sha256::digest(der.as_bytes()));
-        Ok(Self { key, keyid })
+        let fingerprint = fingerprint(key.to_sec1_point(false).as_bytes());
+        Ok(Self { key, keyid, fingerprint })
     }
 
     /// Lowercase hexadecimal SHA-256 of the SubjectPublicKeyInfo in DER.
     #[must_use]
     pub fn keyid(&self) -> &str {
         &self.keyid
+    }
+
+    /// OpenSSH's fingerprint: what cosign derives for a key that it is given without an id, and then demands of an
+    /// envelope whose `keyid` is not empty.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// SubjectPublicKeyInfo PEM.
@@ -98,6 +109,17 @@ impl PublicKey {
     pub fn verifies(&self, sha256: &Hash, signature: &[u8]) -> bool {
         DerSignature::try_from(signature).is_ok_and(|signature| self.key.verify_prehash(sha256, &signature).is_ok())
     }
+}
+
+/// RFC 4253 and 5656: strings with their lengths before them, hashed as OpenSSH shows it.
+fn fingerprint(point: &[u8]) -> String {
+    let mut sha256 = Sha256::new();
+    for part in [b"ecdsa-sha2-nistp256".as_slice(), b"nistp256", point] {
+        // None is longer than 65 bytes.
+        sha256.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        sha256.update(part);
+    }
+    format!("SHA256:{}", STANDARD_NO_PAD.encode(sha256.finalize()))
 }
 
 /// A private key from a file's bytes.
@@ -153,7 +175,7 @@ impl KeyFile {
 
 impl Signer for KeyFile {
     fn keyid(&self) -> &str {
-        self.public.keyid()
+        self.public.fingerprint()
     }
 
     fn sign_prehash(&self, sha256: &Hash) -> Result<Vec<u8>, SignError> {
