@@ -1,5 +1,6 @@
 //! `setup`: finds or installs what the other commands need, a group at a time, and says so in a sentence each.
 
+pub(crate) mod peers;
 pub(crate) mod toolchain;
 pub(crate) mod tools;
 
@@ -51,7 +52,8 @@ pub(crate) fn ensure(group: Group) -> Result<()> {
 fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
     apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
-    apt::install("the oracle of the comparison tests", &["strace"])
+    apt::install("the oracle of the comparison tests", &["strace"])?;
+    peers::ensure()
 }
 
 fn bench() -> Result<()> {

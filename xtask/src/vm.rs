@@ -4,7 +4,7 @@
 //! a second disk with what this run carries: the work tree and the binaries built from it, at the paths they have here.
 //! Both disks are snapshots: nothing a guest does outlives it.
 
-mod archive;
+pub(crate) mod archive;
 
 mod guest;
 mod initramfs;

@@ -13,13 +13,13 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const LISTS_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// An apt that knows the suites it is given and no others.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     config: PathBuf,
 }
 
 impl Archive {
     /// Writes the configuration and fetches the lists, unless they are fresh.
-    pub(super) fn open(name: &str, sources: &[String]) -> Result<Self> {
+    pub(crate) fn open(name: &str, sources: &[String]) -> Result<Self> {
         let dir = place::vm().join("apt").join(name);
         for below in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(dir.join(below))?;
@@ -41,20 +41,20 @@ impl Archive {
     }
 
     /// `apt-get`, `apt-cache` and the like, with this configuration.
-    pub(super) fn apt(&self, program: &str) -> Command {
+    pub(crate) fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("APT_CONFIG", &self.config);
         command
     }
 
     /// Every package whose name starts so.
-    pub(super) fn names(&self, start: &str) -> Result<Vec<String>> {
+    pub(crate) fn names(&self, start: &str) -> Result<Vec<String>> {
         let names = command::read(self.apt("apt-cache").args(["pkgnames", start]))?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
     /// The packages that this one depends on.
-    pub(super) fn depends(&self, package: &str) -> Result<Vec<String>> {
+    pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
         let said = command::read(self.apt("apt-cache").args(["depends", package]))?;
         Ok(said.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect())
     }
@@ -82,7 +82,7 @@ fn configuration(dir: &Path) -> String {
 }
 
 /// A line of sources.list for a suite, on the mirror that the system itself uses.
-pub(super) fn source(suite: &str) -> Result<String> {
+pub(crate) fn source(suite: &str) -> Result<String> {
     let security = suite.ends_with("-security");
     let uri = mirror(security)?;
     Ok(format!("deb [signed-by={KEYRING}] {uri} {suite} main"))
@@ -102,14 +102,14 @@ fn mirror(security: bool) -> Result<String> {
 }
 
 /// The name of this machine's Debian release.
-pub(super) fn codename() -> Result<String> {
+pub(crate) fn codename() -> Result<String> {
     let release = std::fs::read_to_string("/etc/os-release")?;
     let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     Ok(name.context("/etc/os-release names no release: guests are made on Debian")?.to_owned())
 }
 
 /// Installs qemu from the release's backports, whose version in Debian 12 itself is too old.
-pub(super) fn install_qemu() -> Result<()> {
+pub(crate) fn install_qemu() -> Result<()> {
     let release = codename()?;
     let suites = [release.clone(), format!("{release}-security"), format!("{release}-backports")];
     let sources = suites.iter().map(|suite| source(suite)).collect::<Result<Vec<_>>>()?;
