@@ -1,6 +1,7 @@
 //! Classes of digests: what is stable is right, and what could have changed is never called stable.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use proto::evidence::Class;
@@ -150,6 +151,33 @@ fn not_stable(record: &Record, path: &Path) {
         assert!(![Class::Stable, Class::Kernel].contains(&file.class), "{file:?}");
         assert!(!file.reason.is_empty(), "{file:?}");
     }
+}
+
+/// A file system gives the number of a removed file to the next one: what others then write is not the session's file.
+#[test]
+fn a_temporary_file_whose_inode_number_another_gets_stays_ephemeral() {
+    let scratch = Scratch::new();
+    let script = r#"
+import os, time
+number = open("number", "w")
+with open("temporary", "w") as file: file.write("soon gone")
+print(os.stat("temporary").st_ino, file=number, flush=True)
+open("temporary").read()
+os.unlink("temporary")
+os.rename("number", "removed")
+while not os.path.exists("go"): time.sleep(0.01)
+"#;
+    let mut run = Run::new(&scratch, python(script)).start();
+    run.wait_for(&scratch.join("removed"));
+    let number: u64 = fs::read_to_string(scratch.join("removed")).unwrap().trim().parse().unwrap();
+    let taken =
+        (0..200).any(|other| fs::metadata(scratch.write(format!("other-{other}"), "x")).unwrap().ino() == number);
+    scratch.write("go", "");
+    let record = run.wait().complete();
+    println!("the number was given again: {taken}");
+    assert_eq!(record.numbers("outside-write")[0], 0);
+    let files = record.files(&scratch.join("temporary"));
+    assert!(!files.is_empty() && files.iter().all(|file| file.class == Class::Ephemeral), "{files:?}");
 }
 
 #[test]

@@ -73,6 +73,23 @@ fn a_path_through_links_is_the_file_s_own() {
 }
 
 #[test]
+fn a_pipe_opened_again_is_named_as_what_it_is() {
+    let scratch = Scratch::new();
+    let script = r#"
+import os
+read, write = os.pipe()
+os.close(os.open(f"/proc/self/fd/{read}", os.O_RDONLY))
+print(os.fstat(read).st_ino)
+"#;
+    let ran = Run::new(&scratch, python(script)).go();
+    let number = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
+    let record = ran.complete();
+    let pipe = record.file(std::path::Path::new(&format!("/pipe:[{number}]")));
+    assert_eq!((pipe.access, pipe.sha256), (1, None));
+    assert!(record.files(std::path::Path::new("/")).is_empty(), "nobody opened the root");
+}
+
+#[test]
 fn a_file_opened_after_its_removal_is_marked() {
     let scratch = Scratch::new();
     let script = r#"
