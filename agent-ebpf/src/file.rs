@@ -301,7 +301,7 @@ fn watch(member: &Member, inode: u64, ino: u64, dev: u32) -> bool {
             if owner.serial == member.serial {
                 return true;
             }
-            outside(&owner, &key);
+            outside(&owner, &key, 0);
         }
     }
     let value = Watch { serial: member.serial, slot: member.slot, generation };
@@ -321,15 +321,18 @@ pub(crate) fn opened_outside(file: u64) {
     // SAFETY: the entry is freed by RCU.
     if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
         if owner.generation == read::<u32>(inode, offset!(inode_generation)) {
-            outside(&owner, &key);
+            outside(&owner, &key, 0);
+        } else {
+            let _ = WATCH.remove(&key);
+            outside(&owner, &key, 1);
         }
     }
 }
 
 #[inline(never)]
-fn outside(owner: &Watch, key: &InodeKey) {
+fn outside(owner: &Watch, key: &InodeKey, reused: u32) {
     let member = Member { serial: owner.serial, start_ns: 0, slot: owner.slot, reserved: 0 };
     let Some(ticket) = account::take(&member, hook::OUTSIDE) else { return };
     let (pid, tid) = member::current_ids();
-    account::send(&ticket, kind::OUTSIDE, pid, tid, Outside { ino: key.ino, dev: key.dev, reserved: 0 });
+    account::send(&ticket, kind::OUTSIDE, pid, tid, Outside { ino: key.ino, dev: key.dev, reused });
 }

@@ -514,8 +514,8 @@ abi! {
         ino: u64,
         /// `s_dev`.
         dev: u32,
-        /// Zero.
-        reserved: u32,
+        /// 1: the session's file is gone, and its number was given to another.
+        reused: u32,
     }
 
     /// An act that ends or limits what can be claimed.

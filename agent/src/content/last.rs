@@ -246,7 +246,10 @@ impl Findings {
             return Vec::new();
         }
         let gone = |inode: &u32| matches!(self.found[*inode as usize], Found::Gone | Found::Replaced);
-        self.inodes().filter(gone).filter(|inode| table.inodes[*inode as usize].made()).collect()
+        self.inodes()
+            .filter(gone)
+            .filter(|inode| table.inodes[*inode as usize].made() && !table.inodes[*inode as usize].buried)
+            .collect()
     }
 
     fn inodes(&self) -> Range<u32> {

@@ -75,6 +75,9 @@ impl Looker {
     fn look_at(&self, index: u32, open: &mut Open, looks: &mut Looks) -> Found {
         let inode = &self.table.inodes[index as usize];
         let mut found = Found::Gone;
+        if inode.buried {
+            return found;
+        }
         for name in self.table.names_of(index) {
             match (self.see(inode, name, open), found) {
                 (None, _) => {}

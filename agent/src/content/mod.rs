@@ -200,7 +200,7 @@ impl Content {
                 self.beyond.push(file_id);
                 return;
             }
-            None => match self.enter(file_id, file, boottime_ns, pid) {
+            None => match self.enter(file_id, file, access, boottime_ns, pid) {
                 Ok(row) => row,
                 Err(reason) => return self.table.refuse(file_id, boottime_ns, reason),
             },
@@ -220,6 +220,11 @@ impl Content {
     /// A task outside the session opened one of its inodes for writing.
     pub fn outside_write(&mut self, dev: u32, ino: u64) {
         self.outside.insert((dev, ino));
+    }
+
+    /// A file of the session's is gone, and a task outside has another with its inode number.
+    pub fn number_reused(&mut self, dev: u32, ino: u64) {
+        self.table.bury(dev, ino);
     }
 
     /// The session moved a name or truncated a file, and succeeded; other operations are ignored. Paths are absolute.
@@ -270,7 +275,7 @@ impl Content {
         }
     }
 
-    fn enter(&mut self, file_id: u64, file: &File, boottime_ns: u64, pid: u32) -> Result<u32, Reason> {
+    fn enter(&mut self, file_id: u64, file: &File, access: u32, boottime_ns: u64, pid: u32) -> Result<u32, Reason> {
         let kind = Kind::of(file.fs_magic);
         if let Some(reason) = kind.refusal() {
             return Err(reason);
@@ -286,6 +291,9 @@ impl Content {
             return Err(Reason::NamespaceGone);
         }
         let identity = Identity { ino: file.ino, dev: file.dev, mount_id: file.mount_id, kind };
+        if access & access::CREATED != 0 {
+            self.table.bury(file.dev, file.ino);
+        }
         let inode = self.table.inode(identity, file.mnt_ns, &file.path);
         let version = self.table.version(inode, Stamp::of(file));
         let name = self.table.name(inode, &file.path);
@@ -392,6 +400,9 @@ impl Content {
     /// Where a file is to be found now: under its last name, which is the newest.
     fn target(&self, ticket: Ticket) -> Option<Target> {
         let inode = &self.table.inodes[ticket.inode as usize];
+        if inode.buried {
+            return None;
+        }
         let name = self.table.names_of(ticket.inode).last()?;
         let root = self.roots.of(inode.mnt_ns)?;
         Some(Target { root: root.clone(), path: self.table.path(name)?, identity: inode.identity })

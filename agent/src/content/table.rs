@@ -92,6 +92,8 @@ pub(super) struct Inode {
     pub(super) rehashed: bool,
     /// Some row needs to know its content.
     pub(super) wanted: bool,
+    /// It is gone: its number was given to another file.
+    pub(super) buried: bool,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,20 @@ impl Table {
                 self.inodes.push(Inode::new(identity, mnt_ns, scope));
                 new
             }
+        }
+    }
+
+    /// The file with this number is gone: whoever has the number next is another.
+    pub(super) fn bury(&mut self, dev: u32, ino: u64) {
+        let hash = self.hash((dev, ino, 0_u32));
+        let inodes = &self.inodes;
+        let is_it = |at: &u32| {
+            let inode = &inodes[*at as usize];
+            (inode.identity.dev, inode.identity.ino, inode.scope) == (dev, ino, 0)
+        };
+        if let Ok(found) = self.by_inode.find_entry(hash, is_it) {
+            let (at, _) = found.remove();
+            self.inodes[at as usize].buried = true;
         }
     }
 
@@ -311,6 +327,7 @@ impl Inode {
             latest: NONE,
             rehashed: false,
             wanted: false,
+            buried: false,
         }
     }
 

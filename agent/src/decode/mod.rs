@@ -220,8 +220,8 @@ fn body(reader: &mut Reader<'_>, kind: u16) -> Result<Body, Error> {
         }
         kind::JOINED => Body::Joined(agent_ebpf::Joined { start_ns: reader.u64()?, cgroup_id: reader.u64()? }),
         kind::OUTSIDE => {
-            let (ino, dev, reserved) = (reader.u64()?, reader.u32()?, reader.u32()?);
-            Body::Outside(agent_ebpf::Outside { ino, dev, reserved })
+            let (ino, dev, reused) = (reader.u64()?, reader.u32()?, reader.u32()?);
+            Body::Outside(agent_ebpf::Outside { ino, dev, reused })
         }
         kind::ATTENTION => {
             let (code, reserved, detail) = (reader.u32()?, reader.u32()?, reader.u64()?);

@@ -60,7 +60,10 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
             Body::Joined(log::Joined { start_ns: joined.start_ns, cgroup_id: joined.cgroup_id })
         }
         decode::Body::Outside(outside) => {
-            content.outside_write(outside.dev, outside.ino);
+            match outside.reused {
+                0 => content.outside_write(outside.dev, outside.ino),
+                _ => content.number_reused(outside.dev, outside.ino),
+            }
             Body::OutsideWrite(log::OutsideWrite { dev: outside.dev, ino: outside.ino })
         }
         decode::Body::Attention(told) => {
