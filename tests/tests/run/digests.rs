@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use attestation::trace::FileVersion;
 use proto::evidence::Class;
 use sha2::{Digest, Sha256};
 use tests::{Record, Run, Scratch, Started, python};
@@ -175,9 +176,62 @@ while not os.path.exists("go"): time.sleep(0.01)
     scratch.write("go", "");
     let record = run.wait().complete();
     println!("the number was given again: {taken}");
-    assert_eq!(record.numbers("outside-write")[0], 0);
     let files = record.files(&scratch.join("temporary"));
     assert!(!files.is_empty() && files.iter().all(|file| file.class == Class::Ephemeral), "{files:?}");
+}
+
+#[test]
+fn a_removed_file_does_not_get_the_digest_of_the_next_one_with_its_inode_number() {
+    let scratch = Scratch::new();
+    let script = r#"
+import os
+numbers = []
+for name in ("one", "two", "three"):
+    with open(name, "w") as file: file.write(name)
+    numbers.append(os.stat(name).st_ino)
+    if name != "three": os.unlink(name)
+print("the number was given again:", len(set(numbers)) < 3)
+"#;
+    let ran = Run::new(&scratch, python(script)).go();
+    let record = ran.complete();
+    println!("{}", String::from_utf8_lossy(&ran.stdout));
+    for name in ["one", "two"] {
+        let files = record.files(&scratch.join(name));
+        let gone = |file: &FileVersion<'_>| file.class == Class::Ephemeral && file.sha256.is_none() && !file.product;
+        assert!(!files.is_empty() && files.iter().all(gone), "{name}: {files:?}");
+    }
+    let files = record.files(&scratch.join("three"));
+    assert!(files.iter().any(|file| file.sha256 == Some(&sha256(b"three")) && file.product), "{files:?}");
+    assert_eq!(record.claims.subjects.len(), 1);
+}
+
+/// What an outsider writes into a file with the number of the session's own is not explained by the session.
+#[test]
+fn an_outsider_s_file_with_a_reused_inode_number_is_not_the_session_s() {
+    let scratch = Scratch::new();
+    let script = r#"
+import os, time
+number = open("number", "w")
+with open("temporary", "w") as file: file.write("soon gone")
+print(os.stat("temporary").st_ino, file=number, flush=True)
+os.unlink("temporary")
+os.rename("number", "removed")
+while not os.path.exists("go"): time.sleep(0.01)
+open("temporary").read()
+"#;
+    let mut run = Run::new(&scratch, python(script)).start();
+    run.wait_for(&scratch.join("removed"));
+    scratch.write("temporary", "an outsider's");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    scratch.write("go", "");
+    let record = run.wait().complete();
+    let files = record.files(&scratch.join("temporary"));
+    let read: Vec<_> = files.iter().filter(|file| file.access & 1 != 0).collect();
+    let [read] = read.as_slice() else { panic!("{files:?}") };
+    assert_ne!(read.class, Class::Ephemeral, "{read:?}");
+    assert!(read.sha256.is_none_or(|digest| *digest == sha256(b"an outsider's")), "{read:?}");
+    let made: Vec<_> = files.iter().filter(|file| file.access & 8 != 0).collect();
+    assert!(made.iter().all(|file| file.sha256.is_none() && !file.product), "{made:?}");
 }
 
 #[test]
