@@ -4,6 +4,7 @@
 //! accesses to the hashers, and closes by the one end protocol: no more events, a grace period, the ring drained, the
 //! accounts and the folded repeats read.
 
+mod files;
 mod frames;
 mod names;
 #[cfg(test)]
@@ -25,6 +26,8 @@ use crate::{
     evidence::{self, Log},
     probe::{self, Probe},
 };
+
+use files::Files;
 
 /// Details of undecodable records that are kept; more of them are only counted.
 const FAULTS_MAX: u64 = 16;
@@ -53,19 +56,6 @@ pub struct Session {
     root_pid: u32,
     root_status: Option<u32>,
 }
-
-/// Ids of the file versions told so far.
-#[derive(Default)]
-struct Files {
-    next: u64,
-    /// (CPU, number) of the event that told a version, in the epoch.
-    told: HashMap<(u32, u64), u64>,
-    /// Binaries by path and version.
-    binaries: HashMap<Binary, u64>,
-}
-
-/// A binary's path, inode, device, ctime and size.
-type Binary = (Vec<u8>, u64, u32, i64, u32, u64);
 
 impl Session {
     /// Takes a slot. Nothing is a member yet.

@@ -1,10 +1,10 @@
 //! Decoded events as frames of the log.
 
-use agent_ebpf::{access, attention, flag, hook, net_op};
+use agent_ebpf::{attention, flag, net_op};
 use attestation::codes;
 use proto::evidence::{self as log, event::Body};
 
-use super::{Files, names::absolute, weak_truncation};
+use super::{files::Files, names::absolute, weak_truncation};
 use crate::{
     content::Content,
     decode::{self, Event},
@@ -87,88 +87,6 @@ fn framed(head: &decode::Head, body: Body) -> log::Event {
         tid: head.tid,
         flags: head.flags,
         body: Some(body),
-    }
-}
-
-impl Files {
-    fn id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn opened(
-        &mut self,
-        file: decode::File,
-        access: u32,
-        fd: i32,
-        head: &decode::Head,
-        content: &mut Content,
-    ) -> log::Open {
-        let id = self.id();
-        self.told.insert((head.cpu, head.number), id);
-        let file = version(id, file.path, &file.version);
-        content.accessed(id, &file, access, head.boottime_ns, head.pid);
-        log::Open { file_id: id, file: Some(file), access, fd }
-    }
-
-    fn again(
-        &mut self,
-        known: &agent_ebpf::OpenKnown,
-        head: &decode::Head,
-        content: &mut Content,
-    ) -> Option<log::Open> {
-        if known.hook != u32::from(hook::OPEN) {
-            return None;
-        }
-        let file_id = *self.told.get(&(known.cpu, known.number))?;
-        content.accessed_again(file_id, known.access, known.writers, head.boottime_ns);
-        Some(log::Open { file_id, file: None, access: known.access, fd: known.fd })
-    }
-
-    /// A binary's id; its description only at the first exec of the version.
-    fn binary(
-        &mut self,
-        path: Vec<u8>,
-        file: &agent_ebpf::FileVersion,
-        head: &decode::Head,
-        content: &mut Content,
-    ) -> log::File {
-        let key = (path, file.ino, file.dev, file.ctime_sec, file.ctime_nsec, file.size);
-        if let Some(&id) = self.binaries.get(&key) {
-            content.accessed_again(id, access::EXEC, file.writers, head.boottime_ns);
-            return log::File { id, ..log::File::default() };
-        }
-        let id = self.id();
-        let described = version(id, key.0.clone(), file);
-        self.binaries.insert(key, id);
-        content.accessed(id, &described, access::EXEC, head.boottime_ns, head.pid);
-        described
-    }
-}
-
-/// Magic of the file system that pipes are on.
-const PIPEFS: u32 = 0x5049_5045;
-
-/// A pipe, opened again by its descriptor, has no path of its own: it is named as /proc names it, below the root.
-fn path_of(path: Vec<u8>, file: &agent_ebpf::FileVersion) -> Vec<u8> {
-    if file.fs_magic == PIPEFS { format!("/pipe:[{}]", file.ino).into_bytes() } else { path }
-}
-
-fn version(id: u64, path: Vec<u8>, file: &agent_ebpf::FileVersion) -> log::File {
-    log::File {
-        id,
-        path: path_of(path, file),
-        dev: file.dev,
-        ino: file.ino,
-        fs_magic: file.fs_magic,
-        mode: file.mode,
-        size: file.size,
-        ctime_sec: file.ctime_sec,
-        ctime_nsec: file.ctime_nsec,
-        writers: file.writers,
-        mnt_ns: file.mnt_ns,
-        mount_id: file.mount_id,
-        nlink: file.nlink,
     }
 }
 

@@ -1,0 +1,143 @@
+//! Ids of file versions: one for each version under one path, however often the kernel side tells it.
+//!
+//! A full record comes again after every change that could have moved its path, and with every exec. The log describes a
+//! version once and then refers to it, so that repeats cost little in the log and nothing in the statement.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
+};
+
+use agent_ebpf::{FileVersion, access, flag, hook};
+use proto::evidence as log;
+
+use crate::{
+    content::Content,
+    decode::{self, Head},
+};
+
+/// Flags of a record that say how its path is to be read: with others, it is another path.
+const PATH_FLAGS: u32 = flag::PATH_CUT | flag::PATH_TORN | flag::DELETED | flag::DETACHED;
+/// Ids and events that are remembered, each. Beyond, a version that is told again gets another id, and an access that
+/// refers to an event is a finding.
+const REMEMBERED_MAX: usize = 2_000_000;
+
+/// Ids of the file versions told so far.
+#[derive(Default)]
+pub(super) struct Files {
+    next: u64,
+    /// (CPU, number) of the event that told a version, in the epoch.
+    told: HashMap<(u32, u64), u64>,
+    /// By a version under a path.
+    ids: HashMap<Fingerprint, u64>,
+    hashers: [RandomState; 2],
+}
+
+/// A version under a path, by two keyed hashes: paths are long, and a hundred thousand of them are remembered. The keys
+/// are this process's own secret, so nobody can choose two versions that look the same.
+type Fingerprint = [u64; 2];
+
+impl Files {
+    /// An open told in full.
+    pub(super) fn opened(
+        &mut self,
+        file: decode::File,
+        access: u32,
+        fd: i32,
+        head: &Head,
+        content: &mut Content,
+    ) -> log::Open {
+        let (file_id, described) = self.accessed(file.path, &file.version, access, head, content);
+        if self.told.len() < REMEMBERED_MAX {
+            self.told.insert((head.cpu, head.number), file_id);
+        }
+        log::Open { file_id, file: described, access, fd }
+    }
+
+    /// An access of a version that an earlier event told; none if that event is not known.
+    pub(super) fn again(
+        &mut self,
+        known: &agent_ebpf::OpenKnown,
+        head: &Head,
+        content: &mut Content,
+    ) -> Option<log::Open> {
+        if known.hook != u32::from(hook::OPEN) {
+            return None;
+        }
+        let file_id = *self.told.get(&(known.cpu, known.number))?;
+        content.accessed_again(file_id, known.access, known.writers, head.boottime_ns);
+        Some(log::Open { file_id, file: None, access: known.access, fd: known.fd })
+    }
+
+    /// A binary's id; its description only where the version was not told before.
+    pub(super) fn binary(
+        &mut self,
+        path: Vec<u8>,
+        file: &FileVersion,
+        head: &Head,
+        content: &mut Content,
+    ) -> log::File {
+        let (id, described) = self.accessed(path, file, access::EXEC, head, content);
+        described.unwrap_or_else(|| log::File { id, ..log::File::default() })
+    }
+
+    /// The id of a version under a path, and its description if the id is new.
+    fn accessed(
+        &mut self,
+        path: Vec<u8>,
+        file: &FileVersion,
+        access: u32,
+        head: &Head,
+        content: &mut Content,
+    ) -> (u64, Option<log::File>) {
+        let fingerprint = self.fingerprint(&path, file, head.flags & PATH_FLAGS);
+        if let Some(&id) = self.ids.get(&fingerprint) {
+            content.accessed_again(id, access, file.writers, head.boottime_ns);
+            return (id, None);
+        }
+        self.next += 1;
+        let id = self.next;
+        if self.ids.len() < REMEMBERED_MAX {
+            self.ids.insert(fingerprint, id);
+        }
+        let described = describe(id, path, file);
+        content.accessed(id, &described, access, head.boottime_ns, head.pid);
+        (id, Some(described))
+    }
+
+    fn fingerprint(&self, path: &[u8], file: &FileVersion, flags: u32) -> Fingerprint {
+        let stamp = (file.ctime_sec, file.ctime_nsec, file.size, file.mode, file.nlink);
+        let place = (file.dev, file.ino, file.fs_magic, file.mnt_ns, file.mount_id);
+        self.hashers.each_ref().map(|hasher| {
+            let mut state = hasher.build_hasher();
+            (path, stamp, place, flags).hash(&mut state);
+            std::hash::Hasher::finish(&state)
+        })
+    }
+}
+
+/// Magic of the file system that pipes are on.
+const PIPEFS: u32 = 0x5049_5045;
+
+/// A pipe, opened again by its descriptor, has no path of its own: it is named as /proc names it, below the root.
+fn path_of(path: Vec<u8>, file: &FileVersion) -> Vec<u8> {
+    if file.fs_magic == PIPEFS { format!("/pipe:[{}]", file.ino).into_bytes() } else { path }
+}
+
+fn describe(id: u64, path: Vec<u8>, file: &FileVersion) -> log::File {
+    log::File {
+        id,
+        path: path_of(path, file),
+        dev: file.dev,
+        ino: file.ino,
+        fs_magic: file.fs_magic,
+        mode: file.mode,
+        size: file.size,
+        ctime_sec: file.ctime_sec,
+        ctime_nsec: file.ctime_nsec,
+        writers: file.writers,
+        mnt_ns: file.mnt_ns,
+        mount_id: file.mount_id,
+        nlink: file.nlink,
+    }
+}
