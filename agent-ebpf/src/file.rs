@@ -1,7 +1,9 @@
 //! Opens: the version behind a descriptor, repeats folded, inodes of the session watched for writers from outside.
 
+use core::mem::MaybeUninit;
+
 use agent_ebpf::{
-    FileVersion, FoldKey, FoldValue, InodeKey, Member, Open, OpenKnown, Outside, Watch, access, attention, flag, hook,
+    FileVersion, FoldKey, FoldValue, InodeKey, Member, Open, OpenKnown, Outside, Watch, Windows, access, attention, flag, hook,
     kind,
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
@@ -9,8 +11,8 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use crate::{
     account::{self, Ticket},
     atomic,
-    globals::{COUNTERS, FILES, FOLD, RENAMES, WATCH, offset},
-    kernel::read,
+    globals::{COUNTERS, FILES, FOLD, RENAMES, WATCH, offset, place, window},
+    kernel::{Window, read},
     member, path,
 };
 
@@ -43,11 +45,34 @@ pub(crate) fn renamed() {
     }
 }
 
+/// What a `struct file` says of an open.
+#[derive(Clone, Copy)]
+struct Opened {
+    inode: u64,
+    mnt: u64,
+    dentry: u64,
+    /// Bits of [`access`].
+    bits: u32,
+}
+
+impl Opened {
+    #[inline(always)]
+    fn of(file: u64) -> Self {
+        let mut words = MaybeUninit::<[u64; Windows::FILE_WORDS]>::uninit();
+        let window = Window::of(file, window!(file), &mut words);
+        Self {
+            inode: window.get(offset!(file_inode)),
+            mnt: window.get(offset!(file_mnt)),
+            dentry: window.get(offset!(file_dentry)),
+            bits: access_bits(window.get(offset!(file_mode)), window.get(offset!(file_flags))),
+        }
+    }
+}
+
 #[inline(always)]
-fn access_bits(file: u64) -> u32 {
-    let flags: u32 = read(file, offset!(file_flags));
+fn access_bits(mode: u32, flags: u32) -> u32 {
     // An open for exec has its mark in the flags, the same bit.
-    let mode: u32 = read::<u32>(file, offset!(file_mode)) | flags & FMODE_EXEC;
+    let mode = mode | flags & FMODE_EXEC;
     let mut bits = 0;
     if mode & FMODE_READ != 0 {
         bits |= access::READ;
@@ -72,30 +97,49 @@ fn access_bits(file: u64) -> u32 {
 
 /// What is known of an access so far. The steps of [`opened`] run one after the other, not inside each other: the
 /// kernel gives all frames of a chain of calls 512 bytes together.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Access {
-    outcome: u32,
+    outcome: u64,
     bits: u32,
     writers: i32,
     fd: i32,
+    watch_full: u32,
     /// Of a version told before, the event that told it.
-    number: u64,
-    cpu: u32,
-    hook: u32,
+    told: FoldValue,
     /// Of a version told just now, what was told.
     size: u64,
-    ctime_sec: i64,
-    ctime_nsec: u32,
-    watch_full: u32,
+    ctime_ns: u64,
 }
+
+impl Access {
+    /// Nothing is known but the call's own. Field by field, volatile: the compiler would make a loop over bytes of it.
+    #[inline(always)]
+    fn begin(access: &mut MaybeUninit<Self>, fd: i32, bits: u32) -> &mut Self {
+        let words: *mut u64 = access.as_mut_ptr().cast();
+        // SAFETY: the words of the structure, all of them; zeros are a value of it.
+        unsafe {
+            let mut word = 0;
+            while word < size_of::<Self>() / 8 {
+                words.add(word).write_volatile(0);
+                word += 1;
+            }
+            let access = access.assume_init_mut();
+            access.fd = fd;
+            access.bits = bits;
+            access
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Access>() % 8 == 0);
 
 mod outcome {
     /// A repeat: counted.
-    pub(super) const REPEATED: u32 = 0;
+    pub(super) const REPEATED: u64 = 0;
     /// The version is known in the session, this process's access is not.
-    pub(super) const KNOWN: u32 = 1;
+    pub(super) const KNOWN: u64 = 1;
     /// The version is new.
-    pub(super) const NEW: u32 = 2;
+    pub(super) const NEW: u64 = 2;
 }
 
 /// A member opened a file; `flags` are those of the call, 0 where they are not in a register.
@@ -103,15 +147,16 @@ mod outcome {
 pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
     let Some(ticket) = account::take(member, hook::OPEN) else { return };
     let bits = if flags & O_TRUNC != 0 { access::TRUNCATED } else { 0 };
-    let mut access = Access { fd, bits, ..Access::default() };
-    look(&ticket, member, file, &mut access);
+    let mut access = MaybeUninit::uninit();
+    let access = Access::begin(&mut access, fd, bits);
+    look(&ticket, member, file, access);
     let sent = match access.outcome {
         outcome::REPEATED => return,
-        outcome::KNOWN => tell_again(&ticket, &access),
-        _ => tell(&ticket, file, &mut access),
+        outcome::KNOWN => tell_again(&ticket, access),
+        _ => tell(&ticket, file, access),
     };
     if sent {
-        remember(&ticket, file, &access);
+        remember(&ticket, file, access);
     }
     if access.watch_full != 0 {
         account::attend(member, attention::WATCH_FULL, 0);
@@ -122,15 +167,15 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
 #[inline(never)]
 fn look(ticket: &Ticket, member: &Member, file: u64, access: &mut Access) {
     let (pid, _) = member::current_ids();
-    let inode: u64 = read(file, offset!(file_inode));
-    let bits = access.bits | access_bits(file);
+    let opened = Opened::of(file);
+    let bits = access.bits | opened.bits;
     access.bits = bits;
-    access.writers = read(inode, offset!(inode_writers));
-    let mut key = FoldKey::default();
-    fill(&mut key, ticket, inode, file);
+    access.writers = read(opened.inode, offset!(inode_writers));
+    let mut key = MaybeUninit::uninit();
+    let key = version_key(&mut key, ticket, &opened);
     key.access = busy(access.writers) | bits;
     key.pid = pid;
-    if let Some(value) = FOLD.get_ptr_mut(&key) {
+    if let Some(value) = FOLD.get_ptr_mut(&*key) {
         // SAFETY: a field of a map value; 8-byte aligned.
         unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
         ticket.coalesced();
@@ -142,13 +187,11 @@ fn look(ticket: &Ticket, member: &Member, file: u64, access: &mut Access) {
     key.pid = 0;
     access.outcome = outcome::NEW;
     // SAFETY: the entry is freed by RCU; its values are set once.
-    if let Some(first) = unsafe { FILES.get(&key) } {
+    if let Some(first) = unsafe { FILES.get(&*key) } {
         access.outcome = outcome::KNOWN;
-        access.number = first.number;
-        access.cpu = first.cpu;
-        access.hook = first.hook;
+        access.told = *first;
     }
-    if bits & access::WRITE != 0 && !watch(member, inode, key.ino, key.dev) {
+    if bits & access::WRITE != 0 && !watch(member, opened.inode) {
         access.watch_full = 1;
     }
 }
@@ -163,58 +206,64 @@ fn busy(writers: i32) -> u32 {
 #[inline(never)]
 fn remember(ticket: &Ticket, file: u64, access: &Access) {
     let (pid, _) = member::current_ids();
-    let inode: u64 = read(file, offset!(file_inode));
-    let mut key = FoldKey::default();
-    fill(&mut key, ticket, inode, file);
-    let value = stands(ticket);
+    let mut key = MaybeUninit::uninit();
+    let key = version_key(&mut key, ticket, &Opened::of(file));
+    let value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
     key.access = busy(access.writers);
     if access.outcome == outcome::NEW {
         // Another version than the one that was told a moment ago must not pass for it.
-        if key.size != access.size || key.ctime_sec != access.ctime_sec || key.ctime_nsec != access.ctime_nsec {
+        if key.size != access.size || key.ctime_ns != access.ctime_ns {
             return;
         }
-        let _ = FILES.insert(&key, &value, u64::from(BPF_NOEXIST));
+        let _ = FILES.insert(&*key, &value, u64::from(BPF_NOEXIST));
     }
     // SAFETY: the entry is freed by RCU; its values are set once.
-    let told = unsafe { FILES.get(&key) }.is_some_and(|first| {
-        access.outcome == outcome::NEW || (first.number == access.number && first.cpu == access.cpu)
+    let told = unsafe { FILES.get(&*key) }.is_some_and(|first| {
+        access.outcome == outcome::NEW || first.event == access.told.event
     });
     if told {
         key.access |= access.bits;
         key.pid = pid;
-        let _ = FOLD.insert(&key, &value, u64::from(BPF_NOEXIST));
+        let _ = FOLD.insert(&*key, &value, u64::from(BPF_NOEXIST));
     }
 }
 
+/// A version's key, whoever accesses it: built in place, field by field, since a copy or zeros would cost as much again.
 #[inline(always)]
-fn stands(ticket: &Ticket) -> FoldValue {
-    FoldValue {
-        count: 0,
-        number: ticket.number,
-        cpu: ticket.cpu,
-        hook: ticket.hook,
-        slot: ticket.slot,
-        epoch: ticket.epoch,
+fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &Opened) -> &'a mut FoldKey {
+    let out = key.as_mut_ptr();
+    // SAFETY: every field is written, and there is no padding.
+    unsafe {
+        let dev: u32;
+        {
+            let mut words = MaybeUninit::<[u64; Windows::INODE_WORDS]>::uninit();
+            let inode = Window::of(opened.inode, window!(inode), &mut words);
+            dev = read(inode.get(offset!(inode_sb)), offset!(sb_dev));
+            (*out).ino = inode.get(offset!(inode_ino));
+            let seconds: i64 = inode.get(offset!(inode_ctime_sec));
+            (*out).ctime_ns = nanoseconds(seconds, inode.get::<u32>(offset!(inode_ctime_nsec)) & 0x7fff_ffff);
+            (*out).size = inode.get(offset!(inode_size));
+        }
+        let mut words = MaybeUninit::<[u64; Windows::DENTRY_WORDS]>::uninit();
+        let dentry = Window::of(opened.dentry, window!(dentry), &mut words);
+        let parent: u64 = dentry.get(offset!(dentry_parent));
+        let pprev: u64 = dentry.get(offset!(dentry_hash_pprev));
+        // Once the name was removed, the path told before says nothing of an access.
+        let parent = if is_unlinked(opened.dentry, parent, pprev) { 0 } else { parent };
+        let name: u64 = dentry.get(offset!(dentry_name));
+        (*out).place = place([u64::from(dev), opened.mnt, parent, name, renames()]);
+        (*out).dentry = opened.dentry;
+        (*out).session = ticket.serial | u64::from(ticket.epoch) << 48;
+        (*out).access = 0;
+        (*out).pid = 0;
+        key.assume_init_mut()
     }
 }
 
-/// Fills in a version's key, in place: a copy would cost the stack twice.
+/// A ctime as one number.
 #[inline(always)]
-fn fill(key: &mut FoldKey, ticket: &Ticket, inode: u64, file: u64) {
-    let sb: u64 = read(inode, offset!(inode_sb));
-    let dentry: u64 = read(file, offset!(file_dentry));
-    key.dev = read(sb, offset!(sb_dev));
-    key.ctime_nsec = read::<u32>(inode, offset!(inode_ctime_nsec)) & 0x7fff_ffff;
-    key.ino = read(inode, offset!(inode_ino));
-    key.ctime_sec = read(inode, offset!(inode_ctime_sec));
-    key.size = read(inode, offset!(inode_size));
-    key.mount = read(file, offset!(file_mnt));
-    key.dentry = dentry;
-    // Once the name was removed, the path told before says nothing of an access.
-    key.parent = if unlinked(dentry) { 0 } else { read(dentry, offset!(dentry_parent)) };
-    key.name = read(dentry, offset!(dentry_name));
-    key.renames = renames();
-    key.session = ticket.serial | u64::from(ticket.epoch) << 48;
+fn nanoseconds(seconds: i64, nanoseconds: u32) -> u64 {
+    (seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(u64::from(nanoseconds))
 }
 
 /// Sends a small edge: the version was told in this session.
@@ -222,9 +271,9 @@ fn fill(key: &mut FoldKey, ticket: &Ticket, inode: u64, file: u64) {
 fn tell_again(ticket: &Ticket, access: &Access) -> bool {
     let (pid, tid) = member::current_ids();
     let edge = OpenKnown {
-        number: access.number,
-        cpu: access.cpu,
-        hook: access.hook,
+        number: access.told.number(),
+        cpu: access.told.cpu(),
+        hook: access.told.hook(),
         access: access.bits,
         fd: access.fd,
         writers: access.writers,
@@ -247,8 +296,7 @@ fn tell(ticket: &Ticket, file: u64, access: &mut Access) -> bool {
         (*body).access = access.bits;
         (*body).fd = access.fd;
         access.size = (*body).file.size;
-        access.ctime_sec = (*body).file.ctime_sec;
-        access.ctime_nsec = (*body).file.ctime_nsec;
+        access.ctime_ns = nanoseconds((*body).file.ctime_sec, (*body).file.ctime_nsec);
     }
     if unlinked(dentry) {
         record.flags |= flag::DELETED;
@@ -260,8 +308,12 @@ fn tell(ticket: &Ticket, file: u64, access: &mut Access) -> bool {
 /// Whether the last name was removed from its directory.
 #[inline(always)]
 pub(crate) fn unlinked(dentry: u64) -> bool {
-    let pprev: u64 = read(dentry, offset!(dentry_hash_pprev));
-    let parent: u64 = read(dentry, offset!(dentry_parent));
+    is_unlinked(dentry, read(dentry, offset!(dentry_parent)), read(dentry, offset!(dentry_hash_pprev)))
+}
+
+/// A dentry that is hashed nowhere has no name any more, unless it is a root.
+#[inline(always)]
+fn is_unlinked(dentry: u64, parent: u64, pprev: u64) -> bool {
     pprev == 0 && parent != dentry
 }
 
@@ -291,10 +343,11 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
 
 /// Remembers an inode that the session writes, so that a writer from outside is seen. False where the table is full.
 #[inline(always)]
-fn watch(member: &Member, inode: u64, ino: u64, dev: u32) -> bool {
+fn watch(member: &Member, inode: u64) -> bool {
     // A number that a removed file had may be given to another: the generation tells them apart.
     let generation: u32 = read(inode, offset!(inode_generation));
-    let key = InodeKey { ino, dev, reserved: 0 };
+    let sb: u64 = read(inode, offset!(inode_sb));
+    let key = InodeKey { ino: read(inode, offset!(inode_ino)), dev: read(sb, offset!(sb_dev)), reserved: 0 };
     // SAFETY: the entry is freed by RCU.
     if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
         if owner.generation == generation {

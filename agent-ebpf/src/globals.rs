@@ -1,6 +1,6 @@
 //! What user space sets before the load, read-only afterwards (the verifier folds it to constants), and the maps.
 
-use agent_ebpf::{Account, FoldKey, FoldValue, InodeKey, Member, Offsets, Session, Watch};
+use agent_ebpf::{Account, FoldKey, FoldValue, InodeKey, Member, Offsets, PLACE_FACTORS, Session, Watch, Windows};
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, Queue, RingBuf},
@@ -9,6 +9,12 @@ use aya_ebpf::{
 /// Offsets in the running kernel's structures.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::UNKNOWN;
+/// Where the parts of those structures begin that are copied at once.
+#[unsafe(no_mangle)]
+static WINDOWS: Windows = Windows { file: 0, inode: 0, dentry: 0, reserved: 0 };
+/// Odd numbers that nobody else knows, for the place in a fold key.
+#[unsafe(no_mangle)]
+static PLACE_KEYS: [u64; PLACE_FACTORS] = [1; PLACE_FACTORS];
 /// Possible CPUs: the accounts' and scratches' stride.
 #[unsafe(no_mangle)]
 static CPUS: u32 = 1;
@@ -28,6 +34,34 @@ pub(crate) use offset;
 pub(crate) fn read_offset(field: usize) -> usize {
     // SAFETY: the field lies in OFFSETS. Volatile, because user space replaces the value before the load.
     unsafe { core::ptr::read_volatile((&raw const OFFSETS).byte_add(field).cast::<u32>()) as usize }
+}
+
+/// Where a window begins: `window!(inode)`.
+macro_rules! window {
+    ($field:ident) => {
+        $crate::globals::read_window(core::mem::offset_of!(agent_ebpf::Windows, $field))
+    };
+}
+pub(crate) use window;
+
+#[inline(always)]
+pub(crate) fn read_window(field: usize) -> usize {
+    // SAFETY: as in `read_offset`, of WINDOWS.
+    unsafe { core::ptr::read_volatile((&raw const WINDOWS).byte_add(field).cast::<u32>()) as usize }
+}
+
+/// The sum of a fold key's place.
+#[inline(always)]
+pub(crate) fn place(parts: [u64; PLACE_FACTORS]) -> u64 {
+    let mut sum = 0u64;
+    let mut index = 0;
+    while index < PLACE_FACTORS {
+        // SAFETY: as in `read_offset`, of PLACE_KEYS.
+        let factor = unsafe { core::ptr::read_volatile((&raw const PLACE_KEYS).cast::<u64>().add(index)) };
+        sum = sum.wrapping_add(parts[index].wrapping_mul(factor));
+        index += 1;
+    }
+    sum
 }
 
 #[inline(always)]

@@ -1,6 +1,11 @@
 //! Reads of kernel memory: every one through the helper that cannot fault, at offsets from the kernel's BTF.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    cty::c_void,
+    helpers::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, generated},
+};
 
 use crate::globals::offset;
 
@@ -9,6 +14,71 @@ use crate::globals::offset;
 pub(crate) fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+/// Part of a kernel structure, copied at once: a read costs more by its call than by its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    copy: *const u8,
+    bytes: usize,
+    base: u64,
+    from: usize,
+}
+
+impl Window {
+    /// Copies what lies `from` bytes behind `base`, as much as `words` has room for; zeros where it cannot be read.
+    #[inline(always)]
+    pub(crate) fn of<const WORDS: usize>(base: u64, from: usize, words: &mut MaybeUninit<[u64; WORDS]>) -> Self {
+        let (copy, bytes) = (words.as_mut_ptr(), WORDS * 8);
+        // SAFETY: the helper writes `bytes` bytes, zeros if it fails.
+        unsafe { generated::bpf_probe_read_kernel(copy.cast::<c_void>(), bytes as u32, (base + from as u64) as *const c_void) };
+        Self { copy: copy.cast(), bytes, base, from }
+    }
+
+    /// The value at an offset of the structure. The verifier knows every offset, so one of the two branches is gone.
+    #[inline(always)]
+    pub(crate) fn get<T: Copy + Default>(&self, offset: usize) -> T {
+        let at = offset.wrapping_sub(self.from);
+        if at.wrapping_add(size_of::<T>()) <= self.bytes && at < self.bytes {
+            // SAFETY: within the copy; fields are aligned in the structure, and the window begins at a multiple of 8.
+            unsafe { core::ptr::read_volatile(self.copy.add(at).cast::<T>()) }
+        } else {
+            read(self.base, offset)
+        }
+    }
+}
+
+/// The running task, whose fields the verifier lets programs read themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct Task(*const u8);
+
+impl Task {
+    #[inline(always)]
+    pub(crate) fn running() -> Self {
+        // SAFETY: no argument.
+        Self(unsafe { bpf_get_current_task_btf() }.cast::<u8>())
+    }
+
+    #[inline(always)]
+    pub(crate) fn status(self) -> u32 {
+        // SAFETY: a field of the running task.
+        unsafe { core::ptr::read_volatile(self.0.add(offset!(task_status)).cast::<u32>()) }
+    }
+
+    /// The `struct file` behind a descriptor, 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn file(self, fd: u64) -> u64 {
+        // SAFETY: pointers that the verifier knows by their type; a load through a wrong one reads as 0.
+        let (max, array) = unsafe {
+            let files = core::ptr::read_volatile(self.0.add(offset!(task_files)).cast::<*const u8>());
+            let table = core::ptr::read_volatile(files.add(offset!(files_fdt)).cast::<*const u8>());
+            (
+                core::ptr::read_volatile(table.add(offset!(fdtable_max)).cast::<u32>()),
+                core::ptr::read_volatile(table.add(offset!(fdtable_fd)).cast::<u64>()),
+            )
+        };
+        if fd >= u64::from(max) { 0 } else { read(array, fd as usize * 8) }
+    }
 }
 
 /// Address of the running task.
@@ -21,14 +91,7 @@ pub(crate) fn current() -> u64 {
 /// The `struct file` behind a descriptor of the running task, 0 if there is none.
 #[inline(always)]
 pub(crate) fn file_of(fd: u64) -> u64 {
-    let files: u64 = read(current(), offset!(task_files));
-    let table: u64 = read(files, offset!(files_fdt));
-    let max: u32 = read(table, offset!(fdtable_max));
-    if files == 0 || fd >= u64::from(max) {
-        return 0;
-    }
-    let array: u64 = read(table, offset!(fdtable_fd));
-    read(array, fd as usize * 8)
+    Task::running().file(fd)
 }
 
 /// Start of the process that a task belongs to, CLOCK_BOOTTIME in nanoseconds.

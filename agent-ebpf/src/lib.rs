@@ -578,50 +578,34 @@ abi! {
         reserved: [u64; 4],
     }
 
-    /// What makes two events of a process repeats of each other.
-    FoldKey = 88 {
-        /// `s_dev`, or the hook of a network event.
-        dev: u32,
-        /// Access bits and whether a writer was open.
-        access: u32,
-        /// Thread group; 0 in the map FILES.
-        pid: u32,
-        /// Nanoseconds of ctime.
-        ctime_nsec: u32,
-        /// Inode.
-        ino: u64,
-        /// Seconds of ctime.
-        ctime_sec: i64,
-        /// Bytes.
-        size: u64,
-        /// Address of the mount.
-        mount: u64,
-        /// Address of the dentry.
-        dentry: u64,
-        /// Address of the parent dentry.
-        parent: u64,
-        /// Hash and length of the name.
-        name: u64,
-        /// How many renames this host has seen: a path holds only while none happened.
-        renames: u64,
+    /// What makes two events of a process repeats of each other. Small, since every open looks one up.
+    FoldKey = 56 {
         /// Serial of the session, its epoch in the upper 16 bits.
         session: u64,
+        /// Thread group; 0 in the map FILES.
+        pid: u32,
+        /// Access bits and whether a writer was open; of datagrams [`FOLD_DATAGRAM`], hook and address family.
+        access: u32,
+        /// Address of the dentry; of datagrams the first half of the peer's address.
+        dentry: u64,
+        /// Inode; of datagrams the second half.
+        ino: u64,
+        /// Nanoseconds of ctime; of datagrams the peer's port.
+        ctime_ns: u64,
+        /// Bytes; of datagrams the socket's cookie.
+        size: u64,
+        /// Device, mount, parent dentry, hash and length of the name, and how many renames the host had seen: their sum,
+        /// each multiplied by a secret odd number of the loader. Two places have the same sum by chance only (for addresses,
+        /// which are multiples of 8, once in 2^61), and nobody who does not know the numbers can make two that have.
+        place: u64,
     }
 
     /// The event that stands for its repeats.
-    FoldValue = 32 {
+    FoldValue = 16 {
         /// Repeats.
         count: u64,
-        /// Its number.
-        number: u64,
-        /// Its CPU.
-        cpu: u32,
-        /// Its hook.
-        hook: u32,
-        /// Its slot.
-        slot: u32,
-        /// Its epoch.
-        epoch: u32,
+        /// Which it is: see [`FoldValue::of`].
+        event: u64,
     }
 
     /// An inode that a session made or wrote, the key of the map WATCH.
@@ -873,6 +857,76 @@ offsets! {
     tcp_sent = "tcp_sock.bytes_sent",
     /// struct tcp_sock.
     tcp_received = "tcp_sock.bytes_received",
+}
+
+/// Set in a fold key's access bits for datagrams.
+pub const FOLD_DATAGRAM: u32 = 1 << 30;
+/// Factors that a fold key's place has.
+pub const PLACE_FACTORS: usize = 5;
+
+impl FoldValue {
+    /// No repeat yet of an event, of which the number's lower 40 bits are kept.
+    #[must_use]
+    #[inline(always)]
+    pub fn of(number: u64, cpu: u32, hook: u32) -> Self {
+        Self { count: 0, event: number & 0xff_ffff_ffff | u64::from(cpu & 0xffff) << 40 | u64::from(hook & 0xff) << 56 }
+    }
+
+    /// Number of the event.
+    #[must_use]
+    #[inline(always)]
+    pub fn number(&self) -> u64 {
+        self.event & 0xff_ffff_ffff
+    }
+
+    /// CPU of the event.
+    #[must_use]
+    #[inline(always)]
+    pub fn cpu(&self) -> u32 {
+        (self.event >> 40) as u32 & 0xffff
+    }
+
+    /// Hook of the event.
+    #[must_use]
+    #[inline(always)]
+    pub fn hook(&self) -> u32 {
+        (self.event >> 56) as u32
+    }
+}
+
+/// Where the parts of kernel structures begin that are copied at once, in bytes, multiples of 8.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    /// struct file.
+    pub file: u32,
+    /// struct inode.
+    pub inode: u32,
+    /// struct dentry.
+    pub dentry: u32,
+    /// Nothing.
+    pub reserved: u32,
+}
+
+impl Windows {
+    /// Words copied of a struct file.
+    pub const FILE_WORDS: usize = 11;
+    /// Words copied of a struct inode.
+    pub const INODE_WORDS: usize = 16;
+    /// Words copied of a struct dentry.
+    pub const DENTRY_WORDS: usize = 4;
+
+    /// Windows that begin at the first field of interest. A field beyond the end of one is read by itself.
+    #[must_use]
+    pub fn of(at: &Offsets) -> Self {
+        let first = |fields: &[u32]| fields.iter().fold(u32::MAX, |first, at| first.min(*at)) & !7;
+        Self {
+            file: first(&[at.file_inode, at.file_mnt, at.file_dentry, at.file_mode, at.file_flags]),
+            inode: first(&[at.inode_sb, at.inode_ino, at.inode_size, at.inode_ctime_sec, at.inode_ctime_nsec]),
+            dentry: first(&[at.dentry_hash_pprev, at.dentry_parent, at.dentry_name]),
+            reserved: 0,
+        }
+    }
 }
 
 #[cfg(test)]

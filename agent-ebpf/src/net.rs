@@ -1,6 +1,6 @@
 //! Sockets: addresses from the kernel's copies and from the socket itself, bytes at a TCP connection's close.
 
-use agent_ebpf::{FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op};
+use agent_ebpf::{FOLD_DATAGRAM, FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel_buf, bpf_probe_read_user_buf},
@@ -85,14 +85,7 @@ fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote
         return;
     }
     if account::send(&ticket, kind::NET, pid, tid, body) && operation == net_op::SEND {
-        let value = FoldValue {
-            count: 0,
-            number: ticket.number,
-            cpu: ticket.cpu,
-            hook: ticket.hook,
-            slot: ticket.slot,
-            epoch: ticket.epoch,
-        };
+        let value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
         let _ = FOLD.insert(&send_key(&ticket, pid, &body), &value, u64::from(BPF_NOEXIST));
     }
 }
@@ -104,25 +97,20 @@ fn bytes(words: [u32; 4]) -> [u8; 16] {
     unsafe { core::mem::transmute(words) }
 }
 
-/// Datagrams of a process from one socket to one peer are repeats. `dev` holds the hook, which no device number equals.
+/// Datagrams of a process from one socket to one peer are repeats.
 #[inline(always)]
 fn send_key(ticket: &Ticket, pid: u32, body: &Net) -> FoldKey {
     // SAFETY: any sixteen bytes are two integers.
     let halves: [u64; 2] = unsafe { core::mem::transmute(body.remote) };
     FoldKey {
-        dev: u32::MAX - ticket.hook,
-        access: body.family,
-        pid,
-        ctime_nsec: body.remote_port,
-        ino: halves[0],
-        ctime_sec: halves[1] as i64,
-        size: body.cookie,
-        mount: 0,
-        dentry: 0,
-        parent: 0,
-        name: 0,
-        renames: 0,
         session: ticket.serial | u64::from(ticket.epoch) << 48,
+        pid,
+        access: FOLD_DATAGRAM | ticket.hook << 16 | body.family & 0xffff,
+        dentry: halves[0],
+        ino: halves[1],
+        ctime_ns: u64::from(body.remote_port),
+        size: body.cookie,
+        place: 0,
     }
 }
 

@@ -9,8 +9,8 @@ use agent_ebpf::{
 
 use crate::{
     account, file,
-    globals::{call, offset},
-    kernel::{current, file_of, read},
+    globals::call,
+    kernel::{Task, file_of},
     member,
     name::{self, At, Change},
     net,
@@ -71,7 +71,7 @@ pub(crate) fn exit(registers: *const Registers, result: i64) {
 
 #[inline(always)]
 fn by_compat_entry() -> bool {
-    read::<u32>(current(), offset!(task_status)) & TS_COMPAT != 0
+    Task::running().status() & TS_COMPAT != 0
 }
 
 /// Of a task in no session only writers and renames matter: one may spoil a digest, the other moves paths.

@@ -39,6 +39,9 @@ pub enum Error {
     /// The possible CPUs cannot be told.
     #[error("the number of possible CPUs cannot be read")]
     Cpus(#[source] io::Error),
+    /// The kernel gave no random numbers.
+    #[error("the kernel gave no random numbers")]
+    Random(#[source] io::Error),
     /// The object was refused as a whole.
     #[error("the kernel refused the programs' maps")]
     Load(#[source] Box<aya::EbpfError>),
@@ -125,10 +128,15 @@ fn possible_cpus() -> Result<u32, Error> {
 
 fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
     let offsets = agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
+    let windows = agent_ebpf::Offsets::from_slice(&offsets).map(|offsets| agent_ebpf::Windows::of(&offsets));
+    let windows = windows.ok_or(Error::Object("structure of that many offsets"))?;
+    let windows = [windows.file, windows.inode, windows.dentry, windows.reserved];
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
+        .override_global("WINDOWS", windows.as_slice(), true)
+        .override_global("PLACE_KEYS", place_keys()?.as_slice(), true)
         .override_global("CPUS", &cpus, true)
         .override_global("RING_WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("RING", limits.ring_bytes)
@@ -142,6 +150,18 @@ fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
         .map_max_entries("SCRATCH", cpus * SCRATCH_PER_CPU)
         .load(OBJECT)
         .map_err(|source| Error::Load(Box::new(source)))
+}
+
+/// Odd numbers that nobody else knows.
+fn place_keys() -> Result<[u64; agent_ebpf::PLACE_FACTORS], Error> {
+    let mut bytes = [0; agent_ebpf::PLACE_FACTORS * 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Error::Random(errno.into()))?;
+    let mut keys = [0; agent_ebpf::PLACE_FACTORS];
+    for (key, bytes) in keys.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *key = u64::from_ne_bytes(*bytes) | 1;
+    }
+    Ok(keys)
 }
 
 /// Where the cgroup v2 hierarchy is mounted, also on a hybrid host.
