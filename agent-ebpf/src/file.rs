@@ -103,7 +103,7 @@ struct Access {
     bits: u32,
     writers: i32,
     fd: i32,
-    watch_full: u32,
+    _reserved: u32,
     /// Of a version told before, the event that told it.
     told: FoldValue,
     /// Of a version told just now, what was told.
@@ -149,23 +149,25 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
     let bits = if flags & O_TRUNC != 0 { access::TRUNCATED } else { 0 };
     let mut access = MaybeUninit::uninit();
     let access = Access::begin(&mut access, fd, bits);
-    look(&ticket, member, file, access);
+    look(&ticket, file, access);
+    if access.outcome == outcome::REPEATED {
+        return;
+    }
+    if access.bits & access::WRITE != 0 && !watch(member, read(file, offset!(file_inode))) {
+        account::attend(member, attention::WATCH_FULL, 0);
+    }
     let sent = match access.outcome {
-        outcome::REPEATED => return,
         outcome::KNOWN => tell_again(&ticket, access),
         _ => tell(&ticket, file, access),
     };
     if sent {
         remember(&ticket, file, access);
     }
-    if access.watch_full != 0 {
-        account::attend(member, attention::WATCH_FULL, 0);
-    }
 }
 
 /// Whether the access repeats one, and whether its version was told.
 #[inline(never)]
-fn look(ticket: &Ticket, member: &Member, file: u64, access: &mut Access) {
+fn look(ticket: &Ticket, file: u64, access: &mut Access) {
     let (pid, _) = member::current_ids();
     let opened = Opened::of(file);
     let bits = access.bits | opened.bits;
@@ -190,9 +192,6 @@ fn look(ticket: &Ticket, member: &Member, file: u64, access: &mut Access) {
     if let Some(first) = unsafe { FILES.get(&*key) } {
         access.outcome = outcome::KNOWN;
         access.told = *first;
-    }
-    if bits & access::WRITE != 0 && !watch(member, opened.inode) {
-        access.watch_full = 1;
     }
 }
 
@@ -342,7 +341,7 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
 }
 
 /// Remembers an inode that the session writes, so that a writer from outside is seen. False where the table is full.
-#[inline(always)]
+#[inline(never)]
 fn watch(member: &Member, inode: u64) -> bool {
     // A number that a removed file had may be given to another: the generation tells them apart.
     let generation: u32 = read(inode, offset!(inode_generation));
