@@ -123,6 +123,8 @@ pub(crate) struct Record {
     pub(crate) at: u32,
     pub(crate) flags: u32,
     fixed: u32,
+    /// Of the path appended last, its chain; 0 where it is not whole.
+    pub(crate) chain: u64,
 }
 
 /// Takes a scratch buffer of this CPU; where all are busy (hooks within hooks), the event is counted as lost.
@@ -136,7 +138,7 @@ pub(crate) fn begin<T>(ticket: &Ticket) -> Option<Record> {
             // SAFETY: a field of a map value; 8-byte aligned.
             let busy = unsafe { atomic::swap(&raw mut (*scratch).busy, 1) };
             if busy == 0 {
-                return Some(Record { scratch, at: fixed, flags: 0, fixed });
+                return Some(Record { scratch, at: fixed, flags: 0, fixed, chain: 0 });
             }
         }
         index += 1;

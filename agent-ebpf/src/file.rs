@@ -26,7 +26,7 @@ pub(crate) const O_TRUNC: u32 = 0o1000;
 /// Marks an access while the inode had a writer: such repeats are never folded with the quiet ones.
 const BUSY: u32 = 1 << 31;
 
-/// Renames this host has seen: a path that was told holds only while the number stands.
+/// Renames this host has seen: while the number stands, so do all paths that were told.
 #[inline(always)]
 pub(crate) fn renames() -> u64 {
     match COUNTERS.get_ptr(RENAMES) {
@@ -36,7 +36,7 @@ pub(crate) fn renames() -> u64 {
     }
 }
 
-/// A name moved: every path told before may be another one now.
+/// A name moved: every path told before may be another one now, and is looked at again when it is next opened.
 #[inline(always)]
 pub(crate) fn renamed() {
     if let Some(count) = COUNTERS.get_ptr_mut(RENAMES) {
@@ -104,8 +104,14 @@ struct Access {
     writers: i32,
     fd: i32,
     _reserved: u32,
+    /// Added to the place of the key, since a directory above was renamed; else 0.
+    moved: u64,
     /// Of a version told before, the event that told it.
-    told: FoldValue,
+    told: u64,
+    /// Renames seen before the path was.
+    renames: u64,
+    /// Of the path that was told.
+    chain: u64,
     /// Of a version told just now, what was told.
     size: u64,
     ctime_ns: u64,
@@ -177,21 +183,96 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) {
     let key = version_key(&mut key, ticket, &opened);
     key.access = busy(access.writers) | bits;
     key.pid = pid;
-    if let Some(value) = FOLD.get_ptr_mut(&*key) {
-        // SAFETY: a field of a map value; 8-byte aligned.
-        unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
-        ticket.coalesced();
+    access.renames = renames();
+    let mut moved = match repeated(ticket, key, &opened, access.renames) {
+        Told::Same => {
+            access.outcome = outcome::REPEATED;
+            return;
+        }
+        Told::Elsewhere(chain) => chain,
+        Told::Never => 0,
+    };
+    if moved == 0 {
+        key.access = busy(access.writers);
+        key.pid = 0;
+        match known(key, &opened, access) {
+            Told::Same => {
+                access.outcome = outcome::KNOWN;
+                return;
+            }
+            Told::Elsewhere(chain) => moved = chain,
+            Told::Never => {
+                access.outcome = outcome::NEW;
+                return;
+            }
+        }
+    }
+    // A directory above was renamed since: the same file, by another path.
+    access.moved = moved;
+    key.place = key.place.wrapping_add(moved);
+    key.access = busy(access.writers) | bits;
+    key.pid = pid;
+    if let Told::Same = repeated(ticket, key, &opened, access.renames) {
         access.outcome = outcome::REPEATED;
         return;
     }
-    // The key of the version itself, whoever accesses it.
     key.access = busy(access.writers);
     key.pid = 0;
-    access.outcome = outcome::NEW;
-    // SAFETY: the entry is freed by RCU; its values are set once.
-    if let Some(first) = unsafe { FILES.get(&*key) } {
-        access.outcome = outcome::KNOWN;
-        access.told = *first;
+    access.outcome = match known(key, &opened, access) {
+        Told::Same => outcome::KNOWN,
+        _ => outcome::NEW,
+    };
+}
+
+/// What the tables say of a key.
+enum Told {
+    /// Told, by the path it has now.
+    Same,
+    /// Told, by another path; with the chain of this one.
+    Elsewhere(u64),
+    Never,
+}
+
+/// Counts the access if it was told.
+#[inline(always)]
+fn repeated(ticket: &Ticket, key: &FoldKey, opened: &Opened, renames: u64) -> Told {
+    let Some(value) = FOLD.get_ptr_mut(key) else { return Told::Never };
+    if let Some(chain) = stands(value, opened, renames) {
+        return Told::Elsewhere(chain);
+    }
+    // SAFETY: a field of a map value; 8-byte aligned.
+    unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
+    ticket.coalesced();
+    Told::Same
+}
+
+/// Finds the event that told the version.
+#[inline(always)]
+fn known(key: &FoldKey, opened: &Opened, access: &mut Access) -> Told {
+    let Some(value) = FILES.get_ptr_mut(key) else { return Told::Never };
+    if let Some(chain) = stands(value, opened, access.renames) {
+        return Told::Elsewhere(chain);
+    }
+    // SAFETY: a pointer into the map's value; what is read here is set once.
+    (access.told, access.chain) = unsafe { ((*value).event, (*value).chain) };
+    Told::Same
+}
+
+/// None if the path that was told is the file's path still; else the chain of the path it has.
+#[inline(always)]
+fn stands(value: *mut FoldValue, opened: &Opened, renames: u64) -> Option<u64> {
+    // SAFETY: a pointer into the map's value.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*value).renames) == renames {
+            return None;
+        }
+        let chain = path::chain(opened.mnt, opened.dentry);
+        // A path too long to be told whole is never known to be the same.
+        if chain == 0 || (*value).chain != chain {
+            return Some(chain | 1);
+        }
+        core::ptr::write_volatile(&raw mut (*value).renames, renames);
+        None
     }
 }
 
@@ -207,18 +288,22 @@ fn remember(ticket: &Ticket, file: u64, access: &Access) {
     let (pid, _) = member::current_ids();
     let mut key = MaybeUninit::uninit();
     let key = version_key(&mut key, ticket, &Opened::of(file));
-    let value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
+    key.place = key.place.wrapping_add(access.moved);
     key.access = busy(access.writers);
+    let mut value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
+    value.renames = access.renames;
+    value.chain = access.chain;
     if access.outcome == outcome::NEW {
-        // Another version than the one that was told a moment ago must not pass for it.
-        if key.size != access.size || key.ctime_ns != access.ctime_ns {
+        // Another version or path than the one that was told a moment ago must not pass for it.
+        let elsewhere = access.moved != 0 && access.moved != access.chain | 1;
+        if key.size != access.size || key.ctime_ns != access.ctime_ns || elsewhere {
             return;
         }
         let _ = FILES.insert(&*key, &value, u64::from(BPF_NOEXIST));
     }
-    // SAFETY: the entry is freed by RCU; its values are set once.
+    // SAFETY: the entry is freed by RCU; its event is set once.
     let told = unsafe { FILES.get(&*key) }.is_some_and(|first| {
-        access.outcome == outcome::NEW || first.event == access.told.event
+        access.outcome == outcome::NEW || first.event == access.told
     });
     if told {
         key.access |= access.bits;
@@ -233,12 +318,12 @@ fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &
     let out = key.as_mut_ptr();
     // SAFETY: every field is written, and there is no padding.
     unsafe {
-        let dev: u32;
+        let (dev, ino): (u32, u64);
         {
             let mut words = MaybeUninit::<[u64; Windows::INODE_WORDS]>::uninit();
             let inode = Window::of(opened.inode, window!(inode), &mut words);
             dev = read(inode.get(offset!(inode_sb)), offset!(sb_dev));
-            (*out).ino = inode.get(offset!(inode_ino));
+            ino = inode.get(offset!(inode_ino));
             let seconds: i64 = inode.get(offset!(inode_ctime_sec));
             (*out).ctime_ns = nanoseconds(seconds, inode.get::<u32>(offset!(inode_ctime_nsec)) & 0x7fff_ffff);
             (*out).size = inode.get(offset!(inode_size));
@@ -250,7 +335,7 @@ fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &
         // Once the name was removed, the path told before says nothing of an access.
         let parent = if is_unlinked(opened.dentry, parent, pprev) { 0 } else { parent };
         let name: u64 = dentry.get(offset!(dentry_name));
-        (*out).place = place([u64::from(dev), opened.mnt, parent, name, renames()]);
+        (*out).place = place([u64::from(dev), ino, opened.mnt, parent, name]);
         (*out).dentry = opened.dentry;
         (*out).session = ticket.serial | u64::from(ticket.epoch) << 48;
         (*out).access = 0;
@@ -269,10 +354,11 @@ fn nanoseconds(seconds: i64, nanoseconds: u32) -> u64 {
 #[inline(never)]
 fn tell_again(ticket: &Ticket, access: &Access) -> bool {
     let (pid, tid) = member::current_ids();
+    let told = FoldValue { event: access.told, ..FoldValue::default() };
     let edge = OpenKnown {
-        number: access.told.number(),
-        cpu: access.told.cpu(),
-        hook: access.told.hook(),
+        number: told.number(),
+        cpu: told.cpu(),
+        hook: told.hook(),
         access: access.bits,
         fd: access.fd,
         writers: access.writers,
@@ -301,6 +387,7 @@ fn tell(ticket: &Ticket, file: u64, access: &mut Access) -> bool {
         record.flags |= flag::DELETED;
     }
     path::append(&mut record, mnt, dentry);
+    access.chain = record.chain;
     record.finish(ticket, kind::OPEN, pid, tid)
 }
 

@@ -56,12 +56,23 @@ pub(crate) fn place(parts: [u64; PLACE_FACTORS]) -> u64 {
     let mut sum = 0u64;
     let mut index = 0;
     while index < PLACE_FACTORS {
-        // SAFETY: as in `read_offset`, of PLACE_KEYS.
-        let factor = unsafe { core::ptr::read_volatile((&raw const PLACE_KEYS).cast::<u64>().add(index)) };
-        sum = sum.wrapping_add(parts[index].wrapping_mul(factor));
+        sum = sum.wrapping_add(parts[index].wrapping_mul(factor(index)));
         index += 1;
     }
     sum
+}
+
+/// A chain, one link longer: see [`agent_ebpf::FoldValue`].
+#[inline(always)]
+pub(crate) fn linked(chain: u64, directory: u64, name: u64) -> u64 {
+    (chain ^ directory).wrapping_mul(factor(0)).wrapping_add(name.wrapping_mul(factor(1)))
+}
+
+/// One of the loader's odd numbers.
+#[inline(always)]
+fn factor(index: usize) -> u64 {
+    // SAFETY: as in `read_offset`, of PLACE_KEYS.
+    unsafe { core::ptr::read_volatile((&raw const PLACE_KEYS).cast::<u64>().add(index)) }
 }
 
 #[inline(always)]

@@ -579,7 +579,7 @@ abi! {
     }
 
     /// What makes two events of a process repeats of each other. Small, since every open looks one up.
-    FoldKey = 56 {
+    FoldKey = 48 {
         /// Serial of the session, its epoch in the upper 16 bits.
         session: u64,
         /// Thread group; 0 in the map FILES.
@@ -588,24 +588,27 @@ abi! {
         access: u32,
         /// Address of the dentry; of datagrams the first half of the peer's address.
         dentry: u64,
-        /// Inode; of datagrams the second half.
-        ino: u64,
         /// Nanoseconds of ctime; of datagrams the peer's port.
         ctime_ns: u64,
         /// Bytes; of datagrams the socket's cookie.
         size: u64,
-        /// Device, mount, parent dentry, hash and length of the name, and how many renames the host had seen: their sum,
-        /// each multiplied by a secret odd number of the loader. Two places have the same sum by chance only (for addresses,
-        /// which are multiples of 8, once in 2^61), and nobody who does not know the numbers can make two that have.
+        /// Device, inode, mount, parent dentry, hash and length of the name: their sum, each multiplied by a secret odd number
+        /// of the loader. Two places have the same sum by chance only (for addresses, which are multiples of 8, once in
+        /// 2^61), and nobody who does not know the numbers can make two that have. Where a directory above was renamed since
+        /// the key was taken, the chain of the new path is added. Of datagrams the second half of the peer's address.
         place: u64,
     }
 
     /// The event that stands for its repeats.
-    FoldValue = 16 {
+    FoldValue = 32 {
         /// Repeats.
         count: u64,
         /// Which it is: see [`FoldValue::of`].
         event: u64,
+        /// Renames that the host had seen when the chain was last seen to stand.
+        renames: u64,
+        /// A hash over all names and directories of the path that the event told; 0 where it was not told whole.
+        chain: u64,
     }
 
     /// An inode that a session made or wrote, the key of the map WATCH.
@@ -869,7 +872,8 @@ impl FoldValue {
     #[must_use]
     #[inline(always)]
     pub fn of(number: u64, cpu: u32, hook: u32) -> Self {
-        Self { count: 0, event: number & 0xff_ffff_ffff | u64::from(cpu & 0xffff) << 40 | u64::from(hook & 0xff) << 56 }
+        let event = number & 0xff_ffff_ffff | u64::from(cpu & 0xffff) << 40 | u64::from(hook & 0xff) << 56;
+        Self { count: 0, event, renames: 0, chain: 0 }
     }
 
     /// Number of the event.

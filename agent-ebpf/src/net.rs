@@ -107,10 +107,9 @@ fn send_key(ticket: &Ticket, pid: u32, body: &Net) -> FoldKey {
         pid,
         access: FOLD_DATAGRAM | ticket.hook << 16 | body.family & 0xffff,
         dentry: halves[0],
-        ino: halves[1],
         ctime_ns: u64::from(body.remote_port),
         size: body.cookie,
-        place: 0,
+        place: halves[1],
     }
 }
 

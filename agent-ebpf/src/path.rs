@@ -8,7 +8,7 @@ use aya_ebpf::{
 
 use crate::{
     account::Record,
-    globals::{CURSOR_MASK, Scratch, offset},
+    globals::{CURSOR_MASK, Scratch, linked, offset},
     kernel::read,
 };
 
@@ -73,11 +73,12 @@ extern "C" fn step(_index: u32, climb: *mut Climb) -> i64 {
         }
         walk.dentry = read(mount, offset!(mount_mountpoint));
         walk.mount = parent;
+        walk.seen = linked(walk.seen, parent, 0);
         return 0;
     }
     let parent: u64 = read(dentry, offset!(dentry_parent));
     let hash_len: u64 = read(dentry, offset!(dentry_name));
-    walk.seen = walk.seen.rotate_left(5) ^ parent ^ hash_len.rotate_left(32);
+    walk.seen = linked(walk.seen, parent, hash_len);
     if walk.phase == 0 {
         let at = walk.at;
         if at as usize + 256 > TAIL_BYTES_MAX {
@@ -111,6 +112,51 @@ fn component(scratch: &mut Scratch, dentry: u64, at: u32, bytes: u32) -> u32 {
     bytes
 }
 
+/// A walk that only looks.
+#[repr(C)]
+struct Look {
+    dentry: u64,
+    mount: u64,
+    seen: u64,
+    arrived: u64,
+}
+
+/// One step up, as [`step`] does it.
+#[inline(never)]
+extern "C" fn look(_index: u32, at: *mut Look) -> i64 {
+    // SAFETY: `at` is the caller's, as bpf_loop hands it over.
+    let at = unsafe { &mut *at };
+    let root: u64 = read(at.mount, offset!(mount_mnt) + offset!(vfsmount_root));
+    if at.dentry == root {
+        let parent: u64 = read(at.mount, offset!(mount_parent));
+        if parent == at.mount || parent == 0 {
+            at.arrived = 1;
+            return 1;
+        }
+        at.dentry = read(at.mount, offset!(mount_mountpoint));
+        at.mount = parent;
+        at.seen = linked(at.seen, parent, 0);
+        return 0;
+    }
+    let parent: u64 = read(at.dentry, offset!(dentry_parent));
+    at.seen = linked(at.seen, parent, read(at.dentry, offset!(dentry_name)));
+    if parent == at.dentry || parent == 0 {
+        at.arrived = 1;
+        return 1;
+    }
+    at.dentry = parent;
+    0
+}
+
+/// The chain of (mount, dentry) as [`append`] would tell it now; 0 where the path is too long. `mnt` is a `struct vfsmount`.
+#[inline(never)]
+pub(crate) fn chain(mnt: u64, dentry: u64) -> u64 {
+    let mut at = Look { dentry, mount: mnt.wrapping_sub(offset!(mount_mnt) as u64), seen: 0, arrived: 0 };
+    // SAFETY: the callback takes the context it is given.
+    unsafe { bpf_loop(PATH_COMPONENTS_MAX * 2, look as *const () as *mut c_void, (&raw mut at).cast(), 0) };
+    if at.arrived == 1 { at.seen } else { 0 }
+}
+
 /// Appends the path of (mount, dentry) as a section. `mnt` is a `struct vfsmount`.
 #[inline(never)]
 pub(crate) fn append(record: &mut Record, mnt: u64, dentry: u64) {
@@ -136,6 +182,7 @@ pub(crate) fn append(record: &mut Record, mnt: u64, dentry: u64) {
         walk.write(fresh);
         bpf_loop(PATH_COMPONENTS_MAX * 2, step as *const () as *mut c_void, (&raw mut climb).cast(), 0);
         let cut = if (*walk).phase == 2 { 0 } else { flag::PATH_CUT };
+        record.chain = if cut | (*walk).flags & flag::PATH_TORN == 0 { (*walk).before } else { 0 };
         ((*walk).at, (*walk).flags | cut)
     };
     record.flags |= flags;
