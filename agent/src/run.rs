@@ -37,6 +37,8 @@ use crate::{
 const RING_BYTES_MIN: u32 = 4096;
 /// How long the ring is left to fill between two looks.
 const DRAIN_EVERY_MS: i32 = 10;
+/// Priority of the thread that empties the ring: what a busy command tells must not wait for the command's own turns.
+const DRAIN_NICE: i32 = -10;
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 
@@ -230,6 +232,9 @@ impl Prepared {
     }
 
     fn drain_until_gone(&mut self, args: &Args, running: &mut Running) -> Result<(), session::Error> {
+        // Of this thread alone: the command was started before, and so were the hashers. Where it is refused, the ring may
+        // fill up sooner, and what is lost is counted.
+        let _ = rustix::process::setpriority_process(None, DRAIN_NICE);
         let session = &mut running.session;
         while !launch::ended(&running.child) {
             self.probe.wait(DRAIN_EVERY_MS)?;

@@ -103,3 +103,34 @@ os.close(os.open(f"/proc/self/fd/{f}", os.O_RDONLY))
     assert_eq!(files.iter().filter(|file| file.deleted).count(), 1, "{files:?}");
     assert!(files.iter().any(|file| file.deleted && file.access == 1));
 }
+
+#[test]
+fn a_repeat_is_never_folded_into_another_path() {
+    let scratch = Scratch::new();
+    scratch.write("above/folder/file", "content");
+    scratch.write("other", "content");
+    let script = r#"
+import os
+def opened(name, times):
+    for _ in range(times): os.close(os.open(name, os.O_RDONLY))
+opened("above/folder/file", 10)
+os.rename("other", "another")
+opened("above/folder/file", 10)
+os.rename("above", "below")
+opened("below/folder/file", 10)
+os.rename("below/folder", "below/map")
+opened("below/map/file", 10)
+os.rename("below/map", "below/folder")
+os.rename("below", "above")
+opened("above/folder/file", 10)
+"#;
+    let record = Run::new(&scratch, python(script)).go().complete();
+    let accesses = |name: &str| -> u64 { record.files(&scratch.join(name)).iter().map(|file| file.accesses).sum() };
+    assert_eq!(accesses("above/folder/file"), 30);
+    assert_eq!(accesses("below/folder/file"), 10);
+    assert_eq!(accesses("below/map/file"), 10);
+    assert_eq!(record.files(&scratch.join("above/folder/file")).len(), 1, "a version has one row for each path");
+    let [attempted, delivered, coalesced, lost] = record.numbers("open");
+    assert_eq!((attempted, lost), (delivered + coalesced, 0));
+    assert!(coalesced >= 47, "only the three paths were told: {coalesced} of {attempted} folded");
+}
