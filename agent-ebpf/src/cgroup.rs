@@ -1,7 +1,7 @@
 //! Membership by cgroup v2: tasks that enter a session's cgroup, and cgroups made below a watched prefix.
 
 use agent_ebpf::{Joined, Member, Provisional, Session, attention, hook, kind, state};
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::{bindings::BPF_ANY, cty::c_void, helpers::bpf_loop};
 
 use crate::{
     account, atomic,
@@ -24,39 +24,48 @@ fn unified(cgroup: u64) -> bool {
     read::<i32>(read::<u64>(cgroup, offset!(cgroup_root)), offset!(cgroup_root_hierarchy)) == 0
 }
 
-/// The innermost session that a cgroup lies in, and the cgroup which opened it.
+/// A search for the innermost session that a cgroup lies in.
+#[repr(C)]
+struct Search {
+    cgroup: u64,
+    level: u32,
+    slot: u32,
+    serial: u64,
+    /// The cgroup that opened it; 0 as long as none is found.
+    cgroup_id: u64,
+}
+
+/// Looks at one level; ends the search with 1. A callback, since the verifier would follow a loop round by round.
 #[inline(never)]
-fn session_of(cgroup: u64, out: &mut Member, matched: &mut u64) -> bool {
-    let level: u32 = read(cgroup, offset!(cgroup_level));
-    let mut below = 0;
-    while below < LEVELS_MAX {
-        if below > level {
-            return false;
-        }
-        let ancestor: u64 = read(cgroup, offset!(cgroup_ancestors) + ((level - below) & 0xff) as usize * 8);
-        let key = id(ancestor);
-        // SAFETY: the entry is freed by RCU.
-        if let Some(slot) = unsafe { CGROUPS.get(&key) }.copied() {
-            if let Some(session) = SESSIONS.get_ptr(slot) {
-                // SAFETY: a pointer into the map's value.
-                out.serial = unsafe { (*session).serial };
-                out.slot = slot;
-                *matched = key;
-                return true;
-            }
-        }
-        below += 1;
+extern "C" fn level(below: u32, search: *mut Search) -> i64 {
+    // SAFETY: the caller's, as bpf_loop hands it over.
+    let search = unsafe { &mut *search };
+    if below > search.level {
+        return 1;
     }
-    false
+    let above = ((search.level - below) & 0xff) as usize;
+    let ancestor: u64 = read(search.cgroup, offset!(cgroup_ancestors) + above * 8);
+    let key = id(ancestor);
+    // SAFETY: the entry is freed by RCU.
+    let Some(slot) = unsafe { CGROUPS.get(&key) }.copied() else { return 0 };
+    let Some(session) = SESSIONS.get_ptr(slot) else { return 0 };
+    // SAFETY: a pointer into the map's value.
+    search.serial = unsafe { (*session).serial };
+    search.slot = slot;
+    search.cgroup_id = key;
+    1
 }
 
 #[inline(always)]
 fn enter(cgroup: u64, pid: u32, tid: u32, start: u64) {
-    let mut member = Member { start_ns: start, ..Member::default() };
-    let mut cgroup_id = 0;
-    if !session_of(cgroup, &mut member, &mut cgroup_id) {
+    let mut search = Search { cgroup, level: read(cgroup, offset!(cgroup_level)), slot: 0, serial: 0, cgroup_id: 0 };
+    // SAFETY: the callback takes the context it is given.
+    unsafe { bpf_loop(LEVELS_MAX, level as *const () as *mut c_void, (&raw mut search).cast(), 0) };
+    let cgroup_id = search.cgroup_id;
+    if cgroup_id == 0 {
         return;
     }
+    let member = Member { serial: search.serial, start_ns: start, slot: search.slot, reserved: 0 };
     if let Some(already) = member::of(pid) {
         if already.serial == member.serial {
             return;
