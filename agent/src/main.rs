@@ -8,6 +8,7 @@ mod decode;
 mod doctor;
 mod evidence;
 mod explain;
+mod glob;
 mod keygen;
 mod probe;
 mod recover;

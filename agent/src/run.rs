@@ -28,6 +28,7 @@ pub use owner::Owner;
 use crate::{
     content::{self, Content},
     evidence::Log,
+    glob::Glob,
     probe::{Limits, Probe},
     session::{self, Session, blind_spot},
     sign,
@@ -51,7 +52,8 @@ pub struct Args {
     /// Signing key, made if it is not there
     #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
     key: PathBuf,
-    /// Files that count as products, by path; repeatable [default: every file created and left]
+    /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
+    /// not; a name without a slash is of any folder; repeatable [default: every file created and left]
     #[arg(long, value_name = "GLOB")]
     product: Vec<OsString>,
     /// Run the command as root even under sudo
@@ -175,7 +177,8 @@ impl Prepared {
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
-        let content = Content::start(limits, clock_now(), output_reader(&owner))?;
+        let mut content = Content::start(limits, clock_now(), output_reader(&owner))?;
+        content.name_products(products(&args.product)?);
         let signals = signals::Signals::catch()?;
         Ok(Self { probe, output, owner, log, key, content, session_id, signals, program })
     }
@@ -293,5 +296,40 @@ impl Prepared {
         clock.lap("sign");
         let _ = args;
         Ok(signed)
+    }
+}
+
+/// The patterns of products; one that is relative and has a slash is of the folder that the command starts in.
+fn products(given: &[OsString]) -> anyhow::Result<Vec<Glob>> {
+    let here = std::env::current_dir()?.into_os_string().into_encoded_bytes();
+    Ok(given.iter().map(|glob| product(glob.as_encoded_bytes(), &here)).collect())
+}
+
+fn product(glob: &[u8], here: &[u8]) -> Glob {
+    if !glob.contains(&b'/') || glob.starts_with(b"/") || glob.starts_with(b"**/") {
+        return Glob::new(glob);
+    }
+    let mut whole = Vec::new();
+    for byte in here {
+        if b"*?[\\".contains(byte) {
+            whole.push(b'\\');
+        }
+        whole.push(*byte);
+    }
+    whole.push(b'/');
+    whole.extend_from_slice(glob.strip_prefix(b"./").unwrap_or(glob));
+    Glob::new(&whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::product;
+
+    #[test]
+    fn a_relative_pattern_is_of_the_folder_whatever_that_is_called() {
+        let matches = |glob: &str, path: &str| product(glob.as_bytes(), b"/work/a[b]*").matches(path.as_bytes());
+        assert!(matches("out/*.o", "/work/a[b]*/out/x.o") && matches("./tool", "/work/a[b]*/tool"));
+        assert!(!matches("out/*.o", "/work/ab/out/x.o") && !matches("out/*.o", "/work/a[b]*/deep/out/x.o"));
+        assert!(matches("*.o", "/anywhere/x.o") && matches("**/out/x", "/any/out/x") && matches("/a/b", "/a/b"));
     }
 }

@@ -6,7 +6,6 @@
 mod files;
 mod filter;
 mod gaps;
-mod glob;
 mod json;
 mod network;
 mod source;
@@ -161,7 +160,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
     let source = source::open(&args.file, &args.keys)?;
     let started = source.trace.started();
     let wanted = Wanted {
-        path: args.path.as_ref().map(|pattern| glob::Glob::new(pattern.as_encoded_bytes())),
+        path: args.path.as_ref().map(|pattern| crate::glob::Glob::new(pattern.as_encoded_bytes())),
         pid: args.pid,
         since: args.since.map(|moment| moment.resolve(started)),
         until: args.until.map(|moment| moment.resolve(started)),

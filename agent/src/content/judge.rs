@@ -68,7 +68,10 @@ pub(super) struct Verdict {
     pub(super) class: Class,
     pub(super) reason: Option<Reason>,
     pub(super) sha256: Option<[u8; 32]>,
+    /// The session made the file and left it with this digest.
     pub(super) product: bool,
+    /// The digest is of what stood there at the end.
+    pub(super) last: bool,
 }
 
 /// The class of a row.
@@ -159,14 +162,16 @@ fn left(facts: &Facts) -> Verdict {
         facts.access_ceiling().or((facts.end == End::Other).then_some(Reason::Changed))
     };
     let outside = (facts.outside || facts.made && facts.shared_at_birth).then_some(Reason::OutsideWriter);
-    digested(digest, reader.or(outside).or(facts.ceiling(digest)), facts.made)
+    digested(digest, reader.or(outside).or(facts.ceiling(digest)), facts.made).at_the_end()
 }
 
 /// A row that was read: what was read.
 fn read(facts: &Facts) -> Verdict {
     match facts.end {
         End::Same => match facts.last {
-            Some(digest) => digested(digest, facts.access_ceiling().or(facts.ceiling(digest)), facts.made),
+            Some(digest) => {
+                digested(digest, facts.access_ceiling().or(facts.ceiling(digest)), facts.made).at_the_end()
+            }
             None => facts.no_digest(),
         },
         End::Other => rewritten(facts),
@@ -194,22 +199,28 @@ fn rewritten(facts: &Facts) -> Verdict {
     if facts.flags & flag::READ_WRITE != 0
         && let Some(digest) = facts.last
     {
-        return digested(digest, Some(Reason::Modified), false);
+        return digested(digest, Some(Reason::Modified), false).at_the_end();
     }
     facts.own.map_or(facts.no_digest(), |digest| digested(digest, Some(Reason::Changed), false))
 }
 
+impl Verdict {
+    fn at_the_end(self) -> Self {
+        Self { last: true, ..self }
+    }
+}
+
 fn digested(digest: &Digest, reason: Option<Reason>, product: bool) -> Verdict {
     let class = if reason.is_some() { Class::Raced } else { Class::Stable };
-    Verdict { class, reason, sha256: Some(digest.sha256), product }
+    Verdict { class, reason, sha256: Some(digest.sha256), product, last: false }
 }
 
 fn ephemeral(reason: Reason) -> Verdict {
-    Verdict { class: Class::Ephemeral, reason: Some(reason), sha256: None, product: false }
+    Verdict { class: Class::Ephemeral, reason: Some(reason), sha256: None, product: false, last: false }
 }
 
 pub(super) fn absent(reason: Reason) -> Verdict {
-    Verdict { class: Class::Absent, reason: Some(reason), sha256: None, product: false }
+    Verdict { class: Class::Absent, reason: Some(reason), sha256: None, product: false, last: false }
 }
 
 #[cfg(test)]

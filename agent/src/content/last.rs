@@ -22,6 +22,7 @@ use super::silence::Silence;
 use super::table::{NONE, Row, Version, flag};
 use super::truncations::Truncations;
 use super::{Content, Error};
+use crate::glob::Glob;
 
 /// Inodes that a worker looks at in one job.
 const LOOKS_PER_JOB: u32 = 512;
@@ -54,6 +55,7 @@ pub struct Findings {
     /// Truncated names that are of files that the session wrote.
     truncated: HashSet<Vec<u8>>,
     session: Session,
+    products: Vec<Glob>,
     beyond: std::vec::IntoIter<u64>,
     next: usize,
 }
@@ -94,6 +96,7 @@ impl Content {
             truncations: self.truncations,
             truncated: HashSet::new(),
             session: Session { survivors, clock_set: false, names_over_limit, lossy: self.lossy },
+            products: self.products,
             beyond: self.beyond.into_iter(),
             next: 0,
         };
@@ -327,9 +330,20 @@ impl Findings {
             return found(row.file_id, &absent(reason), None);
         };
         let inode = version.inode;
-        let verdict = judge(&self.facts(row, inode));
+        let mut verdict = judge(&self.facts(row, inode));
+        if !self.products.is_empty() {
+            verdict.product = verdict.last && self.is_product(row, inode);
+        }
         let left_at = if verdict.product { self.left_at(row, inode) } else { None };
         found(row.file_id, &verdict, left_at)
+    }
+
+    /// Whether the caller's patterns make a product of a file that the session made or wrote, by the name it has at the end.
+    fn is_product(&self, row: &Row, inode: u32) -> bool {
+        let table = &self.looker.table;
+        let record = &table.inodes[inode as usize];
+        let path = self.left_at(row, inode).or_else(|| table.path(row.name));
+        (record.written || record.made()) && path.is_some_and(|path| self.products.iter().any(|glob| glob.matches(&path)))
     }
 
     fn facts(&self, row: &Row, inode: u32) -> Facts<'_> {

@@ -57,6 +57,8 @@ use table::{NONE, Table, flag};
 use truncations::Truncations;
 use version::{Identity, Stamp};
 
+use crate::glob::Glob;
+
 pub use clock::Clock;
 pub use last::Finding;
 #[cfg(test)]
@@ -157,6 +159,8 @@ pub struct Content {
     accesses: u32,
     truncations: Truncations,
     lossy: bool,
+    /// What counts as a product among the files made or written; none: every file made.
+    products: Vec<Glob>,
 }
 
 impl Content {
@@ -184,8 +188,14 @@ impl Content {
             accesses: 0,
             truncations: Truncations::default(),
             lossy: false,
+            products: Vec::new(),
             limits,
         })
+    }
+
+    /// From now on the files made or written, and left, count as products by their path and not by having been made.
+    pub fn name_products(&mut self, products: Vec<Glob>) {
+        self.products = products;
     }
 
     /// A file version was accessed, told in full. `access` has the bits of [`agent_ebpf::access`]; `pid` is a process that

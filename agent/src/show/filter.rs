@@ -1,11 +1,11 @@
 //! Which part of a trace is shown: by path, by process, by time.
 
 use super::{
-    glob::Glob,
     statement::{Contact, NameChange},
     text::Time,
     trace::{File, Process, Trace},
 };
+use crate::glob::Glob;
 
 /// What is asked for; nothing asked is everything.
 #[derive(Debug, Default)]

@@ -259,3 +259,29 @@ fn a_file_over_the_limit_is_absent_and_one_at_the_limit_is_not() {
     assert_eq!((record.file(&at).class, record.file(&at).reason), (Class::Stable, ""));
     assert_eq!((record.file(&over).class, record.file(&over).reason), (Class::Absent, "TOO_LARGE"));
 }
+
+#[test]
+fn products_are_what_the_patterns_say() {
+    let scratch = Scratch::new();
+    scratch.write("old", "before");
+    scratch.write("untouched", "before");
+    let script = "mkdir out; echo a >out/tool; echo b >out/tool.o; echo c >note; echo d >old; cat untouched >/dev/null";
+    let products = |run: Run| -> Vec<String> {
+        let record = run.go().complete();
+        let mut names: Vec<String> = record
+            .trace
+            .products()
+            .map(|(path, _)| String::from_utf8_lossy(path).rsplit('/').next().unwrap_or_default().to_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    let run = || Run::new(&scratch, ["/bin/sh", "-c", script]).directory(scratch.path());
+    assert_eq!(products(run()), ["note", "tool", "tool.o"]);
+    fs::remove_dir_all(scratch.join("out")).unwrap();
+    let named = run().option("--product").option("out/tool").option("--product").option("old");
+    assert_eq!(products(named.output(scratch.join("again"))), ["old", "tool"]);
+    fs::remove_dir_all(scratch.join("out")).unwrap();
+    let none = run().option("--product").option("untouched");
+    assert_eq!(products(none.output(scratch.join("none"))), [String::new(); 0]);
+}

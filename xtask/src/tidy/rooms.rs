@@ -4,9 +4,11 @@ use super::{Fault, File, paths, source};
 
 /// Each room of `agent/src` and the rooms it may import from, in the order of the flow.
 const ROOMS: &[(&str, &[&str])] = &[
+    // Patterns of paths, for whoever is given one.
+    ("glob", &[]),
     ("probe", &[]),
     ("decode", &["probe"]),
-    ("content", &["probe", "decode"]),
+    ("content", &["glob", "probe", "decode"]),
     // The writer of the log: it knows frames and none of the rooms that make them.
     ("evidence", &[]),
     ("session", &["probe", "decode", "content", "evidence"]),
