@@ -2,6 +2,7 @@
 
 use super::key::PublicKey;
 use super::{PAYLOAD_TYPE, pae_prefix};
+use crate::json::Object;
 use crate::merkle::Hash;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -55,7 +56,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     payload: Cow<'a, str>,
     #[serde(borrow)]
-    signatures: Vec<WireSignature<'a>>,
+    signatures: Vec<Object<WireSignature<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -107,13 +108,13 @@ impl Envelope {
     /// # Errors
     /// Why the bytes are none. Fields that DSSE does not know are ignored; a field that stands twice is refused.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(EnvelopeError::NotJson)?;
+        let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(bytes).map_err(EnvelopeError::NotJson)?;
         if wire.signatures.is_empty() || wire.signatures.len() > SIGNATURES_MAX {
             return Err(EnvelopeError::Signatures(wire.signatures.len()));
         }
         let payload = decode(&wire.payload).ok_or(EnvelopeError::NotBase64("payload"))?;
         let mut signatures = Vec::with_capacity(wire.signatures.len());
-        for signature in &wire.signatures {
+        for Object(signature) in &wire.signatures {
             let sig = decode(&signature.sig).filter(|sig| sig.len() <= SIGNATURE_BYTES_MAX);
             let sig = sig.ok_or(EnvelopeError::NotBase64("sig"))?;
             signatures.push((sig, signature.keyid.as_deref().unwrap_or_default().to_owned()));

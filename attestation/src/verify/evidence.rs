@@ -30,6 +30,13 @@ pub(super) fn log(objects: &dyn Objects, claims: &Claims, limits: Limits, checks
         return None;
     }
     match builder.finish() {
+        Ok(trace)
+            if trace.gaps().iter().any(|gap| gap.code == codes::TRACE_TOO_LARGE) && !super::gave_up(&claims.gaps) =>
+        {
+            let says = "the log is beyond what this verifier folds, and its statement does not say so".to_owned();
+            checks.push(refused("trace", codes::TRACE_TOO_LARGE, says, OPEN));
+            None
+        }
         Ok(trace) => Some(trace),
         Err(error) => {
             checks.push(refused("trace", codes::LOG_MALFORMED, chain(&error), OPEN));
