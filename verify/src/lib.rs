@@ -76,8 +76,15 @@ pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 }
 
 fn complain(err: &mut dyn Write, message: &str) -> u8 {
-    let _ = writeln!(err, "testimony-verify: {message}");
+    let _ = writeln!(err, "{}: {message}", program());
     USAGE
+}
+
+/// Who complains: the command as it was called, `testimony verify` or `testimony-verify`.
+fn program() -> &'static str {
+    let name = std::env::args_os().next();
+    let name = name.as_deref().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "testimony") { "testimony verify" } else { "testimony-verify" }
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, String> {
