@@ -99,7 +99,7 @@ def read_statement(payload):
             raise ValueError("not the one form")
         testimony = statement["predicate"]["testimony"]
         for version in testimony["version"], testimony["log"]["formatVersion"]:
-            if type(version) is int and version != 1:
+            if type(version) is int and version != 1 and 0 <= version < 1 << 32:
                 raise Refused("VERSION_UNKNOWN")
         if not SCHEMA.is_valid(statement) or [named["sequence"] for named in testimony["log"]["segments"]] != \
                 [*range(len(testimony["log"]["segments"]))]:
@@ -148,7 +148,7 @@ def read_log(directory, said):
     """Section 3: the facts of the log that the statement names."""
     log, leaves, previous, trace = said["log"], [], b"", Statement()
     for named in log["segments"]:
-        data = read(directory / named["sha256"], "SEGMENT_MISSING")
+        data = read(directory / named["sha256"], "SEGMENT_MISSING")[:named["bytes"] + 1]
         if hashlib.sha256(data).hexdigest() != named["sha256"]:
             raise Refused("SEGMENT_CHANGED")
         header = SegmentHeader(format_version=1, session_id=bytes.fromhex(said["session"]["id"]),

@@ -61,7 +61,7 @@ pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         Err(message) => return complain(err, &message),
     };
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
-        return complain(err, &format!("{}: no directory", report::path(directory)));
+        return complain(err, &format!("--evidence {}: no directory", report::path(directory)));
     }
     let mut exit_code = 0;
     for file in &args.files {
@@ -88,7 +88,7 @@ fn program() -> &'static str {
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, String> {
-    let named = |error: &dyn std::error::Error| format!("{}: {error}", report::path(path));
+    let named = |error: &dyn std::error::Error| format!("--key {}: {error}", report::path(path));
     let pem = files::read_small(path).map_err(|error| named(&error))?;
     PublicKey::from_pem(&pem).map_err(|error| named(&error))
 }
@@ -106,6 +106,9 @@ fn verify_file(file: &Path, keys: &[PublicKey], args: &Args) -> Verdict {
             verify(input, &options)
         }
         Target::Evidence(directory) => match Directory::new(directory).in_order() {
+            Ok(segments) if segments.is_empty() => {
+                unreadable(&io::Error::new(io::ErrorKind::NotFound, "a directory without a segment of a log"))
+            }
             Ok(segments) => unsigned(segments, Limits::default()),
             Err(error) => unreadable(&error),
         },

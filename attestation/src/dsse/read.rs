@@ -32,6 +32,12 @@ pub enum EnvelopeError {
         /// The limit.
         max: usize,
     },
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The JSON ends before the envelope does.
+    #[error("the file ends in the middle of its envelope")]
+    Cut,
     /// The bytes are no envelope in JSON.
     #[error("no DSSE envelope")]
     NotJson(#[source] serde_json::Error),
@@ -108,7 +114,11 @@ impl Envelope {
     /// # Errors
     /// Why the bytes are none. Fields that DSSE does not know are ignored; a field that stands twice is refused.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(bytes).map_err(EnvelopeError::NotJson)?;
+        let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(bytes).map_err(|error| match error.is_eof() {
+            _ if bytes.is_empty() => EnvelopeError::Empty,
+            true => EnvelopeError::Cut,
+            false => EnvelopeError::NotJson(error),
+        })?;
         if wire.signatures.is_empty() || wire.signatures.len() > SIGNATURES_MAX {
             return Err(EnvelopeError::Signatures(wire.signatures.len()));
         }

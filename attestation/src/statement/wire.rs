@@ -583,6 +583,9 @@ impl Session<'_> {
 impl Log<'_> {
     fn head(self, session_id: &Text<'_, SessionId>) -> Result<LogHead, ReadError> {
         let id = hex::decode(session_id.as_str()).and_then(|id| id.try_into().ok());
+        if self.segments.0.is_empty() {
+            return Err(ReadError::Value("the list of segments"));
+        }
         let root = hex::decode_sha256(self.root_sha256.as_str()).ok_or(ReadError::Value("the log's root"))?;
         let mut segments = Vec::with_capacity(self.segments.0.len());
         for (expected, Object(segment)) in (0..).zip(self.segments.0) {

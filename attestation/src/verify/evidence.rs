@@ -100,6 +100,10 @@ fn compare_heads(found: &LogHead, claimed: &LogHead) -> Check {
         let says = format!("{} frames in {} segments, root {root}", found.tree_size, found.segments.len());
         return proven(NAME, says, OPEN);
     }
+    if found.session_id != claimed.session_id {
+        let says = format!("the log is of session {}", hex::encode(&found.session_id));
+        return refused(NAME, codes::LOG_MALFORMED, says, OPEN);
+    }
     let says = format!("the log has {} frames and root {}", found.tree_size, hex::encode(&found.root));
     refused(NAME, codes::LOG_ROOT, says, OPEN)
 }
