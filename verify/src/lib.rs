@@ -40,10 +40,16 @@ pub struct Args {
     pub files: Vec<PathBuf>,
 }
 
-/// Verifies and prints to standard output.
+/// `testimony verify`: verifies and prints to standard output.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    ExitCode::from(run_to(args, &mut io::stdout().lock(), &mut io::stderr().lock()))
+    run_as("testimony", args)
+}
+
+/// The same under the name of another program, for its complaints.
+#[must_use]
+pub fn run_as(program: &str, args: &Args) -> ExitCode {
+    ExitCode::from(run_to(program, args, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
 
 /// What the command line's parser answered: help and version end 0, wrong usage 64.
@@ -54,14 +60,14 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
 }
 
-/// Verifies and prints to `out`, with complaints to `err`; returns the exit code.
-pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Verifies and prints to `out`, with complaints in the program's name to `err`; returns the exit code.
+pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let keys = match args.keys.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>() {
         Ok(keys) => keys,
-        Err(message) => return complain(err, &message),
+        Err(message) => return complain(program, err, &message),
     };
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
-        return complain(err, &format!("--evidence {}: no directory", report::path(directory)));
+        return complain(program, err, &format!("--evidence {}: no directory", report::path(directory)));
     }
     let mut exit_code = 0;
     for file in &args.files {
@@ -69,22 +75,15 @@ pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         exit_code = exit_code.max(verdict.exit_code());
         let printed = if args.json { report::json(out, file, &verdict) } else { report::text(out, file, &verdict) };
         if let Err(error) = printed {
-            return complain(err, &format!("the verdict could not be printed: {error}")).min(2);
+            return complain(program, err, &format!("the verdict could not be printed: {error}")).min(2);
         }
     }
     exit_code
 }
 
-fn complain(err: &mut dyn Write, message: &str) -> u8 {
-    let _ = writeln!(err, "{}: {message}", program());
+fn complain(program: &str, err: &mut dyn Write, message: &str) -> u8 {
+    let _ = writeln!(err, "{program}: {message}");
     USAGE
-}
-
-/// Who complains: the command as it was called, `testimony verify` or `testimony-verify`.
-fn program() -> &'static str {
-    let name = std::env::args_os().next();
-    let name = name.as_deref().map(Path::new).and_then(Path::file_name);
-    if name.is_some_and(|name| name == "testimony") { "testimony verify" } else { "testimony-verify" }
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, String> {

@@ -59,7 +59,7 @@ impl Bench {
 
 fn run(args: &Args) -> Answer {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit_code = run_to(args, &mut out, &mut err);
+    let exit_code = run_to("testimony-verify", args, &mut out, &mut err);
     Answer { exit_code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
