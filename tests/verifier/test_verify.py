@@ -29,7 +29,7 @@ from verify import Frame, Statement  # noqa: E402
 GOLDEN = HERE.parent / "golden/v1"
 NAMES = sorted(path.name.removesuffix(".intoto.jsonl") for path in GOLDEN.glob("*.intoto.jsonl"))
 RUST = os.environ.get("TESTIMONY_VERIFY_BIN", str(HERE.parents[1] / "target/release/testimony-verify"))
-LOGS = int(os.environ.get("TESTIMONY_VERIFIER_LOGS", "60"))
+LOGS = int(os.environ.get("TESTIMONY_VERIFIER_LOGS", "40"))
 SEED = int(os.environ.get("TESTIMONY_VERIFIER_SEED", "1"))
 LINES_MAX = 680
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -4,18 +4,17 @@
     reason = "fields are read so that what the schema forbids is refused, and most are not needed again"
 )]
 
-use super::read::{Claims, HookClaim, Item, ReadError};
+mod claims;
+mod files;
+
 use super::rules::{
-    Access, Capabilities, Class, Code, ContactOperation, Device, Direction, Escaped, Event, EventType, FileType,
-    FileUri, GapCode, Hex, Host, Ip, Level, Magic, Mode, Monitor, NameOperation, Origin, Protocol, SessionId,
-    SessionType, Sha256, Signed, Signer, Text, Time, Unsigned,
+    Capabilities, Code, ContactOperation, Direction, Escaped, Event, EventType, GapCode, Hex, Host, Ip, Level, Monitor,
+    NameOperation, Origin, Protocol, SessionId, SessionType, Sha256, Signed, Signer, Text, Time, Unsigned,
 };
-use crate::evidence::{LogHead, SegmentSummary};
-use crate::hex;
 use crate::json::{Bounded, Count, Object, nullable, present};
+use files::FileAccess;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
-use std::fmt;
+use serde::de::{Deserializer, Error as _};
 use std::marker::PhantomData;
 use std::num::{NonZeroU8, NonZeroU16, NonZeroU64};
 
@@ -407,194 +406,4 @@ struct Invoking<'a> {
     pid: u32,
     #[serde(borrow)]
     comm: Text<'a, Escaped>,
-}
-
-#[derive(Deserialize)]
-struct FileEntry<'a> {
-    #[serde(borrow)]
-    name: Text<'a, Escaped>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    digest: Option<Object<Digest<'a>>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    uri: Option<Text<'a, FileUri>>,
-    #[serde(borrow)]
-    annotations: Object<Annotations<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Annotations<'a> {
-    #[serde(borrow)]
-    class: Text<'a, Class>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    reason: Option<Text<'a, Code>>,
-    #[serde(borrow)]
-    access: Text<'a, Access>,
-    accesses: NonZeroU64,
-    processes: Actors,
-    #[serde(rename = "type", default, borrow, deserialize_with = "present")]
-    file_type: Option<Text<'a, FileType>>,
-    size: u64,
-    #[serde(borrow)]
-    mode: Text<'a, Mode>,
-    #[serde(borrow)]
-    dev: Text<'a, Device>,
-    #[serde(borrow)]
-    ino: Text<'a, Unsigned>,
-    #[serde(borrow)]
-    ctime: Text<'a, Time>,
-    #[serde(borrow)]
-    filesystem: Text<'a, Magic>,
-    #[serde(default, deserialize_with = "present")]
-    deleted: Option<True>,
-    #[serde(default, deserialize_with = "present")]
-    product: Option<True>,
-}
-
-/// At least one process, and none twice.
-#[derive(Deserialize)]
-#[serde(try_from = "Vec<u32>")]
-struct Actors;
-
-impl TryFrom<Vec<u32>> for Actors {
-    type Error = &'static str;
-    fn try_from(mut processes: Vec<u32>) -> Result<Self, Self::Error> {
-        processes.sort_unstable();
-        let once = processes.is_sorted_by(|left, right| left < right);
-        if once && !processes.is_empty() { Ok(Self) } else { Err("a file has one process or more, and none twice") }
-    }
-}
-
-/// Stands there where it is true.
-#[derive(Deserialize)]
-#[serde(try_from = "bool")]
-struct True;
-
-impl TryFrom<bool> for True {
-    type Error = &'static str;
-    fn try_from(set: bool) -> Result<Self, Self::Error> {
-        if set { Ok(Self) } else { Err("false is said by absence") }
-    }
-}
-
-impl FileEntry<'_> {
-    /// Place of the class among the counts; `None` where class and digest contradict each other.
-    fn class(&self) -> Option<usize> {
-        match (self.annotations.0.class.as_str(), self.digest.is_some(), self.uri.is_some()) {
-            ("kernel", true, _) => Some(0),
-            ("stable", true, _) => Some(1),
-            ("ephemeral", false, true) => Some(2),
-            ("raced", true, _) => Some(3),
-            ("absent", false, true) => Some(4),
-            _ => None,
-        }
-    }
-}
-
-/// The list of files: each with a class that its digest allows, counted by class.
-struct FileAccess<'a>([u64; 5], PhantomData<&'a ()>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for FileAccess<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = [u64; 5];
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a list of files")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<[u64; 5], A::Error> {
-                let mut counts = [0; 5];
-                while let Some(Object(entry)) = list.next_element::<Object<FileEntry<'_>>>()? {
-                    let place = entry.class().and_then(|place| counts.get_mut(place));
-                    *place.ok_or_else(|| A::Error::custom("a file whose class and digest contradict each other"))? += 1;
-                }
-                Ok(counts)
-            }
-        }
-        deserializer.deserialize_seq(List).map(|counts| Self(counts, PhantomData))
-    }
-}
-
-impl Wire<'_> {
-    pub(super) fn claims(self) -> Result<Claims, ReadError> {
-        let Predicate { testimony: Object(testimony), monitor_log: Object(listed), .. } = self.predicate.0;
-        let classes = testimony.digest_classes.0;
-        if self.subject.0.is_empty() {
-            return Err(ReadError::Subjects);
-        }
-        let subject =
-            |Object(subject): Object<Subject<'_>>| (subject.name.into_string(), subject.digest.0.sha256.into_string());
-        Ok(Claims {
-            subjects: self.subject.0.into_iter().map(subject).collect(),
-            complete: testimony.complete,
-            lossless: testimony.lossless,
-            coverage_level: testimony.coverage_level.into_string(),
-            gaps: testimony.gaps.0.into_iter().map(|gap| gap.0.item()).collect(),
-            blind_spots: testimony.blind_spots.0.into_iter().map(|spot| spot.0.item()).collect(),
-            survivors: testimony.survivors.count(),
-            hooks: testimony.coverage.0.into_iter().map(|hook| hook.0.claim()).collect(),
-            log: testimony.log.0.head(&testimony.session.0.id)?,
-            digest_classes: [classes.kernel, classes.stable, classes.ephemeral, classes.raced, classes.absent],
-            counted_classes: listed.file_access.0,
-            listed: [listed.process.count(), listed.network.count()],
-            meta: testimony.session.0.meta(),
-        })
-    }
-}
-
-impl Gap<'_> {
-    fn item(self) -> Item {
-        let detail = self.detail.map(Text::into_string).unwrap_or_default();
-        Item { code: self.code.into_string(), detail, count: self.count.get(), ends_completeness: true }
-    }
-}
-
-impl BlindSpot<'_> {
-    fn item(self) -> Item {
-        let detail = self.detail.map(Text::into_string).unwrap_or_default();
-        let ends_completeness = self.ends_completeness;
-        Item { code: self.code.into_string(), detail, count: self.count.get(), ends_completeness }
-    }
-}
-
-impl Hook<'_> {
-    fn claim(self) -> HookClaim {
-        HookClaim {
-            hook: self.hook,
-            observation: self.observation.into_string(),
-            method: self.method.into_string(),
-            level: self.level.into_string(),
-            attempted: self.attempted,
-            delivered: self.delivered,
-            coalesced: self.coalesced,
-            lost: self.lost,
-            truncated: self.truncated,
-            misses: self.misses,
-        }
-    }
-}
-
-impl Session<'_> {
-    fn meta(self) -> super::Meta {
-        let previous = self.previous.and_then(|text| hex::decode_sha256(text.as_str()));
-        super::Meta { signer: self.signer.into_string(), number: self.number, previous }
-    }
-}
-
-impl Log<'_> {
-    fn head(self, session_id: &Text<'_, SessionId>) -> Result<LogHead, ReadError> {
-        let id = hex::decode(session_id.as_str()).and_then(|id| id.try_into().ok());
-        if self.segments.0.is_empty() {
-            return Err(ReadError::Value("the list of segments"));
-        }
-        let root = hex::decode_sha256(self.root_sha256.as_str()).ok_or(ReadError::Value("the log's root"))?;
-        let mut segments = Vec::with_capacity(self.segments.0.len());
-        for (expected, Object(segment)) in (0..).zip(self.segments.0) {
-            let sha256 = hex::decode_sha256(segment.sha256.as_str()).filter(|_| segment.sequence == expected);
-            let sha256 = sha256.ok_or(ReadError::Value("the order of the segments"))?;
-            let (frames, bytes) = (segment.frames.get(), segment.bytes.get());
-            segments.push(SegmentSummary { sequence: expected, sha256, frames, bytes });
-        }
-        let session_id = id.ok_or(ReadError::Value("the session's id"))?;
-        Ok(LogHead { session_id, tree_size: self.tree_size, root, segments })
-    }
 }
