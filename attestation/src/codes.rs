@@ -42,6 +42,12 @@ impl Code {
     pub fn ends_completeness(&self) -> bool {
         matches!(self.kind, Kind::Loss | Kind::Gap | Kind::BlindSpot)
     }
+
+    /// Whether it stands among a statement's gaps: what recomputing finds.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        matches!(self.kind, Kind::Loss | Kind::Gap)
+    }
 }
 
 /// The code of this name.

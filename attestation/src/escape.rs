@@ -77,6 +77,12 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, EscapeError> {
     }
 }
 
+/// Whether the text is the escaped form of some bytes.
+#[must_use]
+pub fn is_escaped(text: &str) -> bool {
+    !text.chars().any(is_hidden) && (!text.contains('\\') || unescape(text).is_ok())
+}
+
 fn hex_byte(text: &str, at: usize) -> Option<u8> {
     match crate::hex::decode(text.get(at..at + 2)?)?.as_slice() {
         [byte] => Some(*byte),
@@ -129,11 +135,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_round_trip(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(is_escaped(&escape(&bytes)));
             prop_assert_eq!(unescape(&escape(&bytes)).unwrap(), bytes);
         }
 
         #[test]
         fn any_text_is_refused_or_the_one_form(text in any::<String>()) {
+            prop_assert_eq!(is_escaped(&text), unescape(&text).is_ok());
             if let Ok(bytes) = unescape(&text) {
                 prop_assert_eq!(escape(&bytes), text);
             }

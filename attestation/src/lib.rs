@@ -12,6 +12,7 @@ pub mod dsse;
 pub mod escape;
 pub mod evidence;
 pub mod hex;
+mod json;
 pub mod merkle;
 pub mod statement;
 #[cfg(any(test, feature = "test-support"))]

@@ -236,6 +236,9 @@ fn what_is_no_statement_is_refused_with_a_reason_and_soon() {
         assert_eq!(answer.status, 2, "{name}: {}", answer.err);
         assert!(answer.err.starts_with("testimony: ") && answer.err.lines().count() == 1, "{name}: {}", answer.err);
         assert!(answer.out.is_empty() && !answer.err.contains("panicked"), "{name}");
+        let answer = bench.run(&["verify", "--key", name, "empty"]);
+        assert!(answer.status == 64 && answer.err.lines().count() == 1, "{name}: {}", answer.err);
+        assert!(answer.err.starts_with(&format!("testimony: --key {name}: ")), "{name}: {}", answer.err);
         let answer = bench.run(&["recover", name, "--key", "key"]);
         assert_eq!(answer.status, 1, "{name}: {}", answer.err);
     }

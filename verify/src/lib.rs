@@ -40,10 +40,16 @@ pub struct Args {
     pub files: Vec<PathBuf>,
 }
 
-/// Verifies and prints to standard output.
+/// `testimony verify`: verifies and prints to standard output.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    ExitCode::from(run_to(args, &mut io::stdout().lock(), &mut io::stderr().lock()))
+    run_as("testimony", args)
+}
+
+/// The same under the name of another program, for its complaints.
+#[must_use]
+pub fn run_as(program: &str, args: &Args) -> ExitCode {
+    ExitCode::from(run_to(program, args, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
 
 /// What the command line's parser answered: help and version end 0, wrong usage 64.
@@ -54,14 +60,14 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
 }
 
-/// Verifies and prints to `out`, with complaints to `err`; returns the exit code.
-pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Verifies and prints to `out`, with complaints in the program's name to `err`; returns the exit code.
+pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let keys = match args.keys.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>() {
         Ok(keys) => keys,
-        Err(message) => return complain(err, &message),
+        Err(message) => return complain(program, err, &message),
     };
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
-        return complain(err, &format!("{}: no directory", report::path(directory)));
+        return complain(program, err, &format!("--evidence {}: no directory", report::path(directory)));
     }
     let mut exit_code = 0;
     for file in &args.files {
@@ -69,19 +75,19 @@ pub fn run_to(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         exit_code = exit_code.max(verdict.exit_code());
         let printed = if args.json { report::json(out, file, &verdict) } else { report::text(out, file, &verdict) };
         if let Err(error) = printed {
-            return complain(err, &format!("the verdict could not be printed: {error}")).min(2);
+            return complain(program, err, &format!("the verdict could not be printed: {error}")).min(2);
         }
     }
     exit_code
 }
 
-fn complain(err: &mut dyn Write, message: &str) -> u8 {
-    let _ = writeln!(err, "testimony-verify: {message}");
+fn complain(program: &str, err: &mut dyn Write, message: &str) -> u8 {
+    let _ = writeln!(err, "{program}: {message}");
     USAGE
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, String> {
-    let named = |error: &dyn std::error::Error| format!("{}: {error}", report::path(path));
+    let named = |error: &dyn std::error::Error| format!("--key {}: {error}", report::path(path));
     let pem = files::read_small(path).map_err(|error| named(&error))?;
     PublicKey::from_pem(&pem).map_err(|error| named(&error))
 }
@@ -99,6 +105,9 @@ fn verify_file(file: &Path, keys: &[PublicKey], args: &Args) -> Verdict {
             verify(input, &options)
         }
         Target::Evidence(directory) => match Directory::new(directory).in_order() {
+            Ok(segments) if segments.is_empty() => {
+                unreadable(&io::Error::new(io::ErrorKind::NotFound, "a directory without a segment of a log"))
+            }
             Ok(segments) => unsigned(segments, Limits::default()),
             Err(error) => unreadable(&error),
         },

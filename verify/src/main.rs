@@ -14,7 +14,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => testimony_verify::run(&cli.args),
+        Ok(cli) => testimony_verify::run_as("testimony-verify", &cli.args),
         Err(error) => testimony_verify::usage(&error),
     }
 }

@@ -59,7 +59,7 @@ impl Bench {
 
 fn run(args: &Args) -> Answer {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit_code = run_to(args, &mut out, &mut err);
+    let exit_code = run_to("testimony-verify", args, &mut out, &mut err);
     Answer { exit_code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
@@ -144,6 +144,43 @@ fn files_that_are_no_statement_are_not_understood() {
         let answer = run(&Args { files: vec![path], ..bench.args() });
         assert_eq!((answer.exit_code, answer.last_line()), (2, "NOT UNDERSTOOD (UNREADABLE_FILE)"));
     }
+}
+
+#[test]
+fn each_bad_file_has_its_sentence() {
+    let bench = Bench::new(&Session::build());
+    let statement = fs::read(bench.path("run.intoto.jsonl")).unwrap();
+    fs::write(bench.path("empty"), "").unwrap();
+    fs::write(bench.path("cut"), &statement[..statement.len() / 2]).unwrap();
+    fs::write(bench.path("foreign"), b"\x7fELF\x02\x01\x01").unwrap();
+    fs::write(bench.path("json"), "{\"a\":1}").unwrap();
+    fs::File::create(bench.path("huge")).unwrap().set_len(300 << 20).unwrap();
+    fs::create_dir(bench.path("directory")).unwrap();
+    fs::write(bench.path("directory").join("open-x"), "").unwrap();
+    let fifo = std::process::Command::new("mkfifo").arg(bench.path("fifo")).status().unwrap();
+    assert!(fifo.success());
+    for (name, sentence) in [
+        ("empty", "the file is empty\n"),
+        ("cut", "the file ends in the middle of its envelope\n"),
+        ("foreign", "no DSSE envelope: expected value at line 1 column 1\n"),
+        ("json", "no DSSE envelope: missing field `payloadType` at line 1 column 7\n"),
+        ("huge", "the envelope is over the limit of 268435456 bytes\n"),
+        ("directory", "a directory without a segment of a log\n"),
+        ("fifo", "no regular file\n"),
+        ("absent", "No such file or directory (os error 2)\n"),
+    ] {
+        let answer = run(&Args { files: vec![bench.path(name)], ..bench.args() });
+        assert_eq!(answer.exit_code, 2, "{name}: {}", answer.out);
+        assert!(answer.out.contains(sentence), "{name}: {}", answer.out);
+        assert!(answer.last_line().starts_with("NOT UNDERSTOOD ("), "{name}: {}", answer.out);
+    }
+}
+
+#[test]
+fn a_complaint_names_the_command_and_the_option() {
+    let bench = Bench::new(&Session::build());
+    let answer = run(&Args { keys: vec![bench.path("absent")], ..bench.args() });
+    assert!(answer.err.starts_with("testimony-verify: --key /"), "{}", answer.err);
 }
 
 #[test]

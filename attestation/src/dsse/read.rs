@@ -2,6 +2,7 @@
 
 use super::key::PublicKey;
 use super::{PAYLOAD_TYPE, pae_prefix};
+use crate::json::Object;
 use crate::merkle::Hash;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -31,6 +32,12 @@ pub enum EnvelopeError {
         /// The limit.
         max: usize,
     },
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The JSON ends before the envelope does.
+    #[error("the file ends in the middle of its envelope")]
+    Cut,
     /// The bytes are no envelope in JSON.
     #[error("no DSSE envelope")]
     NotJson(#[source] serde_json::Error),
@@ -55,7 +62,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     payload: Cow<'a, str>,
     #[serde(borrow)]
-    signatures: Vec<WireSignature<'a>>,
+    signatures: Vec<Object<WireSignature<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -107,13 +114,17 @@ impl Envelope {
     /// # Errors
     /// Why the bytes are none. Fields that DSSE does not know are ignored; a field that stands twice is refused.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let wire: Wire<'_> = serde_json::from_slice(bytes).map_err(EnvelopeError::NotJson)?;
+        let Object(wire) = serde_json::from_slice::<Object<Wire<'_>>>(bytes).map_err(|error| match error.is_eof() {
+            _ if bytes.is_empty() => EnvelopeError::Empty,
+            true => EnvelopeError::Cut,
+            false => EnvelopeError::NotJson(error),
+        })?;
         if wire.signatures.is_empty() || wire.signatures.len() > SIGNATURES_MAX {
             return Err(EnvelopeError::Signatures(wire.signatures.len()));
         }
         let payload = decode(&wire.payload).ok_or(EnvelopeError::NotBase64("payload"))?;
         let mut signatures = Vec::with_capacity(wire.signatures.len());
-        for signature in &wire.signatures {
+        for Object(signature) in &wire.signatures {
             let sig = decode(&signature.sig).filter(|sig| sig.len() <= SIGNATURE_BYTES_MAX);
             let sig = sig.ok_or(EnvelopeError::NotBase64("sig"))?;
             signatures.push((sig, signature.keyid.as_deref().unwrap_or_default().to_owned()));

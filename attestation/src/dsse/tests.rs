@@ -155,6 +155,24 @@ fn fields_that_stand_twice_or_are_missing_are_refused() {
 }
 
 #[test]
+fn an_envelope_that_is_empty_or_ends_early_says_so() {
+    let envelope = sign(b"{}", &[&key(1)]);
+    assert!(matches!(read(&b""[..]), Err(EnvelopeError::Empty)));
+    let whole = envelope.trim_ascii_end().len();
+    for end in 1..whole {
+        assert!(matches!(read(&envelope[..end]), Err(EnvelopeError::Cut)), "{end}");
+    }
+    assert!(read(&envelope[..whole]).is_ok());
+}
+
+#[test]
+fn a_list_is_no_envelope_and_no_signature() {
+    for text in ["[\"\",\"\",[{\"sig\":\"\"}]]", "{\"payloadType\":\"\",\"payload\":\"\",\"signatures\":[[\"\"]]}"] {
+        assert!(matches!(read(text.as_bytes()), Err(EnvelopeError::NotJson(_))), "{text}");
+    }
+}
+
+#[test]
 fn a_payload_that_changes_between_two_writings_is_not_signed() {
     let times = Cell::new(0u8);
     for grows in [false, true] {

@@ -70,6 +70,12 @@ pub enum LogError {
         /// Index of the leaf.
         leaf: u64,
     },
+    /// A frame has fields that this version does not know, or is not written in the one form of protobuf.
+    #[error("leaf {leaf} is not in its one form")]
+    NotCanonical {
+        /// Index of the leaf.
+        leaf: u64,
+    },
     /// The segment does not begin with a header.
     #[error("the segment does not begin with a header")]
     NoHeader,
@@ -148,7 +154,7 @@ impl LogReader {
         decoder.window_log_max(self.limits.window_log_max).map_err(LogError::Io)?;
         self.unfinished = true;
         let frames = BufReader::with_capacity(1 << 16, decoder);
-        Ok(SegmentReader { log: self, frames, leaf: Vec::new(), first: None, count: 0 })
+        Ok(SegmentReader { log: self, frames, leaf: Vec::new(), again: Vec::new(), first: None, count: 0 })
     }
 
     /// Tree and segments so far. After [`LogError::Truncated`] the tree has all whole frames, while the truncated
@@ -216,6 +222,8 @@ pub struct SegmentReader<'a, R: Read> {
     log: &'a mut LogReader,
     frames: Frames<R>,
     leaf: Vec<u8>,
+    /// The leaf as it must be written.
+    again: Vec<u8>,
     /// The header, until it was returned.
     first: Option<Frame>,
     count: u64,
@@ -292,6 +300,10 @@ impl<R: Read> SegmentReader<'_, R> {
         let frame = Frame::decode(self.leaf.as_slice()).map_err(|source| LogError::NotProtobuf { leaf, source })?;
         if frame.body.is_none() {
             return Err(LogError::UnknownFrame { leaf });
+        }
+        self.again.clear();
+        if frame.encode(&mut self.again).is_err() || self.again != self.leaf {
+            return Err(LogError::NotCanonical { leaf });
         }
         Ok(Some(frame))
     }

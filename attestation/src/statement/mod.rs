@@ -12,13 +12,14 @@ mod files;
 mod network;
 mod processes;
 mod read;
-mod shape;
+mod rules;
 mod testimony;
 #[cfg(test)]
 mod tests;
+mod wire;
 
+pub use crate::json::LIST_MAX;
 pub use read::{Claims, HookClaim, Item, ReadError, read};
-pub use shape::LIST_MAX;
 
 use crate::evidence::LogHead;
 use crate::merkle::Hash;

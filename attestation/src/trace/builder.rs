@@ -357,6 +357,9 @@ impl Builder {
         if operation == log::network::Operation::Unspecified {
             return Err(TraceError::Value("operation"));
         }
+        if act.local_port.max(act.remote_port) > u32::from(u16::MAX) {
+            return Err(TraceError::Value("port"));
+        }
         self.charge(16)?;
         // The kernel closes sockets outside any process too; such an act has pid 0.
         let process = if event.pid == 0 { None } else { Some(self.actor(event.pid)) };

@@ -1,7 +1,7 @@
 //! The checks that need no evidence: pure functions from what was read to a [`Check`].
 
 use super::{Check, Outcome, Verdict, known_code};
-use crate::codes::{self, Kind};
+use crate::codes::{self, Code, Kind};
 use crate::dsse::{EnvelopeError, Verified};
 use crate::escape::escape;
 use crate::hex;
@@ -137,6 +137,12 @@ pub(super) fn without_evidence(claims: &Claims) -> Vec<Check> {
     ]
 }
 
+/// A statement whose fold gave up facts, with its evidence: the log is proven, and nothing that follows from it.
+pub(super) fn too_large(claims: &Claims) -> [Check; 2] {
+    let says = "as signed: the session was beyond a limit, its facts cannot be made again from the log".to_owned();
+    [lossless_as_signed(claims), not_claimed("trace", Some(codes::TRACE_TOO_LARGE), says, SIGNER_WORD)]
+}
+
 fn lossless_as_signed(claims: &Claims) -> Check {
     const NAME: &str = "losslessness";
     let adds_up = |hook: &HookClaim| {
@@ -162,20 +168,13 @@ fn lossless_as_signed(claims: &Claims) -> Check {
 pub(super) fn coverage(claims: &Claims, recomputed: bool) -> Check {
     const NAME: &str = "coverage";
     const OPEN: &str = "That the programs named were the ones that ran: the agent reports itself.";
-    let names = |hook: &HookClaim| NAME_OBSERVATIONS.contains(&hook.observation.as_str());
-    let rank = |level: &str| ["user-argument", "returned-object", "object"].iter().position(|known| *known == level);
-    let lowest = claims.hooks.iter().filter(|hook| !names(hook)).map(|hook| rank(&hook.level)).min().flatten();
-    let weak = claims.hooks.iter().find(|hook| match rank(&hook.level) {
-        None => true,
-        Some(0) => !names(hook),
-        Some(_) => false,
-    });
-    let missing = REQUIRED_OBSERVATIONS.iter().find(|name| !claims.hooks.iter().any(|hook| hook.observation == **name));
+    let hooks = claims.hooks.iter().filter(|hook| !observes_names(hook));
+    let lowest = hooks.map(|hook| rank(&hook.level)).min().flatten();
     if rank(&claims.coverage_level) != lowest {
         let says = format!("called {}, which the hooks are not", escape(claims.coverage_level.as_bytes()));
         return refused(NAME, codes::CLAIM_CONTRADICTED, says, OPEN);
     }
-    match (weak, missing) {
+    match (weak_hook(claims), missing_observation(claims)) {
         (Some(hook), _) => {
             let says =
                 format!("hook {} observes {} at too low a level", hook.hook, escape(hook.observation.as_bytes()));
@@ -191,6 +190,28 @@ pub(super) fn coverage(claims: &Claims, recomputed: bool) -> Check {
     }
 }
 
+fn observes_names(hook: &HookClaim) -> bool {
+    NAME_OBSERVATIONS.contains(&hook.observation.as_str())
+}
+
+/// Place of a level; none where nothing can rest on it.
+fn rank(level: &str) -> Option<usize> {
+    ["user-argument", "returned-object", "object"].iter().position(|known| *known == level)
+}
+
+fn weak_hook(claims: &Claims) -> Option<&HookClaim> {
+    claims.hooks.iter().find(|hook| match rank(&hook.level) {
+        None => true,
+        Some(0) => !observes_names(hook),
+        Some(_) => false,
+    })
+}
+
+fn missing_observation(claims: &Claims) -> Option<&'static str> {
+    let observed = |name: &&&str| claims.hooks.iter().any(|hook| hook.observation == ***name);
+    REQUIRED_OBSERVATIONS.iter().find(|name| !observed(name)).copied()
+}
+
 /// Proven where it was recomputed, else the signer's word.
 fn by_evidence(name: &'static str, says: String, open: &'static str, recomputed: bool) -> Check {
     if recomputed {
@@ -204,6 +225,12 @@ fn by_evidence(name: &'static str, says: String, open: &'static str, recomputed:
 pub(super) fn blind_spots(claims: &Claims, recomputed: bool) -> Check {
     const NAME: &str = "blind spots";
     const OPEN: &str = "That nothing else escaped: docs/threats.md lists what can.";
+    let understated =
+        |item: &&Item| !item.ends_completeness && codes::find(&item.code).is_none_or(Code::ends_completeness);
+    if let Some(spot) = claims.blind_spots.iter().find(understated) {
+        let says = format!("{} ends completeness, and is said not to", escape(spot.code.as_bytes()));
+        return refused(NAME, codes::CLAIM_CONTRADICTED, says, OPEN);
+    }
     let listed = |item: &&Item| item.ends_completeness;
     let ends = claims.blind_spots.iter().filter(listed).count();
     match claims.blind_spots.iter().find(listed) {
@@ -237,9 +264,8 @@ pub(super) fn completeness(claims: &Claims, verdict: &Verdict, accept_incomplete
     const NAME: &str = "completeness";
     const OPEN: &str = "More than the checks above.";
     let gaps = verdict.gaps.len();
-    let allowed = claims.lossless && gaps == 0 && claims.survivors == 0;
-    let level_allows = matches!(claims.coverage_level.as_str(), "object" | "returned-object");
-    if claims.complete != (allowed && level_allows) {
+    let hooks_hold = weak_hook(claims).is_none() && missing_observation(claims).is_none();
+    if claims.complete != (claims.lossless && gaps == 0 && claims.survivors == 0 && hooks_hold) {
         let says = format!("called complete: {}, against {gaps} gaps", claims.complete);
         return refused(NAME, codes::CLAIM_CONTRADICTED, says, OPEN);
     }

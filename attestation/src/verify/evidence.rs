@@ -30,6 +30,13 @@ pub(super) fn log(objects: &dyn Objects, claims: &Claims, limits: Limits, checks
         return None;
     }
     match builder.finish() {
+        Ok(trace)
+            if trace.gaps().iter().any(|gap| gap.code == codes::TRACE_TOO_LARGE) && !super::gave_up(&claims.gaps) =>
+        {
+            let says = "the log is beyond what this verifier folds, and its statement does not say so".to_owned();
+            checks.push(refused("trace", codes::TRACE_TOO_LARGE, says, OPEN));
+            None
+        }
         Ok(trace) => Some(trace),
         Err(error) => {
             checks.push(refused("trace", codes::LOG_MALFORMED, chain(&error), OPEN));
@@ -92,6 +99,10 @@ fn compare_heads(found: &LogHead, claimed: &LogHead) -> Check {
         let root = hex::encode(&found.root);
         let says = format!("{} frames in {} segments, root {root}", found.tree_size, found.segments.len());
         return proven(NAME, says, OPEN);
+    }
+    if found.session_id != claimed.session_id {
+        let says = format!("the log is of session {}", hex::encode(&found.session_id));
+        return refused(NAME, codes::LOG_MALFORMED, says, OPEN);
     }
     let says = format!("the log has {} frames and root {}", found.tree_size, hex::encode(&found.root));
     refused(NAME, codes::LOG_ROOT, says, OPEN)

@@ -192,7 +192,10 @@ fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, option
     verdict.complete = claims.complete;
     match options.evidence {
         Some(objects) => {
-            if let Some(trace) = evidence::log(objects, &claims, options.limits, &mut verdict.checks) {
+            let trace = evidence::log(objects, &claims, options.limits, &mut verdict.checks);
+            if trace.is_some() && gave_up(&claims.gaps) {
+                verdict.checks.extend(checks::too_large(&claims));
+            } else if let Some(trace) = trace {
                 verdict.gaps = trace.incompleteness().cloned().collect();
                 verdict.complete = trace.complete();
                 verdict.recomputed = true;
@@ -208,6 +211,11 @@ fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, option
     verdict.checks.push(checks::completeness(&claims, &verdict, options.accept_incomplete));
     verdict.claims = Some(Box::new(claims));
     verdict
+}
+
+/// Whether a statement says that its fold gave up facts. Which, depends on its limit: nothing can be made again.
+fn gave_up(gaps: &[Item]) -> bool {
+    gaps.iter().any(|gap| gap.code == codes::TRACE_TOO_LARGE)
 }
 
 /// What ended completeness, as signed.

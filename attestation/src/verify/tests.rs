@@ -132,7 +132,11 @@ fn a_lie_that_contradicts_itself_is_refused_without_evidence() {
         ("\"coverageLevel\":\"returned-object\"", "\"coverageLevel\":\"object\""),
         ("\"gaps\":[]", "\"gaps\":[{\"code\":\"LOST_EVENTS\",\"count\":1}]"),
         ("\"blindSpots\":[]", "\"blindSpots\":[{\"code\":\"X\",\"count\":1,\"endsCompleteness\":true}]"),
-        ("\"survivors\":[]", "\"survivors\":[{\"pid\":1,\"start\":\"\"}]"),
+        ("\"blindSpots\":[]", "\"blindSpots\":[{\"code\":\"RECOVERED\",\"count\":1,\"endsCompleteness\":false}]"),
+        ("\"blindSpots\":[]", "\"blindSpots\":[{\"code\":\"NEWER\",\"count\":1,\"endsCompleteness\":false}]"),
+        ("\"observation\":\"exit\"", "\"observation\":\"exits\""),
+        ("\"level\":\"object\"", "\"level\":\"none\""),
+        ("\"survivors\":[]", "\"survivors\":[{\"pid\":1}]"),
         ("\"digestClasses\":{\"kernel\":3", "\"digestClasses\":{\"kernel\":4"),
     ] {
         let verdict = check(&forged(&signed, from, to), None, true);
@@ -168,7 +172,7 @@ fn a_lie_about_the_facts_is_named_where_the_evidence_is_given() {
         assert!(verdict.checks.iter().any(|check| check.says.contains(place)), "{place}: {verdict:#?}");
     }
     let verdict = check(&sign((payload(&signed) + " ").as_bytes()), Some(&signed.objects), true);
-    assert_eq!(refusal(&verdict), Some(codes::TRACE_DIFFERS));
+    assert_eq!(refusal(&verdict), Some(codes::STATEMENT_MALFORMED));
 }
 
 #[test]
@@ -178,6 +182,21 @@ fn a_lie_about_the_numbers_is_refused_where_the_evidence_is_given() {
     assert_eq!(check(&forged(&signed, from, to), None, false).exit_code(), 0, "the signer's word");
     let verdict = check(&forged(&signed, from, to), Some(&signed.objects), false);
     assert_eq!((verdict.exit_code(), refusal(&verdict)), (1, Some(codes::NUMBERS_DIFFER)));
+}
+
+/// What a fold gave up depends on its limit, which is no part of the format.
+#[test]
+fn a_trace_that_was_too_large_is_the_signers_word_and_incomplete() {
+    let signed = Session::build().sign(100).unwrap();
+    let gap = "\"gaps\":[{\"code\":\"TRACE_TOO_LARGE\",\"count\":1}]";
+    let claimed =
+        payload(&signed).replacen("\"gaps\":[]", gap, 1).replacen("\"complete\":true", "\"complete\":false", 1);
+    let envelope = sign(claimed.replacen("/usr/bin/curl", "/usr/bin/true", 1).as_bytes());
+    let verdict = check(&envelope, Some(&signed.objects), true);
+    assert_eq!((verdict.exit_code(), verdict.recomputed, verdict.complete), (0, false, false), "{verdict:#?}");
+    assert_eq!(check(&envelope, Some(&signed.objects), false).exit_code(), 1);
+    let root = sign(claimed.replacen("\"treeSize\":", "\"treeSize\":1", 1).as_bytes());
+    assert_eq!(refusal(&check(&root, Some(&signed.objects), true)), Some(codes::LOG_ROOT));
 }
 
 #[test]
