@@ -3,8 +3,8 @@
 use core::mem::MaybeUninit;
 
 use agent_ebpf::{
-    FileVersion, FoldKey, FoldValue, InodeKey, Member, Open, OpenKnown, Outside, Watch, Windows, access, attention, flag, hook,
-    kind,
+    FileVersion, FoldKey, FoldValue, InodeKey, Member, Open, OpenKnown, Outside, Watch, Windows, access, attention,
+    flag, hook, kind,
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 
@@ -302,9 +302,8 @@ fn remember(ticket: &Ticket, file: u64, access: &Access) {
         let _ = FILES.insert(&*key, &value, u64::from(BPF_NOEXIST));
     }
     // SAFETY: the entry is freed by RCU; its event is set once.
-    let told = unsafe { FILES.get(&*key) }.is_some_and(|first| {
-        access.outcome == outcome::NEW || first.event == access.told
-    });
+    let told =
+        unsafe { FILES.get(&*key) }.is_some_and(|first| access.outcome == outcome::NEW || first.event == access.told);
     if told {
         key.access |= access.bits;
         key.pid = pid;

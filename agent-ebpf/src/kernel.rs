@@ -31,7 +31,9 @@ impl Window {
     pub(crate) fn of<const WORDS: usize>(base: u64, from: usize, words: &mut MaybeUninit<[u64; WORDS]>) -> Self {
         let (copy, bytes) = (words.as_mut_ptr(), WORDS * 8);
         // SAFETY: the helper writes `bytes` bytes, zeros if it fails.
-        unsafe { generated::bpf_probe_read_kernel(copy.cast::<c_void>(), bytes as u32, (base + from as u64) as *const c_void) };
+        unsafe {
+            generated::bpf_probe_read_kernel(copy.cast::<c_void>(), bytes as u32, (base + from as u64) as *const c_void)
+        };
         Self { copy: copy.cast(), bytes, base, from }
     }
 

@@ -100,7 +100,8 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
     let call = Call::unpack(word);
     if call.class == class::OPEN {
         // SAFETY: as in `open_flags`. Where the flags are not in a register, the file itself is looked at.
-        let flags = if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::open_flags(registers, call.flags) } };
+        let flags =
+            if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::open_flags(registers, call.flags) } };
         if flags & O_ACCMODE != 0 {
             file::opened_outside(file_of(result as u64));
         }

@@ -169,9 +169,7 @@ fn left(facts: &Facts) -> Verdict {
 fn read(facts: &Facts) -> Verdict {
     match facts.end {
         End::Same => match facts.last {
-            Some(digest) => {
-                digested(digest, facts.access_ceiling().or(facts.ceiling(digest)), facts.made).at_the_end()
-            }
+            Some(digest) => digested(digest, facts.access_ceiling().or(facts.ceiling(digest)), facts.made).at_the_end(),
             None => facts.no_digest(),
         },
         End::Other => rewritten(facts),

@@ -343,7 +343,8 @@ impl Findings {
         let table = &self.looker.table;
         let record = &table.inodes[inode as usize];
         let path = self.left_at(row, inode).or_else(|| table.path(row.name));
-        (record.written || record.made()) && path.is_some_and(|path| self.products.iter().any(|glob| glob.matches(&path)))
+        (record.written || record.made())
+            && path.is_some_and(|path| self.products.iter().any(|glob| glob.matches(&path)))
     }
 
     fn facts(&self, row: &Row, inode: u32) -> Facts<'_> {

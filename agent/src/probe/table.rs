@@ -102,7 +102,12 @@ impl Tables {
             }
             stale.push(key);
             if value.count > 0 {
-                folded.push(Folded { hook: value.hook(), cpu: value.cpu(), number: value.number(), count: value.count });
+                folded.push(Folded {
+                    hook: value.hook(),
+                    cpu: value.cpu(),
+                    number: value.number(),
+                    count: value.count,
+                });
             }
         }
         remove_all(&mut self.fold, &stale, "FOLD")?;
