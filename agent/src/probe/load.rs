@@ -91,7 +91,7 @@ pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
     check_privileges()?;
     let cpus = possible_cpus()?;
     let types = btf::Btf::running()?;
-    // aya parses the kernel's types for the loader and for the attachments: at once, they are much of what a start costs.
+    // aya parses the kernel's types for the attachments, which is much of what a start costs: meanwhile the maps are made.
     let (ebpf, aya_types) = thread::scope(|scope| {
         let aya_types = scope.spawn(Btf::from_sys_fs);
         (load(limits, cpus, &types), aya_types.join())
@@ -134,6 +134,8 @@ fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
     EbpfLoader::new()
+        // Nothing in the object is relocated by the kernel's types, so the loader need not parse them.
+        .btf(None)
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("WINDOWS", windows.as_slice(), true)
         .override_global("PLACE_KEYS", place_keys()?.as_slice(), true)
@@ -174,7 +176,7 @@ pub fn cgroup_root() -> Result<PathBuf, Error> {
 /// Tells the end of system calls what to look at.
 fn fill(ebpf: &mut Ebpf, calls: &[u64]) -> Result<(), Error> {
     let mut table: Array<_, u64> = Array::try_from(take(ebpf, "CALLS")?).map_err(Error::map("CALLS"))?;
-    for (number, call) in (0..).zip(calls) {
+    for (number, call) in (0..).zip(calls).filter(|(_, call)| **call != 0) {
         table.set(number, call, 0).map_err(Error::map("CALLS"))?;
     }
     Ok(())
