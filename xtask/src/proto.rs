@@ -1,13 +1,9 @@
-//! `proto`: regenerates the evidence log's messages from their .proto file, or checks that they are as generated.
-//!
-//! The parser is written in Rust, so no protoc is needed and every machine generates the same text.
+//! `proto`: regenerates the evidence log's messages from their .proto file, or checks that they are as generated. A
+//! program of its own does it, because what it depends on takes longer to build than all other developer commands.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::place;
-
-const PACKAGE: &str = "testimony.evidence.v1";
-const SOURCE: &str = "testimony/evidence/v1/evidence.proto";
+use crate::command;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -17,67 +13,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.check { check() } else { write() }
+    if args.check { check() } else { generate(&[]) }
 }
 
 /// Fails when the generated file is not what the .proto file gives.
 pub(crate) fn check() -> Result<()> {
-    let file = place::root().join(generated_path());
-    let old = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-    match first_difference(&old, &generate()?) {
-        None => Ok(()),
-        Some(line) => {
-            bail!("{}:{line}: not what {SOURCE} gives: run `cargo xtask proto`", generated_path())
-        }
-    }
+    generate(&["--check"])
 }
 
-fn write() -> Result<()> {
-    let file = place::root().join(generated_path());
-    std::fs::write(&file, generate()?).with_context(|| format!("{} cannot be written", file.display()))?;
-    println!("{} written from {SOURCE}.", generated_path());
-    Ok(())
-}
-
-fn generated_path() -> String {
-    format!("proto/src/{PACKAGE}.rs")
-}
-
-fn generate() -> Result<String> {
-    let includes = place::root().join("proto");
-    let descriptors = protox::compile([SOURCE], [&includes])?;
-    let out = place::target().join("proto");
-    std::fs::create_dir_all(&out)?;
-    prost_build::Config::new().out_dir(&out).compile_fds(descriptors)?;
-    Ok(std::fs::read_to_string(out.join(format!("{PACKAGE}.rs")))?)
-}
-
-/// The first line, from 1, in which two texts differ.
-fn first_difference(one: &str, other: &str) -> Option<usize> {
-    let mut pairs = one.split('\n').zip(other.split('\n'));
-    match pairs.position(|(a, b)| a != b) {
-        Some(index) => Some(index + 1),
-        None if one == other => None,
-        None => Some(one.split('\n').count().min(other.split('\n').count()) + 1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_difference;
-
-    #[test]
-    fn equal_texts_do_not_differ() {
-        assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
-    }
-
-    #[test]
-    fn a_changed_line_is_named() {
-        assert_eq!(first_difference("a\nb\n", "a\nc\n"), Some(2));
-    }
-
-    #[test]
-    fn a_text_cut_short_differs_after_its_last_line() {
-        assert_eq!(first_difference("a\nb", "a\nb\nc"), Some(3));
-    }
+fn generate(options: &[&str]) -> Result<()> {
+    let run = ["run", "--quiet", "--profile", "xtask", "--package", "proto-generate", "--"];
+    command::run(command::cargo().args(run).args(options))
 }
