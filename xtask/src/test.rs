@@ -38,6 +38,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    apt::prefix_as_root("the end-to-end tests load programs into the kernel")?;
+    setup::require_tracing_host()?;
     setup::ensure(Group::Build)?;
     setup::ensure(Group::Tests)?;
     let mut tally = Tally::default();
