@@ -37,9 +37,9 @@ pub(crate) fn install(purpose: &str, packages: &[&str]) -> Result<()> {
     if !present() {
         bail!("{purpose}: install {} (this is no Debian, so do it by its own package manager)", missing.join(", "));
     }
+    let mut install = as_root("apt-get", purpose, &missing)?;
     println!("{purpose}: installing {} by apt-get.", missing.join(", "));
     update_once();
-    let mut install = as_root("apt-get", purpose, &missing)?;
     install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
     command::quiet(install.env("DEBIAN_FRONTEND", "noninteractive")).with_context(|| {
         format!("{purpose}: {} could not be installed; can this machine reach Debian's archive?", missing.join(", "))

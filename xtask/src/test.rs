@@ -185,11 +185,12 @@ fn shipped() -> impl Iterator<Item = (&'static str, PathBuf)> {
         .map(|(variable, program)| (variable, place::target().join("release").join(program)))
 }
 
-/// What the end-to-end tests are told: the programs, and the kernel of the matrix or `host`.
+/// What the end-to-end tests are told: the programs, the peers' folder, and the kernel of the matrix or `host`.
 fn environment(kernel: &str) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> =
         shipped().map(|(variable, path)| (variable.to_owned(), path.display().to_string())).collect();
     environment.push(("TESTIMONY_KERNEL".to_owned(), kernel.to_owned()));
+    environment.push(("TESTIMONY_TOOLS".to_owned(), place::tools().display().to_string()));
     environment
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 fn cosign() -> Result<()> {
+    let _alone = place::alone_in(&place::tools())?;
     let home = place::tools().join("cosign");
     if command::succeeds(Command::new(home.join("usr/bin/cosign")).arg("version")) {
         return Ok(());

@@ -28,6 +28,7 @@ impl Tool<'_> {
 
     /// The program, installed first where it is not there yet.
     pub(crate) fn ensure(&self, environment: &[(&str, PathBuf)]) -> Result<PathBuf> {
+        let _alone = place::alone_in(&self.home())?;
         let program = self.home().join("bin").join(self.name);
         if command::succeeds(Command::new(&program).arg("--version")) {
             return Ok(program);
@@ -86,6 +87,7 @@ impl Wheel<'_> {
 
     /// A program of the environment, which is made where that program does not end well with these arguments.
     pub(crate) fn ensure(&self, purpose: &str, program: &str, probe: &[&str]) -> Result<PathBuf> {
+        let _alone = place::alone_in(&place::tools())?;
         let home = self.home();
         let path = home.join("bin").join(program);
         if command::succeeds(Command::new(&path).args(probe)) {
