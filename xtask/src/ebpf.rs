@@ -25,7 +25,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) fn build_agent() -> Result<()> {
     build(true)?;
     setup::ensure(Group::Build)?;
-    command::run(command::cargo().args(["build", "--release", "--package", "testimony", "--package", "testimony-verify"]))
+    command::run(command::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "testimony",
+        "--package",
+        "testimony-verify",
+    ]))
 }
 
 /// Builds the kernel programs. Cargo knows whether anything changed; an object that did not is left untouched, so that

@@ -75,7 +75,7 @@ fn linker() -> Result<PathBuf> {
         version: LINKER_VERSION,
         args: &["--no-default-features", "--features", &feature],
         variant: &variant,
-        notice: "eBPF linker (about two minutes)",
+        notice: "eBPF linker (a minute)",
     };
     linker.ensure(&[("LLVM_PREFIX", llvm_prefix(&linker.home())?)])
 }
