@@ -93,7 +93,7 @@ fn unit_tests(tally: &mut Tally) -> Result<()> {
     let abi_target = place::target().join("abi").display().to_string();
     let runs: [&[&str]; 3] = [
         &["test", "--workspace", "--exclude=tests", "--exclude=xtask", "--exclude=proto-generate", "--no-fail-fast"],
-        &["test", "--package=xtask", "--package=proto-generate", "--profile=xtask", "--no-fail-fast"],
+        &["test", "--package=xtask", "--profile=xtask", "--no-fail-fast"],
         &["test", "--manifest-path", "agent-ebpf/Cargo.toml", "--lib", "--target-dir", &abi_target],
     ];
     let mut faults = Vec::new();
