@@ -50,7 +50,10 @@ pub fn need_root() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root: run it by `cargo xtask test` or under sudo");
 }
 
-/// A folder of one test's own, on the file system of the target folder.
+/// Where scratch folders are: on a disk, unlike /tmp, and where every user may enter, unlike a work tree in root's home.
+const SCRATCH: &str = "/var/tmp";
+
+/// A folder of one test's own.
 #[derive(Debug)]
 pub struct Scratch(TempDir);
 
@@ -58,10 +61,8 @@ impl Scratch {
     /// Makes it.
     #[must_use]
     pub fn new() -> Self {
-        let all = target().join("tmp/end-to-end");
-        fs::create_dir_all(&all).unwrap_or_else(|error| panic!("{}: {error}", all.display()));
-        let folder = tempfile::Builder::new().prefix("t").tempdir_in(&all);
-        Self(folder.unwrap_or_else(|error| panic!("no scratch folder in {}: {error}", all.display())))
+        let folder = tempfile::Builder::new().prefix("testimony-end-to-end-").tempdir_in(SCRATCH);
+        Self(folder.unwrap_or_else(|error| panic!("no scratch folder in {SCRATCH}: {error}")))
     }
 
     /// Where it is, without symbolic links.

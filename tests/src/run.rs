@@ -18,6 +18,7 @@ pub struct Run {
     options: Vec<OsString>,
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    program: PathBuf,
     directory: PathBuf,
     name: PathBuf,
     key: PathBuf,
@@ -31,6 +32,7 @@ impl Run {
             options: Vec::new(),
             command: command.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             environment: Vec::new(),
+            program: binary(),
             directory: scratch.path(),
             name: scratch.join("out"),
             key: scratch.join("signing.key"),
@@ -48,6 +50,14 @@ impl Run {
     #[must_use]
     pub fn under<T: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = T>) -> Self {
         self.before = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Runs a copy of the program in the scratch folder, which a user who may not enter the work tree can start.
+    #[must_use]
+    pub fn copied(mut self, scratch: &Scratch) -> Self {
+        self.program = scratch.join("testimony");
+        std::fs::copy(binary(), &self.program).expect("the program is copied");
         self
     }
 
@@ -84,7 +94,7 @@ impl Run {
     pub fn start(self) -> Started {
         need_root();
         let mut words = self.before.clone();
-        words.push(binary().into());
+        words.push(self.program.clone().into());
         words.extend(["run", "--key"].map(OsString::from));
         words.push(self.key.clone().into());
         words.push("-o".into());

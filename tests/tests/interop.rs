@@ -30,8 +30,9 @@ fn peer(path: &str) -> Option<PathBuf> {
         println!("NOT RUN: the peers are on the host, and kernel {kernel} changes nothing of an envelope");
         return None;
     }
-    // Whatever target folder this build has, tools are kept beside the sources.
-    let path = root().join("target/tools").join(path);
+    // `cargo xtask test` says where it put them. Otherwise they are beside the sources, whatever target folder is used.
+    let tools = std::env::var_os("TESTIMONY_TOOLS").map_or_else(|| root().join("target/tools"), PathBuf::from);
+    let path = tools.join(path);
     assert!(path.is_file(), "{} is missing: run `cargo xtask setup tests`", path.display());
     Some(path)
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Once;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::command;
 
@@ -37,11 +37,25 @@ pub(crate) fn install(purpose: &str, packages: &[&str]) -> Result<()> {
     if !present() {
         bail!("{purpose}: install {} (this is no Debian, so do it by its own package manager)", missing.join(", "));
     }
+    let mut install = as_root("apt-get", purpose, &missing)?;
     println!("{purpose}: installing {} by apt-get.", missing.join(", "));
     update_once();
-    let mut install = as_root("apt-get", purpose, &missing)?;
     install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
-    command::quiet(install.env("DEBIAN_FRONTEND", "noninteractive"))
+    command::quiet(install.env("DEBIAN_FRONTEND", "noninteractive")).with_context(|| {
+        format!("{purpose}: {} could not be installed; can this machine reach Debian's archive?", missing.join(", "))
+    })
+}
+
+/// What goes before a command that needs root's rights; an error in one sentence where they cannot be had.
+pub(crate) fn prefix_as_root(purpose: &str) -> Result<&'static [&'static str]> {
+    if is_root() {
+        return Ok(&[]);
+    }
+    if command::find("sudo").is_some() {
+        // sudo would have the command find other programs: whoever uses this gives PATH as a word of its own.
+        return Ok(&["sudo", "--preserve-env", "env"]);
+    }
+    bail!("{purpose}: run this as root, or install sudo")
 }
 
 /// A command with root's rights: ours, or through sudo; else a sentence that says what a person is to install.

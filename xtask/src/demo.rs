@@ -14,9 +14,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{apt, command, ebpf, place};
+use crate::{apt, command, ebpf, place, setup};
 use statement::Statement;
 
+/// The machine whose dependencies are fetched.
+const HOST: &str = "x86_64-unknown-linux-gnu";
 /// The crate whose build is traced.
 const TRACED_CRATE: &str = "attestation";
 /// Lines of each part of the trace that are printed.
@@ -24,11 +26,17 @@ const PART_LINES_MAX: usize = 28;
 
 pub(crate) fn run() -> Result<()> {
     let started = Instant::now();
-    let as_root = as_root()?;
-    step("Building the kernel programs and the agent");
+    let as_root = apt::prefix_as_root("the demo loads programs into the kernel")?;
+    setup::require_tracing_host()?;
+    step("Setting up, and building the kernel programs");
+    ebpf::build(true)?;
+    let programs = started.elapsed();
+    step("Building the agent");
     ebpf::build_agent()?;
+    let agent = started.elapsed();
     let demo = Demo::fresh()?;
     demo.trace(as_root)?;
+    let traced = started.elapsed();
     let statement = Statement::read(&demo.statement())?;
     if !statement.complete() {
         print!("{}", demo.show(&["--gaps"])?);
@@ -43,7 +51,15 @@ pub(crate) fn run() -> Result<()> {
     }
     demo.refuse_forgeries()?;
     println!(
-        "\ndemo: {} traced, complete, verified, both forgeries refused, in {} s; outputs are in {}",
+        "\nIt took {} s to set up and build the kernel programs, {} s to build the agent, {} s to build while traced, and \
+         {} s to show and verify.",
+        programs.as_secs(),
+        (agent - programs).as_secs(),
+        (traced - agent).as_secs(),
+        (started.elapsed() - traced).as_secs(),
+    );
+    println!(
+        "demo: {} traced, complete, verified, both forgeries refused, in {} s; outputs are in {}",
         statement.summary(),
         started.elapsed().as_secs(),
         demo.dir.display()
@@ -53,18 +69,6 @@ pub(crate) fn run() -> Result<()> {
 
 fn step(what: &str) {
     println!("\n== {what}");
-}
-
-/// What goes before a command that needs root's rights. Only the tracing does.
-fn as_root() -> Result<&'static [&'static str]> {
-    if apt::is_root() {
-        return Ok(&[]);
-    }
-    if command::find("sudo").is_some() {
-        // The command is traced as the invoking user all the same; sudo would have it find other programs.
-        return Ok(&["sudo", "--preserve-env", "env"]);
-    }
-    bail!("the demo loads programs into the kernel: run it as root, or install sudo")
 }
 
 /// The demo's folder and the programs it uses.
@@ -95,7 +99,7 @@ impl Demo {
     /// Fetches, which needs the network, and then traces the build, which does not.
     fn trace(&self, as_root: &[&str]) -> Result<()> {
         step("Fetching the dependencies");
-        command::run(command::cargo().args(["fetch", "--locked"]))?;
+        command::run(command::cargo().args(["fetch", "--locked", "--quiet", "--target", HOST]))?;
         step(&format!("Tracing the build of the crate `{TRACED_CRATE}` with all its dependencies"));
         let build = traced_build();
         let mut words: Vec<String> = as_root.iter().map(|word| (*word).to_owned()).collect();
@@ -161,15 +165,11 @@ impl Demo {
     }
 }
 
-/// Everything is compiled anew, in the order and by the programs of any build; only the optimiser is left out.
+/// Everything is compiled anew, in the order and by the programs of any build, for debugging but without its tables.
 fn traced_build() -> Command {
     let mut build = command::cargo();
-    build.args(["build", "--offline", "--locked", "--quiet", "--package", TRACED_CRATE]).args([
-        "--config",
-        "profile.dev.package.\"*\".opt-level=0",
-        "--config",
-        "profile.dev.debug=false",
-    ]);
+    build.args(["build", "--offline", "--locked", "--quiet", "--package", TRACED_CRATE]);
+    build.args(["--config", "profile.dev.debug=false"]);
     build
 }
 

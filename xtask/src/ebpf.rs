@@ -20,11 +20,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build(args.release)
 }
 
-/// The agent as it ships: the kernel programs first, then the binary that embeds them.
+/// The programs as they ship: the kernel's first, then the agent that embeds them, and the verifier. One call builds both,
+/// because Cargo would build what they share once for each call that asks for other features.
 pub(crate) fn build_agent() -> Result<()> {
     build(true)?;
     setup::ensure(Group::Build)?;
-    command::run(command::cargo().args(["build", "--release", "--package", "testimony"]))
+    command::run(command::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "testimony",
+        "--package",
+        "testimony-verify",
+    ]))
 }
 
 /// Builds the kernel programs. Cargo knows whether anything changed; an object that did not is left untouched, so that

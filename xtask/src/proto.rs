@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::place;
+use crate::{command, place};
 
 const PACKAGE: &str = "testimony.evidence.v1";
 const SOURCE: &str = "testimony/evidence/v1/evidence.proto";
@@ -43,13 +43,10 @@ fn generated_path() -> String {
     format!("proto/src/{PACKAGE}.rs")
 }
 
+/// A program of its own generates, because what it depends on takes longer to build than all developer commands.
 fn generate() -> Result<String> {
-    let includes = place::root().join("proto");
-    let descriptors = protox::compile([SOURCE], [&includes])?;
-    let out = place::target().join("proto");
-    std::fs::create_dir_all(&out)?;
-    prost_build::Config::new().out_dir(&out).compile_fds(descriptors)?;
-    Ok(std::fs::read_to_string(out.join(format!("{PACKAGE}.rs")))?)
+    let run = ["run", "--quiet", "--profile", "xtask", "--package", "proto-generate", "--"];
+    command::read_loud(command::cargo().args(run).arg(place::root().join("proto")).args([SOURCE, PACKAGE]))
 }
 
 /// The first line, from 1, in which two texts differ.

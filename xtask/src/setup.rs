@@ -4,10 +4,15 @@ pub(crate) mod peers;
 pub(crate) mod toolchain;
 pub(crate) mod tools;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::{apt, command, vm};
+
+/// Where a kernel describes its types.
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -49,6 +54,18 @@ pub(crate) fn ensure(group: Group) -> Result<()> {
     }
 }
 
+/// Refuses, in a sentence, a machine on which nothing can be traced.
+pub(crate) fn require_tracing_host() -> Result<()> {
+    let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
+    if (system, machine) != ("linux", "x86_64") {
+        bail!("Testimony traces on Linux on x86-64, and this is {system} on {machine}");
+    }
+    if !Path::new(KERNEL_TYPES).exists() {
+        bail!("the running kernel has no {KERNEL_TYPES} (CONFIG_DEBUG_INFO_BTF), so nothing can be traced on it");
+    }
+    Ok(())
+}
+
 fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
     apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
@@ -67,6 +84,5 @@ fn lint() -> Result<()> {
             bail!("cargo {component} is missing: run `rustup component add rustfmt clippy`");
         }
     }
-    apt::install("C compiler to build cargo-deny", &["gcc", "libc6-dev"])?;
     tools::cargo_deny().map(drop)
 }

@@ -38,6 +38,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    apt::prefix_as_root("the end-to-end tests load programs into the kernel")?;
+    setup::require_tracing_host()?;
     setup::ensure(Group::Build)?;
     setup::ensure(Group::Tests)?;
     let mut tally = Tally::default();
@@ -90,8 +92,8 @@ fn unit_tests(tally: &mut Tally) -> Result<()> {
     ebpf::build(true)?;
     let abi_target = place::target().join("abi").display().to_string();
     let runs: [&[&str]; 3] = [
-        &["test", "--workspace", "--exclude", "tests", "--exclude", "xtask", "--no-fail-fast"],
-        &["test", "--package", "xtask", "--profile", "xtask"],
+        &["test", "--workspace", "--exclude=tests", "--exclude=xtask", "--exclude=proto-generate", "--no-fail-fast"],
+        &["test", "--package=xtask", "--profile=xtask", "--no-fail-fast"],
         &["test", "--manifest-path", "agent-ebpf/Cargo.toml", "--lib", "--target-dir", &abi_target],
     ];
     let mut faults = Vec::new();
@@ -116,7 +118,6 @@ impl Suites {
     /// Builds what is tested and what tests it, both as they ship.
     fn build() -> Result<Self> {
         ebpf::build_agent()?;
-        command::run(command::cargo().args(["build", "--release", "--package", "testimony-verify"]))?;
         let mut build = command::cargo();
         build.args(["test", "--package", "tests", "--release", "--no-run", "--message-format=json-render-diagnostics"]);
         let messages = command::read_loud(&mut build)?;
@@ -184,11 +185,12 @@ fn shipped() -> impl Iterator<Item = (&'static str, PathBuf)> {
         .map(|(variable, program)| (variable, place::target().join("release").join(program)))
 }
 
-/// What the end-to-end tests are told: the programs, and the kernel of the matrix or `host`.
+/// What the end-to-end tests are told: the programs, the peers' folder, and the kernel of the matrix or `host`.
 fn environment(kernel: &str) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> =
         shipped().map(|(variable, path)| (variable.to_owned(), path.display().to_string())).collect();
     environment.push(("TESTIMONY_KERNEL".to_owned(), kernel.to_owned()));
+    environment.push(("TESTIMONY_TOOLS".to_owned(), place::tools().display().to_string()));
     environment
 }
 

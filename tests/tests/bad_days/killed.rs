@@ -42,7 +42,7 @@ fn pinned() -> Vec<PathBuf> {
 fn mounts() -> String {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
     // Other tests mount in their scratch folders meanwhile.
-    mounts.lines().filter(|line| !line.contains("/end-to-end/")).collect::<Vec<_>>().join("\n")
+    mounts.lines().filter(|line| !line.contains("/testimony-end-to-end-")).collect::<Vec<_>>().join("\n")
 }
 
 fn wait_until(what: &str, holds: impl Fn() -> bool) {

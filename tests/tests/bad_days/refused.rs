@@ -39,7 +39,7 @@ fn without_privileges() {
     let uid = NOBODY.to_string();
     let _ = need("setpriv");
     let words = ["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"];
-    let ran = touch(&scratch).under(words).go();
+    let ran = touch(&scratch).copied(&scratch).under(words).go();
     let line = refused(&scratch, &ran);
     assert!(line.contains("privilege") || line.contains("root") || line.contains("CAP_"), "{line}");
     nothing_left(&ran);

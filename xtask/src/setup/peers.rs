@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use super::tools::Wheel;
 use crate::vm::archive::{self, Archive};
-use crate::{apt, command, place};
+use crate::{command, place};
 
 /// The suite that has cosign 3.
 const SUITE: &str = "sid";
@@ -19,6 +20,7 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 fn cosign() -> Result<()> {
+    let _alone = place::alone_in(&place::tools())?;
     let home = place::tools().join("cosign");
     if command::succeeds(Command::new(home.join("usr/bin/cosign")).arg("version")) {
         return Ok(());
@@ -40,13 +42,6 @@ fn cosign() -> Result<()> {
 }
 
 fn securesystemslib() -> Result<()> {
-    let home = place::tools().join("securesystemslib");
-    let python = home.join("bin/python");
-    if command::succeeds(Command::new(&python).args(["-c", "import securesystemslib.dsse, cryptography"])) {
-        return Ok(());
-    }
-    apt::install("a Python environment for the interop tests", &["python3", "python3-venv"])?;
-    println!("interop tests: installing {SECURESYSTEMSLIB} into {}.", home.display());
-    command::quiet(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-    command::quiet(Command::new(&python).args(["-m", "pip", "install", "--quiet", SECURESYSTEMSLIB]))
+    let wheel = Wheel { folder: "securesystemslib", requirement: SECURESYSTEMSLIB };
+    wheel.ensure("interop tests", "python", &["-c", "import securesystemslib.dsse, cryptography"]).map(drop)
 }

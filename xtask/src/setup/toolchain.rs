@@ -38,6 +38,11 @@ pub(crate) fn ensure() -> Result<Toolchain> {
             println!("eBPF toolchain: a rustup nightly with rust-src and the bpf-linker in PATH.");
             Ok(toolchain)
         }
+        None if apt::present() => bail!(
+            "no eBPF toolchain: Debian's archive offers no {}; can this machine reach it, with the security updates of \
+             Debian 12?",
+            PACKAGES.join(", ")
+        ),
         None => bail!(
             "no eBPF toolchain: install Debian's {}, or a rustup nightly with rust-src and a bpf-linker built for its LLVM",
             PACKAGES.join(", ")
@@ -70,7 +75,7 @@ fn linker() -> Result<PathBuf> {
         version: LINKER_VERSION,
         args: &["--no-default-features", "--features", &feature],
         variant: &variant,
-        notice: "eBPF linker (about two minutes)",
+        notice: "eBPF linker (a minute)",
     };
     linker.ensure(&[("LLVM_PREFIX", llvm_prefix(&linker.home())?)])
 }

@@ -20,7 +20,8 @@ pub(crate) struct Archive {
 impl Archive {
     /// Writes the configuration and fetches the lists, unless they are fresh.
     pub(crate) fn open(name: &str, sources: &[String]) -> Result<Self> {
-        let dir = place::vm().join("apt").join(name);
+        let dir = place::guests().join("apt").join(name);
+        let _alone = place::alone_in(&dir)?;
         for below in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(dir.join(below))?;
         }

@@ -1,4 +1,4 @@
-//! Debian's kernels: found in the archive, unpacked below `target/vm/kernels`, never installed.
+//! Debian's kernels: found in the archive, unpacked in a folder of their own, never installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +42,8 @@ impl Kernel {
 
     /// Downloads and unpacks the kernel, once; a kernel that is there is kept, so that runs compare.
     pub(super) fn ensure(&self) -> Result<KernelFiles> {
-        let dir = place::vm().join("kernels").join(self.version);
+        let dir = place::guests().join("kernels").join(self.version);
+        let _alone = place::alone_in(&dir)?;
         if !dir.join("unpacked").is_file() {
             self.unpack(&dir)?;
         }

@@ -38,7 +38,8 @@ const RECIPE: u32 = 1;
 /// The image, made where it is not there yet.
 pub(super) fn ensure() -> Result<PathBuf> {
     let release = archive::codename()?;
-    let image = place::vm().join(format!("root-{:016x}.ext4", recipe_hash(&release)));
+    let _alone = place::alone_in(&place::guests())?;
+    let image = place::guests().join(format!("root-{:016x}.ext4", recipe_hash(&release)));
     if !image.is_file() {
         println!("root file system of the guests: making it from {release}, some minutes, once.");
         make(&release, &image)?;

@@ -47,8 +47,8 @@ impl Scene {
 
     pub(super) fn with(limits: Limits, caller: Option<Caller>) -> Self {
         let content = Content::start(limits, clock(), caller).unwrap();
-        // Beside the test program: /tmp may be a tmpfs.
-        let dir = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        // /tmp may be a tmpfs, and the work tree may lie where another user may not enter, such as root's home.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         Self { content, dir, next: 0 }
     }
 

@@ -1,0 +1,20 @@
+//! Prints the evidence log's messages as generated from their .proto file: what `cargo xtask proto` writes or compares.
+//! It stands apart because no other developer command needs its dependencies.
+//!
+//! The parser is written in Rust, so no protoc is needed and every machine generates the same text.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, source, package] = words.as_slice() else {
+        bail!("give the folder of the .proto files, one, its package")
+    };
+    let descriptors = protox::compile([source], [Path::new(folder)])?;
+    let out = tempfile::tempdir()?;
+    prost_build::Config::new().out_dir(out.path()).compile_fds(descriptors)?;
+    print!("{}", std::fs::read_to_string(out.path().join(format!("{package}.rs")))?);
+    Ok(())
+}
