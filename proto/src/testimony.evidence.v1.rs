@@ -82,7 +82,7 @@ pub struct SessionOpened {
     pub root_pid: u32,
     #[prost(message, optional, tag = "11")]
     pub platform: ::core::option::Option<Platform>,
-    /// empty: every file created and left
+    /// as given; empty: every file created and left
     #[prost(bytes = "vec", repeated, tag = "12")]
     pub product_globs: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// resolution of the coarse clock that stamps ctime
@@ -514,7 +514,7 @@ pub struct ContentDigest {
     /// stable code, empty for STABLE and KERNEL
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
-    /// created by the session and left behind
+    /// left behind, and created by the session or named by product_globs
     #[prost(bool, tag = "5")]
     pub product: bool,
     /// where the file is at the end, if not at the path of its access

@@ -283,5 +283,5 @@ fn products_are_what_the_patterns_say() {
     assert_eq!(products(named.output(scratch.join("again"))), ["old", "tool"]);
     fs::remove_dir_all(scratch.join("out")).unwrap();
     let none = run().option("--product").option("untouched");
-    assert_eq!(products(none.output(scratch.join("none"))), [String::new(); 0]);
+    assert!(products(none.output(scratch.join("none"))).is_empty());
 }
