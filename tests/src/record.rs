@@ -86,6 +86,14 @@ impl Record {
         })
     }
 
+    /// Whether acts of this kind are observed before they happen, not at the end of the system call.
+    #[must_use]
+    pub fn sees_before(&self, observation: &str) -> bool {
+        let row = self.claims.hooks.iter().find(|hook| hook.observation == observation);
+        let row = row.unwrap_or_else(|| panic!("nothing observes {observation}"));
+        row.level == "object"
+    }
+
     /// The session's root process.
     #[must_use]
     pub fn root(&self) -> &Process {
