@@ -54,8 +54,8 @@ const EINPROGRESS: i32 = 115;
 /// Why the paths differ in an act.
 #[derive(Debug)]
 pub(crate) struct Cause {
-    /// Row of docs/threats.md.
-    pub(crate) threat: u8,
+    /// Row of docs/threats.md; none where neither path lacks anything, which is for the weak side only.
+    pub(crate) threat: Option<u8>,
     pub(crate) side: Side,
     pub(crate) says: &'static str,
     holds: fn(&Scene, u32, &Act, Times) -> bool,
@@ -63,7 +63,7 @@ pub(crate) struct Cause {
 
 pub(crate) const CAUSES: &[Cause] = &[
     Cause {
-        threat: 36,
+        threat: Some(36),
         side: Side::Strong,
         says: "the program's file, opened by the kernel within execve; the exec names it",
         holds: |scene, pid, act, _| match act {
@@ -72,13 +72,16 @@ pub(crate) const CAUSES: &[Cause] = &[
         },
     },
     Cause {
-        threat: 36,
+        threat: Some(36),
         side: Side::Strong,
         says: "a loader or a script, opened by the kernel within execve",
-        holds: |_, _, act, _| matches!(act, Act::Open { access, .. } if access & EXEC != 0),
+        holds: |scene, pid, act, _| {
+            let runs = scene.ran.iter().any(|(runs, _)| *runs == pid);
+            runs && matches!(act, Act::Open { access, .. } if access & EXEC != 0)
+        },
     },
     Cause {
-        threat: 15,
+        threat: Some(15),
         side: Side::Strong,
         says: "emptied as it was opened; the open says so",
         holds: |scene, pid, act, _| match act {
@@ -87,7 +90,7 @@ pub(crate) const CAUSES: &[Cause] = &[
         },
     },
     Cause {
-        threat: 37,
+        threat: Some(37),
         side: Side::Strong,
         says: "the end of a connection that never stood; its connect says so",
         holds: |scene, pid, act, _| match act {
@@ -98,13 +101,13 @@ pub(crate) const CAUSES: &[Cause] = &[
         },
     },
     Cause {
-        threat: 31,
+        threat: Some(31),
         side: Side::Weak,
         says: "a descriptor that names a file and opens none",
         holds: |_, _, act, _| matches!(act, Act::Open { access, .. } if access & PATH_ONLY != 0),
     },
     Cause {
-        threat: 8,
+        threat: None,
         side: Side::Weak,
         says: "before the other session began",
         holds: |scene, pid, _, times| pid == scene.root && times.first_ns < scene.opened_ns,
