@@ -26,6 +26,8 @@ pub(crate) struct Scene {
     pub(crate) root: u32,
     /// By process, what the weak path says it ran.
     pub(crate) ran: BTreeSet<(u32, Vec<u8>)>,
+    /// By process, the last component of scripts that the weak path says it ran.
+    pub(crate) scripts: BTreeSet<(u32, Vec<u8>)>,
     /// By process, what the weak path says it emptied as it opened it.
     pub(crate) emptied: BTreeSet<(u32, Vec<u8>)>,
     /// By process, addresses and ports to which the weak path says that it did not come.
@@ -35,6 +37,8 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn of(strong: &Record, weak: &Record) -> Self {
         let ran = weak.execs().map(|(process, exec)| (process.pid, exec.binary.to_vec()));
+        let scripts = weak.execs().filter(|(_, exec)| !exec.interpreter.is_empty());
+        let scripts = scripts.map(|(process, exec)| (process.pid, last_component(exec.filename).to_vec()));
         let emptied = weak.opens().into_iter().filter(|open| open.access & TRUNCATED != 0);
         let unreached = weak.peers().into_iter().filter(|peer| {
             peer.act.operation() == Operation::Connect && peer.act.result != 0 && peer.act.result != -EINPROGRESS
@@ -43,10 +47,15 @@ impl Scene {
             opened_ns: strong.trace.opened().opened_boottime_ns,
             root: strong.root().pid,
             ran: ran.collect(),
+            scripts: scripts.collect(),
             emptied: emptied.map(|open| (open.pid, open.file.path)).collect(),
             unreached: unreached.map(|peer| (peer.pid, peer.act.remote, peer.act.remote_port)).collect(),
         }
     }
+}
+
+fn last_component(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 const EINPROGRESS: i32 = 115;
@@ -74,10 +83,12 @@ pub(crate) const CAUSES: &[Cause] = &[
     Cause {
         threat: Some(36),
         side: Side::Strong,
-        says: "a loader or a script, opened by the kernel within execve",
-        holds: |scene, pid, act, _| {
-            let runs = scene.ran.iter().any(|(runs, _)| *runs == pid);
-            runs && matches!(act, Act::Open { access, .. } if access & EXEC != 0)
+        says: "a script, opened by the kernel within execve; the exec names it",
+        holds: |scene, pid, act, _| match act {
+            Act::Open { access, path, .. } => {
+                access & EXEC != 0 && scene.scripts.contains(&(pid, last_component(path).to_vec()))
+            }
+            _ => false,
         },
     },
     Cause {
