@@ -82,6 +82,10 @@ impl Record {
         let mut files: HashMap<u64, File> = HashMap::new();
         let mut opens = Vec::new();
         for event in self.events() {
+            // A program's file is told by its exec, and may be opened afterwards.
+            if let Some(event::Body::Exec(exec)) = &event.body {
+                files.extend(exec.binary.iter().map(|binary| (binary.id, binary.clone())));
+            }
             let Some(event::Body::Open(open)) = &event.body else { continue };
             if let Some(file) = &open.file {
                 files.insert(file.id, file.clone());
