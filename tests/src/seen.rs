@@ -82,9 +82,9 @@ impl Record {
         let mut files: HashMap<u64, File> = HashMap::new();
         let mut opens = Vec::new();
         for event in self.events() {
-            // A program's file is told by its exec, and may be opened afterwards.
-            if let Some(event::Body::Exec(exec)) = &event.body {
-                files.extend(exec.binary.iter().map(|binary| (binary.id, binary.clone())));
+            // A program's file may be told by its exec; where it was told before, only its id stands there.
+            if let Some(binary) = exec_binary(event) {
+                files.entry(binary.id).or_insert_with(|| binary.clone());
             }
             let Some(event::Body::Open(open)) = &event.body else { continue };
             if let Some(file) = &open.file {
@@ -132,6 +132,13 @@ impl Record {
             peers.push(Peer { pid: event.pid, act: act.clone(), count, boottime_ns: event.boottime_ns });
         }
         peers
+    }
+}
+
+fn exec_binary(event: &Event) -> Option<&File> {
+    match &event.body {
+        Some(event::Body::Exec(exec)) => exec.binary.as_ref(),
+        _ => None,
     }
 }
 
