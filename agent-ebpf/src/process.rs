@@ -95,7 +95,13 @@ pub(crate) fn loader(task: u64) {
     // SAFETY: the callback is of the helper's type, and the context is a word of this frame.
     let found = unsafe {
         let context = (&raw mut file).cast::<c_void>();
-        generated::bpf_find_vma(bpf_get_current_task_btf().cast(), base, mapped_file as *const () as *mut c_void, context, 0)
+        generated::bpf_find_vma(
+            bpf_get_current_task_btf().cast(),
+            base,
+            mapped_file as *const () as *mut c_void,
+            context,
+            0,
+        )
     };
     // SAFETY: a word of this frame; volatile, since the callback wrote it.
     let file = unsafe { core::ptr::read_volatile(&raw const file) };
