@@ -53,8 +53,9 @@ impl Ticket {
         add(unsafe { &raw mut (*self.account).coalesced }, 1);
     }
 
+    /// The event is not sent.
     #[inline(always)]
-    fn lost(&self) {
+    pub(crate) fn lost(&self) {
         // SAFETY: a pointer into the map's value.
         add(unsafe { &raw mut (*self.account).lost }, 1);
     }

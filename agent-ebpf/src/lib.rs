@@ -798,8 +798,12 @@ offsets! {
     mm_arg_start = "mm_struct.arg_start",
     /// struct mm_struct.
     mm_arg_end = "mm_struct.arg_end",
+    /// struct mm_struct: pairs of a key and a value.
+    mm_saved_auxv = "mm_struct.saved_auxv",
     /// struct mm_struct: pages.
     mm_hiwater_rss = "mm_struct.hiwater_rss",
+    /// struct vm_area_struct.
+    vma_file = "vm_area_struct.vm_file",
     /// struct linux_binprm.
     bprm_file = "linux_binprm.file",
     /// struct linux_binprm.

@@ -36,6 +36,12 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+#[btf_tracepoint(function = "sched_process_exec")]
+fn loader(ctx: BtfTracePointContext) -> i32 {
+    process::loader(ctx.arg(0));
+    0
+}
+
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit(ctx: BtfTracePointContext) -> i32 {
     process::exit(ctx.arg(0));

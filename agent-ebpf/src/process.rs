@@ -3,7 +3,7 @@
 use agent_ebpf::{ARGS_PART_BYTES, ARGS_PARTS_MAX, Args, Exec, Exit, Fork, Member, attention, flag, hook, kind};
 use aya_ebpf::{
     cty::c_void,
-    helpers::{bpf_loop, bpf_probe_read_user_buf},
+    helpers::{bpf_get_current_task_btf, bpf_loop, bpf_probe_read_user_buf, generated},
 };
 
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
     kernel::{process_start, read},
     member, path,
 };
+
+/// Pairs in `saved_auxv` that are looked at; the kernel has room for fewer.
+const AUXV_PAIRS_MAX: usize = 32;
 
 /// `sched_process_fork`: a child of a member is a member; a child put into a watched cgroup becomes one.
 pub(crate) fn fork(parent: u64, child: u64) {
@@ -77,6 +80,62 @@ pub(crate) fn exec(task: u64, bprm: u64) {
     if told(&ticket, task, bprm, bytes) {
         arguments(&member, pid, tid, start, bytes);
     }
+}
+
+/// `sched_process_exec`, where opens are seen at the end of system calls: the kernel opened the dynamic loader itself, and
+/// no call returns it. It is the file of the mapping where the new program was told its loader lies.
+pub(crate) fn loader(task: u64) {
+    let (pid, _) = member::current_ids();
+    let Some(member) = member::of(pid) else { return };
+    let base = loader_base(read(task, offset!(task_mm)));
+    if base == 0 {
+        return;
+    }
+    let mut file = 0_u64;
+    // SAFETY: the callback is of the helper's type, and the context is a word of this frame.
+    let found = unsafe {
+        let context = (&raw mut file).cast::<c_void>();
+        generated::bpf_find_vma(
+            bpf_get_current_task_btf().cast(),
+            base,
+            mapped_file as *const () as *mut c_void,
+            context,
+            0,
+        )
+    };
+    // SAFETY: a word of this frame; volatile, since the callback wrote it.
+    let file = unsafe { core::ptr::read_volatile(&raw const file) };
+    if found == 0 && file != 0 {
+        file::opened(&member, file, -1, 0);
+    } else if let Some(ticket) = account::take(&member, hook::OPEN) {
+        ticket.lost();
+    }
+}
+
+/// `AT_BASE` of what the kernel tells the new program; 0 for one without a loader.
+#[inline(never)]
+fn loader_base(mm: u64) -> u64 {
+    const AT_NULL: u64 = 0;
+    const AT_BASE: u64 = 7;
+    let mut at = 0;
+    while at < AUXV_PAIRS_MAX {
+        let [key, value] = read::<[u64; 2]>(mm, offset!(mm_saved_auxv) + at * 16);
+        if key == AT_BASE {
+            return value;
+        }
+        if key == AT_NULL {
+            break;
+        }
+        at += 1;
+    }
+    0
+}
+
+#[inline(never)]
+extern "C" fn mapped_file(_task: u64, vma: u64, file: *mut u64) -> i64 {
+    // SAFETY: the caller's, as bpf_find_vma hands it over.
+    unsafe { file.write(read(vma, offset!(vma_file))) };
+    0
 }
 
 #[inline(never)]

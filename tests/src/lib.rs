@@ -8,8 +8,9 @@ mod program;
 mod record;
 mod run;
 mod seen;
+pub mod work;
 
-pub use place::{Scratch, binary, need, need_root, root, target, verifier};
+pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
 pub use program::{PYTHON, compile, python};
 pub use record::Record;
 pub use run::{Ran, Run, Started};

@@ -37,6 +37,12 @@ pub fn verifier() -> PathBuf {
     program("TESTIMONY_VERIFY_BIN", "testimony-verify")
 }
 
+/// The kernel of the matrix that this guest runs, or `host`.
+#[must_use]
+pub fn kernel() -> String {
+    env::var("TESTIMONY_KERNEL").unwrap_or_else(|_| "host".to_owned())
+}
+
 /// Where a program that a test needs is. A missing one fails the test: nothing is skipped in silence.
 #[must_use]
 pub fn need(program: &str) -> PathBuf {

@@ -36,6 +36,8 @@ pub struct Named {
     pub as_given: bool,
     /// 0 or -errno.
     pub result: i32,
+    /// When.
+    pub boottime_ns: u64,
 }
 
 /// An act on a socket.
@@ -47,6 +49,8 @@ pub struct Peer {
     pub act: Network,
     /// How often.
     pub count: u64,
+    /// When the first was.
+    pub boottime_ns: u64,
 }
 
 type Number = (u32, u32, u32, u64);
@@ -78,6 +82,10 @@ impl Record {
         let mut files: HashMap<u64, File> = HashMap::new();
         let mut opens = Vec::new();
         for event in self.events() {
+            // A program's file may be told by its exec; where it was told before, only its id stands there.
+            if let Some(binary) = exec_binary(event) {
+                files.entry(binary.id).or_insert_with(|| binary.clone());
+            }
             let Some(event::Body::Open(open)) = &event.body else { continue };
             if let Some(file) = &open.file {
                 files.insert(file.id, file.clone());
@@ -107,6 +115,7 @@ impl Record {
                 target: change.target.clone(),
                 as_given: change.level() == proto::evidence::Level::UserArgument,
                 result: change.result,
+                boottime_ns: event.boottime_ns,
             });
         }
         names
@@ -120,9 +129,16 @@ impl Record {
         for event in self.events() {
             let Some(event::Body::Network(act)) = &event.body else { continue };
             let count = 1 + repeats.get(&number(event)).copied().unwrap_or(0);
-            peers.push(Peer { pid: event.pid, act: act.clone(), count });
+            peers.push(Peer { pid: event.pid, act: act.clone(), count, boottime_ns: event.boottime_ns });
         }
         peers
+    }
+}
+
+fn exec_binary(event: &Event) -> Option<&File> {
+    match &event.body {
+        Some(event::Body::Exec(exec)) => exec.binary.as_ref(),
+        _ => None,
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn all(ebpf: &mut Ebpf, types: &btf::Btf, aya_types: &Btf, weakest: b
     let mut outcome = Outcome { rows: Vec::new(), by_sys_exit: Vec::new(), renames_by_sys_exit: false };
     for observation in OBSERVATIONS {
         let row = attacher.observe(observation)?;
-        if row.programs == [SYS_EXIT.name] {
+        if row.programs.first() == Some(&SYS_EXIT.name) {
             outcome.by_sys_exit.push(row.hook);
         }
         outcome.rows.push(row);
@@ -165,6 +165,7 @@ fn implied(ebpf: &Ebpf, rows: &[Attached]) -> Result<Vec<Attached>, Error> {
     let open = rows.iter().find(|row| row.hook == hook::OPEN).ok_or(Error::Object("hook for opens"))?;
     let by_syscalls = rows.iter().find(|row| row.programs == [SYS_EXIT.name]);
     let attention = by_syscalls.unwrap_or(open);
+    let outside = if open.programs.first() == Some(&SYS_EXIT.name) { attention } else { open };
     let tag = |row: &Attached| tag(ebpf, row.programs[0]);
     Ok(vec![
         Attached {
@@ -174,7 +175,13 @@ fn implied(ebpf: &Ebpf, rows: &[Attached]) -> Result<Vec<Attached>, Error> {
             level: open.level,
             ..attention.clone()
         },
-        Attached { hook: hook::OUTSIDE, observation: "outside-write", tag: tag(open)?, ..open.clone() },
+        Attached {
+            hook: hook::OUTSIDE,
+            observation: "outside-write",
+            tag: tag(outside)?,
+            level: open.level,
+            ..outside.clone()
+        },
     ])
 }
 

@@ -107,6 +107,9 @@ pub(super) const SYS_EXIT: Program = tracepoint("sys_exit", "sys_exit");
 /// Counts renames, so that a path told before one is told again.
 pub(super) const RENAMES: Program = Program { name: "fexit_rename", point: Point::Exit, target: "vfs_rename" };
 
+/// The dynamic loader, which the kernel opens itself within execve.
+const LOADER: Program = tracepoint("loader", "sched_process_exec");
+
 const fn returned(level: u32) -> Way {
     way("tp_btf/sys_exit", level, &[SYS_EXIT])
 }
@@ -138,7 +141,7 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
         &[
             way("lsm/file_open", level::OBJECT, &[lsm("lsm_file_open", "file_open")]),
             way("fentry/security_file_open", level::OBJECT, &[entry("fentry_file_open", "security_file_open")]),
-            returned(level::RETURNED_OBJECT),
+            way("tp_btf/sys_exit+sched_process_exec", level::RETURNED_OBJECT, &[SYS_EXIT, LOADER]),
         ],
     ),
     only(

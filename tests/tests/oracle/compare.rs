@@ -22,6 +22,7 @@ const SHOWN_MAX: usize = 20;
 
 const READ: u32 = 1;
 const WRITE: u32 = 2;
+const EXEC: u32 = 4;
 const PATH_ONLY: u32 = 32;
 
 /// Why a difference between the two is no fault of either; nothing else is excused.
@@ -135,6 +136,10 @@ fn acts_of(record: &Record, followed: &HashSet<u32>) -> (Acts, BTreeMap<Vec<u8>,
         add(process.pid, Act::Exec(exec.filename.to_vec(), given(&exec)), 1);
     }
     for open in record.opens() {
+        // What the kernel opens itself within execve is no call of the program's; the exec stands for it.
+        if open.access & EXEC != 0 {
+            continue;
+        }
         let how = match open.access {
             access if access & PATH_ONLY != 0 => 'p',
             access if access & (READ | WRITE) == READ | WRITE => 'b',

@@ -5,14 +5,13 @@ mod compare;
 mod content;
 mod lexer;
 mod strace;
-mod work;
 
 use std::ffi::OsString;
 use std::io::Write;
 
 use compare::Comparison;
+use tests::work::{self, Work};
 use tests::{Run, Scratch, need};
-use work::Work;
 
 /// System calls that are compared, and those that say who made whom and where a process is.
 const CALLS: &str = "execve,execveat,open,openat,openat2,creat,open_by_handle_at,connect,rename,renameat,renameat2,\

@@ -79,14 +79,14 @@ fn a_file_that_the_session_rewrites_is_ephemeral_until_its_last_version() {
 import time
 for content in ("one", "two"):
     open("file", "w").write(content)
-    time.sleep(0.05)
+    time.sleep(0.5)
     open("file").read()
 "#;
     let record = Run::new(&scratch, python(script)).go().complete();
     let files = record.files(&scratch.join("file"));
     let read: Vec<_> = files.iter().filter(|file| file.access & 1 != 0).collect();
     let [first, last] = read.as_slice() else { panic!("{files:?}") };
-    assert_eq!((first.class, last.class), (Class::Ephemeral, Class::Stable));
+    assert_eq!((first.class, last.class), (Class::Ephemeral, Class::Stable), "{last:?}");
     assert_eq!(last.sha256, Some(&sha256(b"two")));
 }
 

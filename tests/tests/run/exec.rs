@@ -4,9 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 
+use sha2::{Digest, Sha256};
 use tests::{Run, Scratch, compile, need};
 
 const ARGV_BYTES: usize = 200 * 1024;
+const READ: u32 = 1;
+const EXEC: u32 = 4;
 
 #[test]
 fn arguments_are_kept_byte_for_byte() {
@@ -68,8 +71,10 @@ fn a_script_names_itself_and_its_interpreter() {
     assert_eq!(exec.argv().collect::<Vec<_>>(), [b"/bin/sh", b"-e".as_slice(), script]);
     let shell = std::fs::canonicalize("/bin/sh").unwrap();
     assert_eq!(exec.binary, shell.as_os_str().as_bytes());
+    // The kernel's own opening of the script ends within execve, where the end of an open does not see it.
+    let kernel_s: &[u32] = if record.sees_before("open") { &[READ | EXEC] } else { &[] };
     let read = record.opens().into_iter().filter(|open| open.file.path == script).map(|open| open.access);
-    assert_eq!(read.collect::<Vec<_>>(), [1], "the shell reads the script once");
+    assert_eq!(read.collect::<Vec<_>>(), [kernel_s, &[READ]].concat(), "the shell reads the script once");
 }
 
 #[test]
@@ -108,4 +113,30 @@ fn a_program_that_was_removed_is_still_known() {
     assert_eq!(exec.filename, b"/proc/self/fd/3");
     let file = record.trace.files().find(|file| file.index == exec.binary_file).unwrap();
     assert_eq!((file.path, file.deleted), (program.as_os_str().as_bytes(), true));
+}
+
+/// The kernel opens it itself, within execve.
+#[test]
+fn the_dynamic_loader_of_a_program_is_known() {
+    let scratch = Scratch::new();
+    let readelf = std::process::Command::new(need("readelf")).args(["-p", ".interp", "/bin/true"]).output().unwrap();
+    let said = String::from_utf8_lossy(&readelf.stdout).into_owned();
+    let loader = said.split_whitespace().find(|word| word.starts_with('/')).unwrap_or_else(|| panic!("{said}"));
+    let loader = std::fs::canonicalize(loader).unwrap();
+    let content = std::fs::read(&loader).unwrap();
+    let record = Run::new(&scratch, ["/bin/true"]).go().complete();
+    let opened: Vec<_> =
+        record.opens().into_iter().filter(|open| open.file.path == loader.as_os_str().as_bytes()).collect();
+    assert!(opened.iter().any(|open| open.access == READ | EXEC && open.pid == record.root().pid), "{opened:?}");
+    assert_eq!(record.file(&loader).sha256, Some(&Sha256::digest(&content).into()));
+}
+
+#[test]
+fn a_program_without_a_loader_opens_none() {
+    let scratch = Scratch::new();
+    let program = compile(&scratch, "static", "int main(void) { return 0; }", &["-static"]);
+    let record = Run::new(&scratch, [&program]).go().complete();
+    let program = program.as_os_str().as_bytes();
+    let opened = record.opens().into_iter().filter(|open| open.access & EXEC != 0 && open.pid == record.root().pid);
+    assert!(opened.map(|open| open.file.path).all(|path| path == program));
 }

@@ -1,4 +1,4 @@
-//! The six commands: everything they need is made outside the session.
+//! Real commands to trace: everything they need is made outside the session.
 
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use tests::{PYTHON, Scratch, need};
+use crate::place::{Scratch, need};
+use crate::program::PYTHON;
 
 /// A command in its folder.
-pub(crate) struct Work {
-    pub(crate) folder: PathBuf,
-    pub(crate) command: Vec<OsString>,
-    pub(crate) environment: Vec<(&'static str, String)>,
+#[derive(Debug)]
+pub struct Work {
+    /// Where it runs.
+    pub folder: PathBuf,
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// Variables beside the test's own.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Source files of the C library.
@@ -32,14 +37,18 @@ fn set_up(folder: &Path, words: &[&str]) {
     assert!(done.status.success(), "{}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
 }
 
-pub(crate) fn gcc(scratch: &Scratch) -> Work {
+/// One C file with a header.
+#[must_use]
+pub fn gcc(scratch: &Scratch) -> Work {
     let source = "#include <stdio.h>\n#include \"greeting.h\"\nint main(void) { return puts(GREETING) < 0; }\n";
     scratch.write("work/hello.c", source);
     scratch.write("work/greeting.h", "#define GREETING \"hello\"\n");
     work(scratch.join("work"), &["gcc", "-O1", "-Wall", "-o", "hello", "hello.c"])
 }
 
-pub(crate) fn make(scratch: &Scratch) -> Work {
+/// A static and a shared library of forty files, two at a time.
+#[must_use]
+pub fn make(scratch: &Scratch) -> Work {
     let mut header = String::from("#include <stddef.h>\n");
     for number in 0..SOURCES {
         header += &format!("size_t part_{number}(const char *text);\n");
@@ -60,7 +69,9 @@ pub(crate) fn make(scratch: &Scratch) -> Work {
     work(scratch.join("work"), &["make", "-j2"])
 }
 
-pub(crate) fn cargo(scratch: &Scratch) -> Work {
+/// A program and two libraries, one with a build script.
+#[must_use]
+pub fn cargo(scratch: &Scratch) -> Work {
     let package = |name: &str, rest: &str| {
         format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}")
     };
@@ -81,10 +92,13 @@ pub(crate) fn cargo(scratch: &Scratch) -> Work {
 }
 
 /// A peer outside the session.
-pub(crate) struct Server(u16);
+#[derive(Debug)]
+pub struct Server(u16);
 
 impl Server {
-    pub(crate) fn start() -> Self {
+    /// Starts it; it sends back what it is sent.
+    #[must_use]
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("loopback: {error}"));
         let port = listener.local_addr().unwrap_or_else(|error| panic!("loopback: {error}")).port();
         thread::spawn(move || {
@@ -95,12 +109,16 @@ impl Server {
         Self(port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.0
     }
 }
 
-pub(crate) fn python(scratch: &Scratch, port: u16) -> Work {
+/// Imports, threads, connections to a port that answers and to others that do not, a temporary file, a child, a rename.
+#[must_use]
+pub fn python(scratch: &Scratch, port: u16) -> Work {
     let script = r#"
 import csv, email.message, http.client, json, sqlite3, ssl, subprocess, sys, tempfile, threading, xml.dom.minidom
 import os, socket
@@ -128,7 +146,9 @@ os.rename("result.json.new", "result.json")
     work(scratch.join("work"), &[PYTHON, "script.py", &port.to_string()])
 }
 
-pub(crate) fn git(scratch: &Scratch) -> Work {
+/// A clone of a repository with one commit, a tag, sixty files.
+#[must_use]
+pub fn git(scratch: &Scratch) -> Work {
     let origin = scratch.folder("work/origin");
     for number in 0..60 {
         scratch.write(format!("work/origin/folder-{}/file-{number}", number % 7), format!("content {number}\n"));
@@ -141,7 +161,9 @@ pub(crate) fn git(scratch: &Scratch) -> Work {
     work(scratch.join("work"), &["git", "clone", "--quiet", "origin", "copy"])
 }
 
-pub(crate) fn configure(scratch: &Scratch) -> Work {
+/// A configure script with half a dozen checks.
+#[must_use]
+pub fn configure(scratch: &Scratch) -> Work {
     let folder = scratch.folder("work");
     let checks = "AC_INIT([sample], [1.0])\nAM_INIT_AUTOMAKE([foreign])\nAC_PROG_CC\nAC_CONFIG_HEADERS([config.h])\n\
                   AC_CHECK_HEADERS([unistd.h sys/epoll.h no/such.h])\nAC_CHECK_FUNCS([strlcpy epoll_wait])\n\
