@@ -10,7 +10,7 @@ use agent_ebpf::{
 use crate::{
     account, file,
     globals::call,
-    kernel::{Task, file_of, read},
+    kernel::{Task, file_of},
     member,
     name::{self, At, Change},
     net,
@@ -37,44 +37,27 @@ pub(crate) struct Registers {
 }
 
 impl Registers {
-    /// The flags of an open.
+    /// An argument of the system call by its index; 0 for one that it has not.
     #[inline(always)]
-    unsafe fn open_flags(registers: *const Self, index: u8) -> u64 {
+    unsafe fn argument(registers: *const Self, index: u8) -> u64 {
         // SAFETY: a tracepoint's argument, trusted by the verifier.
         unsafe {
             match index {
+                0 => (*registers).di,
                 1 => (*registers).si,
                 2 => (*registers).dx,
+                3 => (*registers).r10,
+                4 => (*registers).r8,
                 _ => 0,
             }
         }
     }
-
-    /// An argument of the system call by its index; 0 for one that it has not. Read as other memory is: with a branch for
-    /// each register, the verifier would follow every combination of five arguments.
-    #[inline(always)]
-    fn argument(registers: *const Self, index: u8) -> u64 {
-        let at = ARGUMENTS >> (u32::from(index & 7) * 8) & 0xff;
-        if index == NONE { 0 } else { read(registers as u64, at as usize) }
-    }
 }
-
-/// Offsets of the registers of arguments 0 to 4, a byte each.
-const ARGUMENTS: u64 = {
-    let at = [
-        core::mem::offset_of!(Registers, di),
-        core::mem::offset_of!(Registers, si),
-        core::mem::offset_of!(Registers, dx),
-        core::mem::offset_of!(Registers, r10),
-        core::mem::offset_of!(Registers, r8),
-    ];
-    (at[0] | at[1] << 8 | at[2] << 16 | at[3] << 24 | at[4] << 32) as u64
-};
 
 /// A system call of any task ended.
 #[inline(always)]
 pub(crate) fn exit(registers: *const Registers, result: i64) {
-    // SAFETY: as in `open_flags`.
+    // SAFETY: as in `argument`.
     let word = call(unsafe { (*registers).orig_ax });
     if word == 0 || (word as u8 == class::COMPAT && !by_compat_entry()) {
         return;
@@ -99,9 +82,8 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
     }
     let call = Call::unpack(word);
     if call.class == class::OPEN {
-        // SAFETY: as in `open_flags`. Where the flags are not in a register, the file itself is looked at.
-        let flags =
-            if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::open_flags(registers, call.flags) } };
+        // SAFETY: as in `argument`. Where the flags are not in a register, the file itself is looked at.
+        let flags = if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::argument(registers, call.flags) } };
         if flags & O_ACCMODE != 0 {
             file::opened_outside(file_of(result as u64));
         }
@@ -121,8 +103,8 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
             let file = file_of(result as u64);
             if file != 0 {
                 let call = Call::unpack(word);
-                // SAFETY: as in `open_flags`.
-                let given = unsafe { Registers::open_flags(registers, call.flags) } as u32;
+                // SAFETY: as in `argument`.
+                let given = unsafe { Registers::argument(registers, call.flags) } as u32;
                 let flags = if call.operation == TRUNCATES { file::O_TRUNC } else { given };
                 file::opened(member, file, result as i32, flags);
             }
@@ -147,7 +129,7 @@ fn socket_call(member: &Member, pid: u32, tid: u32, call: &Call, registers: *con
     if accepted && result < 0 {
         return;
     }
-    // SAFETY: as in `open_flags`.
+    // SAFETY: as in `argument`.
     let (fd, address, bytes) = unsafe { ((*registers).di, (*registers).si, (*registers).dx as u32) };
     let call = net::Call {
         hook: u16::from(call.hook),
@@ -173,23 +155,33 @@ fn named(member: &Member, pid: u32, tid: u32, call: &Call, registers: *const Reg
     if call.hook == 0 {
         return;
     }
-    let flags = Registers::argument(registers, call.flags);
-    let flagged = flags >> (call.flag_bit & 63) & 1 == 1 && call.flagged_operation != 0;
-    let change = Change {
-        hook: u16::from(call.hook),
-        operation: if flagged { u32::from(call.flagged_operation) } else { operation },
-        from: at(registers, call.from_directory, call.from_name),
-        to: at(registers, call.to_directory, call.to_name),
-        two: call.to_name != NONE,
+    // SAFETY: as in `argument`.
+    let change = unsafe {
+        let flags = Registers::argument(registers, call.flags);
+        let flagged = flags >> (call.flag_bit & 63) & 1 == 1 && call.flagged_operation != 0;
+        Change {
+            hook: u16::from(call.hook),
+            operation: if flagged { u32::from(call.flagged_operation) } else { operation },
+            from: at(registers, call.from_directory, call.from_name),
+            to: at(registers, call.to_directory, call.to_name),
+            two: call.to_name != NONE,
+        }
     };
     name::changed(member, pid, tid, &change);
 }
 
 #[inline(always)]
-fn at(registers: *const Registers, directory: u8, name: u8) -> At {
-    At {
-        directory: if directory == NONE { name::AT_FDCWD } else { Registers::argument(registers, directory) as i32 },
-        name: Registers::argument(registers, name),
-        by_descriptor: name == NONE,
+unsafe fn at(registers: *const Registers, directory: u8, name: u8) -> At {
+    // SAFETY: the caller's.
+    unsafe {
+        At {
+            directory: if directory == NONE {
+                name::AT_FDCWD
+            } else {
+                Registers::argument(registers, directory) as i32
+            },
+            name: Registers::argument(registers, name),
+            by_descriptor: name == NONE,
+        }
     }
 }
