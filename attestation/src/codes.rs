@@ -123,9 +123,9 @@ codes! {
     }
     BlindSpot {
         IO_URING_USED: "io_uring was used: what it opens or sends passes by system call hooks.",
-            "Run with `--confine`, which refuses it, or on a kernel that grants LSM hooks.";
+            "Run on a kernel that grants LSM hooks, or keep the command from io_uring.";
         COMPAT_SYSCALL: "A system call came by the 32-bit entry, whose numbers mean other calls.",
-            "Run with `--confine`, which refuses it.";
+            "Run 64-bit programs only, or on a kernel that grants LSM hooks.";
         MEMBERS_FULL: "The membership table was full: a child could not be followed.",
             "Run fewer sessions at once.";
         WATCH_FULL: "The table of the session's own files was full: writers from outside could not be watched for.",
@@ -153,7 +153,7 @@ codes! {
         BLOCK_DEVICE_WRITTEN: "A block device or memory device was opened: files can change below the file system.",
             "Run as an ordinary user.";
         FOREIGN_MEMORY: "A process outside the session was traced or its memory was written.",
-            "Run with `--confine`, which refuses it.";
+            "Find out which process it was, and run without it.";
         MODULE_LOADED: "A kernel module was loaded: nothing of the kernel's can be relied on.",
             "Run as an ordinary user.";
         BPF_USED: "A BPF program was loaded by the session.",
