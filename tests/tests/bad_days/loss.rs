@@ -21,8 +21,10 @@ for _ in range({files}):
 #[test]
 fn a_ring_too_small_for_a_flood_loses_events_and_counts_each() {
     let scratch = Scratch::new();
-    let run = Run::new(&scratch, python(&(flood(3000) + "print('done')"))).option("--ring-bytes=4096");
-    let ran = run.go();
+    // The agent sleeps meanwhile: awake, it may be quick enough even for this ring.
+    let agent = "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n";
+    let script = format!("{agent}{}os.kill(os.getppid(), signal.SIGCONT)\nprint('done')", flood(3000));
+    let ran = Run::new(&scratch, python(&script)).option("--ring-bytes=4096").go();
     assert_eq!((ran.code(), ran.stdout.as_slice()), (0, b"done\n".as_slice()), "{}", ran.stderr);
     let record = ran.record();
     record.must_lack("LOST_EVENTS");
