@@ -9,6 +9,7 @@ use aya_ebpf::{
 use crate::{
     atomic,
     globals::{ACCOUNTS, CURSOR_MASK, RING, SCRATCH, SCRATCH_PER_CPU, Scratch, cpus, ring_wake_bytes},
+    kernel::kernel_unknown,
     member,
 };
 
@@ -124,8 +125,8 @@ pub(crate) struct Record {
     pub(crate) at: u32,
     pub(crate) flags: u32,
     fixed: u32,
-    /// Of the path appended last, its chain; 0 where it is not whole.
-    pub(crate) chain: u64,
+    /// Of the scratch buffer.
+    pub(crate) index: u32,
 }
 
 /// Takes a scratch buffer of this CPU; where all are busy (hooks within hooks), the event is counted as lost.
@@ -139,7 +140,8 @@ pub(crate) fn begin<T>(ticket: &Ticket) -> Option<Record> {
             // SAFETY: a field of a map value; 8-byte aligned.
             let busy = unsafe { atomic::swap(&raw mut (*scratch).busy, 1) };
             if busy == 0 {
-                return Some(Record { scratch, at: fixed, flags: 0, fixed, chain: 0 });
+                let at = kernel_unknown(u64::from(fixed)) as u32;
+                return Some(Record { scratch, at, flags: 0, fixed, index: first + index });
             }
         }
         index += 1;
@@ -193,18 +195,27 @@ impl Record {
 }
 
 /// Reports an act that limits what can be claimed, once a session for each code.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn attend(member: &Member, code: u32, detail: u64) {
-    let Some(session) = member::session(member) else { return };
+    account_attend(member.serial, member.slot, code, detail);
+}
+
+/// Global, by its linkage: the verifier looks at a global function once, at another one at each call. Such a function is
+/// handed numbers only, and gives one back; a pointer that the verifier knows by its type is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn account_attend(serial: u64, slot: u32, code: u32, detail: u64) -> u32 {
+    let member = &Member::of(serial, slot);
+    let Some(session) = member::session(member) else { return 0 };
     let bit = 1u32 << (code & 31);
     // SAFETY: a field of a map value. A lost update sends the event twice, which is harmless.
     unsafe {
         if (*session).reported & bit != 0 {
-            return;
+            return 0;
         }
         (*session).reported |= bit;
     }
-    let Some(ticket) = take(member, hook::ATTENTION) else { return };
+    let Some(ticket) = take(member, hook::ATTENTION) else { return 0 };
     let (pid, tid) = member::current_ids();
-    send(&ticket, kind::ATTENTION, pid, tid, Attention { code, reserved: 0, detail });
+    u32::from(send(&ticket, kind::ATTENTION, pid, tid, Attention { code, reserved: 0, detail }))
 }

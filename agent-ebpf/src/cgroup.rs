@@ -65,7 +65,7 @@ fn enter(cgroup: u64, pid: u32, tid: u32, start: u64) {
     if cgroup_id == 0 {
         return;
     }
-    let member = Member { serial: search.serial, start_ns: start, slot: search.slot, reserved: 0 };
+    let member = Member { start_ns: start, ..Member::of(search.serial, search.slot) };
     if let Some(already) = member::of(pid) {
         if already.serial == member.serial {
             return;
@@ -79,6 +79,7 @@ fn enter(cgroup: u64, pid: u32, tid: u32, start: u64) {
 }
 
 /// `cgroup_attach_task`: a task was moved into a cgroup.
+#[inline(always)]
 pub(crate) fn attach(cgroup: u64, task: u64) {
     if unified(cgroup) {
         enter(cgroup, read(task, offset!(task_tgid)), read(task, offset!(task_pid)), process_start(task));
@@ -96,6 +97,7 @@ pub(crate) fn forked_into(parent: u64, child: u64, child_pid: u32, start: u64) {
 }
 
 /// `cgroup_mkdir`: below a watched prefix a session opens here and now, before the first task is in.
+#[inline(always)]
 pub(crate) fn mkdir(cgroup: u64) {
     let level: u32 = read(cgroup, offset!(cgroup_level));
     if level == 0 || !unified(cgroup) {
@@ -106,6 +108,9 @@ pub(crate) fn mkdir(cgroup: u64) {
     // SAFETY: the entry is freed by RCU.
     let Some(parent_slot) = unsafe { PREFIXES.get(&parent_id) }.copied() else { return };
     let cgroup_id = id(cgroup);
+    if told(cgroup_id) {
+        return;
+    }
     let Some(member) = provisional(cgroup_id, parent_slot) else {
         return no_slot(parent_slot, cgroup_id);
     };
@@ -117,6 +122,16 @@ pub(crate) fn mkdir(cgroup: u64) {
     path::append_kernel_str(&mut record, name);
     let (pid, tid) = member::current_ids();
     record.finish(&ticket, kind::PROVISIONAL, pid, tid);
+}
+
+/// Whether a session was opened for this cgroup already.
+#[inline(always)]
+fn told(cgroup_id: u64) -> bool {
+    // SAFETY: the entry is freed by RCU.
+    let slot = unsafe { CGROUPS.get(&cgroup_id) }.copied();
+    let session = slot.and_then(|slot| SESSIONS.get_ptr(slot));
+    // SAFETY: a pointer into the map's value.
+    session.is_some_and(|session| unsafe { (*session).cgroup_id } == cgroup_id)
 }
 
 #[inline(always)]
@@ -131,7 +146,7 @@ fn provisional(cgroup_id: u64, parent: u32) -> Option<Member> {
         serial
     };
     CGROUPS.insert(&cgroup_id, &slot, u64::from(BPF_ANY)).ok()?;
-    Some(Member { serial, start_ns: 0, slot, reserved: 0 })
+    Some(Member::of(serial, slot))
 }
 
 /// Every slot is taken: the session around says that one inside it could not be opened.
@@ -140,6 +155,6 @@ fn no_slot(parent: u32, cgroup_id: u64) {
     if let Some(session) = SESSIONS.get_ptr(parent) {
         // SAFETY: a pointer into the map's value.
         let serial = unsafe { (*session).serial };
-        account::attend(&Member { serial, start_ns: 0, slot: parent, reserved: 0 }, attention::NO_SLOT, cgroup_id);
+        account::attend(&Member::of(serial, parent), attention::NO_SLOT, cgroup_id);
     }
 }

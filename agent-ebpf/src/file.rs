@@ -97,9 +97,11 @@ fn access_bits(mode: u32, flags: u32) -> u32 {
 
 /// What is known of an access so far. The steps of [`opened`] run one after the other, not inside each other: the
 /// kernel gives all frames of a chain of calls 512 bytes together.
+///
+/// What a step decides by is handed to it by value. Read through a pointer to the caller's frame, a number that the
+/// verifier knows there would do for others too: Linux 6.1 then takes the branch for dead and drops it.
 #[derive(Clone, Copy)]
 struct Access {
-    outcome: u64,
     bits: u32,
     writers: i32,
     fd: i32,
@@ -155,25 +157,28 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
     let bits = if flags & O_TRUNC != 0 { access::TRUNCATED } else { 0 };
     let mut access = MaybeUninit::uninit();
     let access = Access::begin(&mut access, fd, bits);
-    look(&ticket, file, access);
-    if access.outcome == outcome::REPEATED {
+    let outcome = look(&ticket, file, access);
+    if outcome == outcome::REPEATED {
         return;
     }
-    if access.bits & access::WRITE != 0 && !watch(member, read(file, offset!(file_inode))) {
-        account::attend(member, attention::WATCH_FULL, 0);
+    if access.bits & access::WRITE != 0 {
+        let member = Member::of(ticket.serial, ticket.slot);
+        if !watch(&member, read(file, offset!(file_inode))) {
+            account::attend(&member, attention::WATCH_FULL, 0);
+        }
     }
-    let sent = match access.outcome {
+    let sent = match outcome {
         outcome::KNOWN => tell_again(&ticket, access),
         _ => tell(&ticket, file, access),
     };
     if sent {
-        remember(&ticket, file, access);
+        remember(&ticket, file, access, outcome, access.moved);
     }
 }
 
-/// Whether the access repeats one, and whether its version was told.
+/// Whether the access repeats one, and whether its version was told: an [`outcome`].
 #[inline(never)]
-fn look(ticket: &Ticket, file: u64, access: &mut Access) {
+fn look(ticket: &Ticket, file: u64, access: &mut Access) -> u64 {
     let (pid, _) = member::current_ids();
     let opened = Opened::of(file);
     let bits = access.bits | opened.bits;
@@ -185,10 +190,7 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) {
     key.pid = pid;
     access.renames = renames();
     let mut moved = match repeated(ticket, key, &opened, access.renames) {
-        Told::Same => {
-            access.outcome = outcome::REPEATED;
-            return;
-        }
+        Told::Same => return outcome::REPEATED,
         Told::Elsewhere(chain) => chain,
         Told::Never => 0,
     };
@@ -196,15 +198,9 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) {
         key.access = busy(access.writers);
         key.pid = 0;
         match known(key, &opened, access) {
-            Told::Same => {
-                access.outcome = outcome::KNOWN;
-                return;
-            }
+            Told::Same => return outcome::KNOWN,
             Told::Elsewhere(chain) => moved = chain,
-            Told::Never => {
-                access.outcome = outcome::NEW;
-                return;
-            }
+            Told::Never => return outcome::NEW,
         }
     }
     // A directory above was renamed since: the same file, by another path.
@@ -213,15 +209,14 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) {
     key.access = busy(access.writers) | bits;
     key.pid = pid;
     if let Told::Same = repeated(ticket, key, &opened, access.renames) {
-        access.outcome = outcome::REPEATED;
-        return;
+        return outcome::REPEATED;
     }
     key.access = busy(access.writers);
     key.pid = 0;
-    access.outcome = match known(key, &opened, access) {
+    match known(key, &opened, access) {
         Told::Same => outcome::KNOWN,
         _ => outcome::NEW,
-    };
+    }
 }
 
 /// What the tables say of a key.
@@ -266,7 +261,7 @@ fn stands(value: *mut FoldValue, opened: &Opened, renames: u64) -> Option<u64> {
         if core::ptr::read_volatile(&raw const (*value).renames) == renames {
             return None;
         }
-        let chain = path::chain(opened.mnt, opened.dentry);
+        let chain = path::path_chain(opened.mnt, opened.dentry);
         // A path too long to be told whole is never known to be the same.
         if chain == 0 || (*value).chain != chain {
             return Some(chain | 1);
@@ -284,26 +279,25 @@ fn busy(writers: i32) -> u32 {
 /// Remembers that this event stands for the repeats of the access, and told the version if it was new. A full table only
 /// means that the next repeat is sent.
 #[inline(never)]
-fn remember(ticket: &Ticket, file: u64, access: &Access) {
+fn remember(ticket: &Ticket, file: u64, access: &Access, outcome: u64, moved: u64) {
     let (pid, _) = member::current_ids();
     let mut key = MaybeUninit::uninit();
     let key = version_key(&mut key, ticket, &Opened::of(file));
-    key.place = key.place.wrapping_add(access.moved);
+    key.place = key.place.wrapping_add(moved);
     key.access = busy(access.writers);
     let mut value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
     value.renames = access.renames;
     value.chain = access.chain;
-    if access.outcome == outcome::NEW {
+    if outcome == outcome::NEW {
         // Another version or path than the one that was told a moment ago must not pass for it.
-        let elsewhere = access.moved != 0 && access.moved != access.chain | 1;
+        let elsewhere = moved != 0 && moved != access.chain | 1;
         if key.size != access.size || key.ctime_ns != access.ctime_ns || elsewhere {
             return;
         }
         let _ = FILES.insert(&*key, &value, u64::from(BPF_NOEXIST));
     }
     // SAFETY: the entry is freed by RCU; its event is set once.
-    let told =
-        unsafe { FILES.get(&*key) }.is_some_and(|first| access.outcome == outcome::NEW || first.event == access.told);
+    let told = unsafe { FILES.get(&*key) }.is_some_and(|first| outcome == outcome::NEW || first.event == access.told);
     if told {
         key.access |= access.bits;
         key.pid = pid;
@@ -386,7 +380,7 @@ fn tell(ticket: &Ticket, file: u64, access: &mut Access) -> bool {
         record.flags |= flag::DELETED;
     }
     path::append(&mut record, mnt, dentry);
-    access.chain = record.chain;
+    access.chain = record.chain();
     record.finish(ticket, kind::OPEN, pid, tid)
 }
 
@@ -427,8 +421,15 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
 }
 
 /// Remembers an inode that the session writes, so that a writer from outside is seen. False where the table is full.
-#[inline(never)]
+#[inline(always)]
 fn watch(member: &Member, inode: u64) -> bool {
+    file_watch(member.serial, member.slot, inode) != 0
+}
+
+/// Global, as [`account::attend`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_watch(serial: u64, slot: u32, inode: u64) -> u32 {
     // A number that a removed file had may be given to another: the generation tells them apart.
     let generation: u32 = read(inode, offset!(inode_generation));
     let sb: u64 = read(inode, offset!(inode_sb));
@@ -436,24 +437,28 @@ fn watch(member: &Member, inode: u64) -> bool {
     // SAFETY: the entry is freed by RCU.
     if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
         if owner.generation == generation {
-            if owner.serial == member.serial {
-                return true;
+            if owner.serial == serial {
+                return 1;
             }
             outside(&owner, &key, 0);
         }
     }
-    let value = Watch { serial: member.serial, slot: member.slot, generation };
-    WATCH.insert(&key, &value, u64::from(BPF_ANY)).is_ok()
+    let value = Watch { serial, slot, generation };
+    u32::from(WATCH.insert(&key, &value, u64::from(BPF_ANY)).is_ok())
 }
 
-/// A task of no session opened a file for writing.
-#[inline(never)]
+/// A task of no session opened a file, for writing perhaps.
+#[inline(always)]
 pub(crate) fn opened_outside(file: u64) {
-    let mode: u32 = read(file, offset!(file_mode));
-    if mode & FMODE_WRITE == 0 {
-        return;
+    if read::<u32>(file, offset!(file_mode)) & FMODE_WRITE != 0 {
+        file_written_outside(read(file, offset!(file_inode)));
     }
-    let inode: u64 = read(file, offset!(file_inode));
+}
+
+/// Global, as [`account::attend`] is; nobody asks for the 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_written_outside(inode: u64) -> u32 {
     let sb: u64 = read(inode, offset!(inode_sb));
     let key = InodeKey { ino: read(inode, offset!(inode_ino)), dev: read(sb, offset!(sb_dev)), reserved: 0 };
     // SAFETY: the entry is freed by RCU.
@@ -465,12 +470,19 @@ pub(crate) fn opened_outside(file: u64) {
             outside(&owner, &key, 1);
         }
     }
+    0
 }
 
-#[inline(never)]
+#[inline(always)]
 fn outside(owner: &Watch, key: &InodeKey, reused: u32) {
-    let member = Member { serial: owner.serial, start_ns: 0, slot: owner.slot, reserved: 0 };
-    let Some(ticket) = account::take(&member, hook::OUTSIDE) else { return };
+    file_outside(owner.serial, owner.slot, key.ino, key.dev, reused);
+}
+
+/// Global, as [`account::attend`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_outside(serial: u64, slot: u32, ino: u64, dev: u32, reused: u32) -> u32 {
+    let Some(ticket) = account::take(&Member::of(serial, slot), hook::OUTSIDE) else { return 0 };
     let (pid, tid) = member::current_ids();
-    account::send(&ticket, kind::OUTSIDE, pid, tid, Outside { ino: key.ino, dev: key.dev, reused });
+    u32::from(account::send(&ticket, kind::OUTSIDE, pid, tid, Outside { ino, dev, reused }))
 }

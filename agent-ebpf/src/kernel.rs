@@ -4,17 +4,54 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     cty::c_void,
-    helpers::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel, generated},
+    helpers::{bpf_get_current_task, bpf_get_current_task_btf, generated},
 };
 
 use crate::globals::offset;
 
-/// A value at `base + offset`, or zero where the memory cannot be read.
+/// A value at `base + offset`, or zero where the memory cannot be read. The answer of the helper is not asked for: a branch
+/// for each read would double what the verifier follows.
 #[inline(always)]
-pub(crate) fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+pub(crate) fn read<T: Word>(base: u64, offset: usize) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address, and writes all bytes, zeros if it fails; they are a value of every `Word`.
+    unsafe {
+        let out = value.as_mut_ptr().cast::<c_void>();
+        generated::bpf_probe_read_kernel(out, size_of::<T>() as u32, (base + offset as u64) as *const c_void);
+        value.assume_init()
+    }
 }
+
+/// The same number, of which the verifier knows nothing: to be had before another function decides by it through a
+/// pointer. Linux 6.1 takes such a branch for dead if it was not taken for the first number it saw there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn kernel_unknown(number: u64) -> u64 {
+    // SAFETY: a word of this frame. Volatile, or the compiler would see that it is the argument.
+    unsafe { core::ptr::read_volatile(&raw const number) }
+}
+
+/// What [`read`] reads.
+///
+/// # Safety
+///
+/// Any bytes are a value of the type.
+pub(crate) unsafe trait Word: Copy {}
+
+// SAFETY: integers.
+unsafe impl Word for u8 {}
+// SAFETY: as above.
+unsafe impl Word for u16 {}
+// SAFETY: as above.
+unsafe impl Word for u32 {}
+// SAFETY: as above.
+unsafe impl Word for i32 {}
+// SAFETY: as above.
+unsafe impl Word for u64 {}
+// SAFETY: as above.
+unsafe impl Word for i64 {}
+// SAFETY: words of it.
+unsafe impl<T: Word, const COUNT: usize> Word for [T; COUNT] {}
 
 /// Part of a kernel structure, copied at once: a read costs more by its call than by its bytes.
 #[derive(Clone, Copy)]
@@ -39,7 +76,7 @@ impl Window {
 
     /// The value at an offset of the structure. The verifier knows every offset, so one of the two branches is gone.
     #[inline(always)]
-    pub(crate) fn get<T: Copy + Default>(&self, offset: usize) -> T {
+    pub(crate) fn get<T: Word>(&self, offset: usize) -> T {
         let at = offset.wrapping_sub(self.from);
         if at.wrapping_add(size_of::<T>()) <= self.bytes && at < self.bytes {
             // SAFETY: within the copy; fields are aligned in the structure, and the window begins at a multiple of 8.
@@ -90,9 +127,13 @@ pub(crate) fn current() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// The `struct file` behind a descriptor of the running task, 0 if there is none.
-#[inline(always)]
-pub(crate) fn file_of(fd: u64) -> u64 {
+/// The `struct file` behind a descriptor of the running task, 0 if there is none. Global, as [`account::attend`] is: where
+/// the verifier follows a typed pointer, it looks through all types of the kernel.
+///
+/// [`account::attend`]: crate::account::attend
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn kernel_file_of(fd: u64) -> u64 {
     Task::running().file(fd)
 }
 

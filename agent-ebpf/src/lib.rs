@@ -216,6 +216,8 @@ pub mod call {
         pub const IO_URING: u8 = 5;
         /// Of interest by the 32-bit entry only, where the number means another call.
         pub const COMPAT: u8 = 6;
+        /// Puts another program in place, for which the kernel opened a dynamic loader.
+        pub const EXEC: u8 = 7;
     }
 
     /// One system call. Arguments are numbered from 0.
@@ -560,8 +562,8 @@ abi! {
         start_ns: u64,
         /// Slot of the session.
         slot: u32,
-        /// Zero.
-        reserved: u32,
+        /// Low half of the process's `self_exec_id` at the exec that was told last, 0 before.
+        exec_id: u32,
     }
 
     /// One row of the accounts: (slot, epoch parity, CPU, hook).
@@ -729,6 +731,8 @@ offsets! {
     /// struct task_struct.
     task_start = "task_struct.start_boottime",
     /// struct task_struct.
+    task_exec_id = "task_struct.self_exec_id",
+    /// struct task_struct.
     task_files = "task_struct.files",
     /// struct task_struct.
     task_fs = "task_struct.fs",
@@ -870,6 +874,15 @@ offsets! {
 pub const FOLD_DATAGRAM: u32 = 1 << 30;
 /// Factors that a fold key's place has.
 pub const PLACE_FACTORS: usize = 5;
+
+impl Member {
+    /// A member of a session, of which nothing else is known.
+    #[must_use]
+    #[inline(always)]
+    pub fn of(serial: u64, slot: u32) -> Self {
+        Self { serial, start_ns: 0, slot, exec_id: 0 }
+    }
+}
 
 impl FoldValue {
     /// No repeat yet of an event, of which the number's lower 40 bits are kept.

@@ -24,51 +24,38 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SockAddrContext},
 };
 
-#[btf_tracepoint(function = "sched_process_fork")]
-fn fork(ctx: BtfTracePointContext) -> i32 {
-    process::fork(ctx.arg(0), ctx.arg(1));
-    0
+/// A tracepoint's program, and its spare. Where tracepoints can be preempted, the kernel skips a program that was preempted
+/// on the same CPU: then its spare, which comes after it, finds the event untold. Each is a program of its own to the
+/// kernel, and what they call tells nothing twice.
+macro_rules! spared_tracepoint {
+    ($name:ident, $spare:ident, $tracepoint:literal, |$ctx:ident| $handle:expr) => {
+        #[btf_tracepoint(function = $tracepoint)]
+        fn $name($ctx: BtfTracePointContext) -> i32 {
+            $handle;
+            0
+        }
+
+        #[btf_tracepoint(function = $tracepoint)]
+        fn $spare($ctx: BtfTracePointContext) -> i32 {
+            $handle;
+            0
+        }
+    };
 }
 
-#[btf_tracepoint(function = "sched_process_exec")]
-fn exec(ctx: BtfTracePointContext) -> i32 {
-    process::exec(ctx.arg(0), ctx.arg(2));
-    0
-}
-
-#[btf_tracepoint(function = "sched_process_exec")]
-fn loader(ctx: BtfTracePointContext) -> i32 {
-    process::loader(ctx.arg(0));
-    0
-}
-
-#[btf_tracepoint(function = "sched_process_exit")]
-fn exit(ctx: BtfTracePointContext) -> i32 {
-    process::exit(ctx.arg(0));
-    0
-}
+spared_tracepoint!(fork, fork_spare, "sched_process_fork", |ctx| process::fork(ctx.arg(0), ctx.arg(1)));
+spared_tracepoint!(exec, exec_spare, "sched_process_exec", |ctx| process::exec(ctx.arg(0), ctx.arg(2)));
+spared_tracepoint!(exit, exit_spare, "sched_process_exit", |ctx| process::exit(ctx.arg(0)));
+spared_tracepoint!(sock_state, sock_state_spare, "inet_sock_set_state", |ctx| net::state(ctx.arg(0), ctx.arg(2)));
+spared_tracepoint!(cgroup_attach, cgroup_attach_spare, "cgroup_attach_task", |ctx| cgroup::attach(
+    ctx.arg(0),
+    ctx.arg(2)
+));
+spared_tracepoint!(cgroup_mkdir, cgroup_mkdir_spare, "cgroup_mkdir", |ctx| cgroup::mkdir(ctx.arg(0)));
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     syscall::exit(ctx.arg(0), ctx.arg(1));
-    0
-}
-
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn sock_state(ctx: BtfTracePointContext) -> i32 {
-    net::state(ctx.arg(0), ctx.arg(2));
-    0
-}
-
-#[btf_tracepoint(function = "cgroup_attach_task")]
-fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
-    cgroup::attach(ctx.arg(0), ctx.arg(2));
-    0
-}
-
-#[btf_tracepoint(function = "cgroup_mkdir")]
-fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
-    cgroup::mkdir(ctx.arg(0));
     0
 }
 

@@ -28,6 +28,18 @@ pub(crate) fn session(member: &Member) -> Option<*mut Session> {
     (serial == member.serial && (open == state::OPEN || open == state::PROVISIONAL)).then_some(session)
 }
 
+/// Notes an exec by its number in the task; false if it was told.
+#[inline(always)]
+pub(crate) fn executes(pid: u32, exec_id: u32) -> bool {
+    let Some(member) = TASKS.get_ptr_mut(&pid) else { return true };
+    // SAFETY: a field of a map value, which only the thread that executes changes.
+    unsafe {
+        let told = core::ptr::read_volatile(&raw const (*member).exec_id);
+        core::ptr::write_volatile(&raw mut (*member).exec_id, exec_id);
+        told != exec_id
+    }
+}
+
 /// Makes a thread group a member. False where the table is full.
 #[inline(always)]
 pub(crate) fn join(pid: u32, member: &Member) -> bool {

@@ -6,7 +6,7 @@ use agent_ebpf::{Member, Name, flag, kind, level};
 use crate::{
     account::{self, Record},
     globals::offset,
-    kernel::{current, file_of, read},
+    kernel::{current, kernel_file_of, read},
     path,
 };
 
@@ -17,18 +17,21 @@ pub(crate) const AT_FDCWD: i32 = -100;
 pub(crate) struct At {
     pub(crate) directory: i32,
     pub(crate) name: u64,
-    /// No name: the descriptor is the file itself.
-    pub(crate) by_descriptor: bool,
+    /// Not 0: there is no name, the descriptor is the file itself.
+    pub(crate) by_descriptor: u32,
 }
 
-/// What a name operation did.
+/// What a name operation did. The verifier knows none of the numbers that are decided by: see [`kernel_unknown`].
+///
+/// [`kernel_unknown`]: crate::kernel::kernel_unknown
 pub(crate) struct Change {
     pub(crate) hook: u16,
     pub(crate) operation: u32,
     pub(crate) from: At,
     /// The new name; for a symlink the name comes in `from` and its text here.
     pub(crate) to: At,
-    pub(crate) two: bool,
+    /// Not 0: both count.
+    pub(crate) two: u32,
 }
 
 /// Sends a name operation that succeeded.
@@ -36,12 +39,12 @@ pub(crate) struct Change {
 pub(crate) fn changed(member: &Member, pid: u32, tid: u32, change: &Change) {
     let Some(ticket) = account::take(member, change.hook) else { return };
     let Some(mut record) = account::begin::<Name>(&ticket) else { return };
-    let level = if change.from.by_descriptor { level::RETURNED_OBJECT } else { level::USER_ARGUMENT };
+    let level = if change.from.by_descriptor != 0 { level::RETURNED_OBJECT } else { level::USER_ARGUMENT };
     let body = Name { operation: change.operation, level, result: 0, reserved: 0 };
     // SAFETY: the body lies in the scratch.
     unsafe { record.body::<Name>().write(body) };
     append(&mut record, &change.from);
-    if change.two {
+    if change.two != 0 {
         append(&mut record, &change.to);
     }
     record.finish(&ticket, kind::NAME, pid, tid);
@@ -58,14 +61,14 @@ fn append(record: &mut Record, at: &At) {
     } else if at.directory == AT_FDCWD {
         (read(fs, offset!(fs_pwd_mnt)), read(fs, offset!(fs_pwd_dentry)))
     } else {
-        let file = file_of(u64::from(at.directory as u32));
+        let file = kernel_file_of(u64::from(at.directory as u32));
         (read(file, offset!(file_mnt)), read::<u64>(file, offset!(file_dentry)))
     };
     if dentry == 0 {
         record.flags |= flag::OBJECT_FAULT;
     }
     path::append(record, mnt, dentry);
-    if at.by_descriptor {
+    if at.by_descriptor != 0 {
         path::append_nothing(record);
     } else {
         path::append_user_str(record, at.name);

@@ -11,7 +11,7 @@ use crate::{
     account::{self, Record, Ticket},
     atomic,
     globals::{FOLD, SOCKETS, SocketOwner, offset},
-    kernel::{file_of, read},
+    kernel::{kernel_file_of, read},
     member, path,
 };
 
@@ -136,7 +136,7 @@ pub(crate) struct Call {
 /// The end of `connect`, `bind` or `accept`: the socket's own addresses where the call succeeded.
 #[inline(never)]
 pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
-    let file = file_of(call.fd);
+    let file = kernel_file_of(call.fd);
     let inode: u64 = read(file, offset!(file_inode));
     let mode: u16 = read(inode, offset!(inode_mode));
     const S_IFMT: u16 = 0o170_000;
@@ -171,31 +171,43 @@ pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
     }
 }
 
-/// Fills in what the socket itself says.
+/// Fills in what the socket itself says, field by field: a copy would cost the stack.
 #[inline(always)]
 unsafe fn describe(body: *mut Net, sk: u64, family: u32) {
-    let mut filled = Net {
-        family,
-        socket_type: u32::from(read::<u16>(sk, offset!(sock_type))),
-        protocol: u32::from(read::<u16>(sk, offset!(sock_protocol))),
-        cookie: read(sk, offset!(sock_cookie)),
-        level: level::RETURNED_OBJECT,
-        ..Net::default()
-    };
-    if family == AF_INET {
-        filled.remote = bytes([read(sk, offset!(sock_daddr)), 0, 0, 0]);
-        filled.local = bytes([read(sk, offset!(sock_rcv_saddr)), 0, 0, 0]);
-    } else if family == AF_INET6 {
-        filled.remote = bytes(read(sk, offset!(sock_v6_daddr)));
-        filled.local = bytes(read(sk, offset!(sock_v6_rcv_saddr)));
-    }
-    if family == AF_INET || family == AF_INET6 {
-        filled.remote_port = u32::from(read::<u16>(sk, offset!(sock_dport)).swap_bytes());
-        filled.local_port = u32::from(read::<u16>(sk, offset!(sock_num)));
-    }
     // SAFETY: the caller's record.
-    unsafe { body.write(filled) };
+    unsafe {
+        clear(body);
+        (*body).cookie = read(sk, offset!(sock_cookie));
+        (*body).level = level::RETURNED_OBJECT;
+        (*body).family = family;
+        (*body).socket_type = u32::from(read::<u16>(sk, offset!(sock_type)));
+        (*body).protocol = u32::from(read::<u16>(sk, offset!(sock_protocol)));
+        if family == AF_INET {
+            (*body).remote.as_mut_ptr().cast::<u32>().write(read(sk, offset!(sock_daddr)));
+            (*body).local.as_mut_ptr().cast::<u32>().write(read(sk, offset!(sock_rcv_saddr)));
+        } else if family == AF_INET6 {
+            (*body).remote = bytes(read(sk, offset!(sock_v6_daddr)));
+            (*body).local = bytes(read(sk, offset!(sock_v6_rcv_saddr)));
+        } else {
+            return;
+        }
+        (*body).remote_port = u32::from(read::<u16>(sk, offset!(sock_dport)).swap_bytes());
+        (*body).local_port = u32::from(read::<u16>(sk, offset!(sock_num)));
+    }
 }
+
+/// Word by word, volatile: the compiler would make a loop over bytes of it.
+#[inline(always)]
+unsafe fn clear(body: *mut Net) {
+    let mut word = 0;
+    while word < size_of::<Net>() / 8 {
+        // SAFETY: the caller's record; zeros are a value of it.
+        unsafe { body.cast::<u64>().add(word).write_volatile(0) };
+        word += 1;
+    }
+}
+
+const _: () = assert!(size_of::<Net>() % 8 == 0);
 
 /// Appends the name of a unix socket: of the peer after `connect`, its own after `bind` and `accept`.
 #[inline(always)]
@@ -228,7 +240,8 @@ fn user_address(record: &mut Record, call: &Call) {
 
 #[inline(always)]
 fn append_bytes(record: &mut Record, bytes: u32, copy: impl FnOnce(&mut [u8]) -> bool) {
-    let bytes = bytes & 0x7f;
+    // SAFETY: a word of this frame. Volatile, so that the verifier sees the bound on all of it.
+    let bytes = unsafe { core::ptr::read_volatile(&raw const bytes) } & 0x7f;
     // SAFETY: a cursor is at least one string below the buffer's end.
     let copied = unsafe {
         record.cursor().cast::<u16>().write_unaligned(bytes as u16);
@@ -311,6 +324,7 @@ fn received(sk: u64) -> u64 {
 }
 
 /// `inet_sock_set_state`: a TCP connection that a member opened or accepted is closed. May run in a softirq of any task.
+#[inline(always)]
 pub(crate) fn state(sk: u64, new: i32) {
     if new != TCP_CLOSE {
         return;

@@ -8,7 +8,7 @@ use aya_ebpf::{
 
 use crate::{
     account::Record,
-    globals::{CURSOR_MASK, Scratch, linked, offset},
+    globals::{CURSOR_MASK, SCRATCH, Scratch, linked, offset},
     kernel::read,
 };
 
@@ -149,8 +149,13 @@ extern "C" fn look(_index: u32, at: *mut Look) -> i64 {
 }
 
 /// The chain of (mount, dentry) as [`append`] would tell it now; 0 where the path is too long. `mnt` is a `struct vfsmount`.
+///
+/// Global, as [`account::attend`] is.
+///
+/// [`account::attend`]: crate::account::attend
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn chain(mnt: u64, dentry: u64) -> u64 {
+pub(crate) extern "C" fn path_chain(mnt: u64, dentry: u64) -> u64 {
     let mut at = Look { dentry, mount: mnt.wrapping_sub(offset!(mount_mnt) as u64), seen: 0, arrived: 0 };
     // SAFETY: the callback takes the context it is given.
     unsafe { bpf_loop(PATH_COMPONENTS_MAX * 2, look as *const () as *mut c_void, (&raw mut at).cast(), 0) };
@@ -158,12 +163,38 @@ pub(crate) fn chain(mnt: u64, dentry: u64) -> u64 {
 }
 
 /// Appends the path of (mount, dentry) as a section. `mnt` is a `struct vfsmount`.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn append(record: &mut Record, mnt: u64, dentry: u64) {
     let start = record.at;
+    let walked = path_walk(record.index, start + 2, mnt, dentry);
+    let (at, flags) = (walked as u32, (walked >> 32) as u32);
+    record.flags |= flags;
+    record.at = at & CURSOR_MASK;
+    section(record, start, at);
+}
+
+/// Appends as [`append`] does, of a dentry that the kernel handed over: the verifier knows its type, and what a global
+/// function takes is a number. Read back from a map, a pointer is one.
+#[inline(always)]
+pub(crate) fn append_entry(record: &mut Record, mnt: u64, dentry: u64) {
+    // SAFETY: the scratch is this program's alone. Volatile, or the compiler would keep what it wrote.
+    let dentry = unsafe {
+        let leaf = &raw mut (*record.scratch).walk.leaf;
+        leaf.write_volatile(dentry);
+        leaf.read_volatile()
+    };
+    append(record, mnt, dentry);
+}
+
+/// Copies the components of (mount, dentry) into a scratch buffer, from `start` on: where they end, and above that in the
+/// upper half the flags. The chain of a whole path stands in the buffer. Global, as [`account::attend`] is.
+///
+/// [`account::attend`]: crate::account::attend
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn path_walk(scratch: u32, start: u32, mnt: u64, dentry: u64) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(scratch) else { return u64::from(start) };
     let mount = mnt.wrapping_sub(offset!(mount_mnt) as u64);
-    // SAFETY: the scratch is this program's alone.
-    let walk = unsafe { &raw mut (*record.scratch).walk };
     let fresh = Walk {
         dentry,
         mount,
@@ -171,23 +202,32 @@ pub(crate) fn append(record: &mut Record, mnt: u64, dentry: u64) {
         leaf_mount: mount,
         seen: 0,
         before: 0,
-        at: start + 2,
+        at: start,
         flags: 0,
         phase: 0,
         reserved: 0,
     };
-    let mut climb = Climb { scratch: record.scratch };
-    // SAFETY: as above; the callback takes the context it is given.
-    let (at, flags) = unsafe {
+    let mut climb = Climb { scratch };
+    // SAFETY: the scratch is this program's alone; the callback takes the context it is given.
+    unsafe {
+        let walk = &raw mut (*scratch).walk;
         walk.write(fresh);
         bpf_loop(PATH_COMPONENTS_MAX * 2, step as *const () as *mut c_void, (&raw mut climb).cast(), 0);
         let cut = if (*walk).phase == 2 { 0 } else { flag::PATH_CUT };
-        record.chain = if cut | (*walk).flags & flag::PATH_TORN == 0 { (*walk).before } else { 0 };
-        ((*walk).at, (*walk).flags | cut)
-    };
-    record.flags |= flags;
-    record.at = at & CURSOR_MASK;
-    section(record, start, at);
+        if cut | (*walk).flags & flag::PATH_TORN != 0 {
+            (*walk).before = 0;
+        }
+        u64::from((*walk).at) | u64::from((*walk).flags | cut) << 32
+    }
+}
+
+impl Record {
+    /// Of the path appended last, its chain; 0 where it is not whole.
+    #[inline(always)]
+    pub(crate) fn chain(&self) -> u64 {
+        // SAFETY: the scratch is this program's alone.
+        unsafe { (*self.scratch).walk.before }
+    }
 }
 
 /// Writes a section's length where it begins.

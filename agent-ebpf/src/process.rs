@@ -10,14 +10,17 @@ use crate::{
     account::{self, Ticket},
     cgroup, file,
     globals::{TASKS, offset},
-    kernel::{process_start, read},
+    kernel::{current, process_start, read},
     member, path,
 };
 
 /// Pairs in `saved_auxv` that are looked at; the kernel has room for fewer.
 const AUXV_PAIRS_MAX: usize = 32;
+/// No address of a file: there is one, and it is not known.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// `sched_process_fork`: a child of a member is a member; a child put into a watched cgroup becomes one.
+#[inline(always)]
 pub(crate) fn fork(parent: u64, child: u64) {
     let child_pid: u32 = read(child, offset!(task_tgid));
     let parent_pid: u32 = read(parent, offset!(task_tgid));
@@ -25,6 +28,9 @@ pub(crate) fn fork(parent: u64, child: u64) {
         return;
     }
     let start: u64 = process_start(child);
+    if member::of(child_pid).is_some_and(|told| told.start_ns == start) {
+        return;
+    }
     let Some(mut member) = member::of(parent_pid) else {
         cgroup::forked_into(parent, child, child_pid, start);
         return;
@@ -40,6 +46,7 @@ pub(crate) fn fork(parent: u64, child: u64) {
 }
 
 /// `sched_process_exit`: the last thread of a member ended.
+#[inline(always)]
 pub(crate) fn exit(task: u64) {
     let (pid, tid) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
@@ -69,9 +76,13 @@ pub(crate) fn exit(task: u64) {
 }
 
 /// `sched_process_exec`: the new program is in place and has not run yet.
+#[inline(always)]
 pub(crate) fn exec(task: u64, bprm: u64) {
     let (pid, tid) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
+    if !member::executes(pid, read::<u64>(task, offset!(task_exec_id)) as u32) {
+        return;
+    }
     let Some(ticket) = account::take(&member, hook::EXEC) else { return };
     let mm: u64 = read(task, offset!(task_mm));
     let start: u64 = read(mm, offset!(mm_arg_start));
@@ -82,14 +93,15 @@ pub(crate) fn exec(task: u64, bprm: u64) {
     }
 }
 
-/// `sched_process_exec`, where opens are seen at the end of system calls: the kernel opened the dynamic loader itself, and
-/// no call returns it. It is the file of the mapping where the new program was told its loader lies.
-pub(crate) fn loader(task: u64) {
-    let (pid, _) = member::current_ids();
-    let Some(member) = member::of(pid) else { return };
-    let base = loader_base(read(task, offset!(task_mm)));
+/// The dynamic loader of the program that just took the place of the running one: the kernel opened it itself, and no
+/// call returns it. It is the file of the mapping where the program was told its loader lies: a `struct file`, 0 where
+/// there is none, [`UNKNOWN`] where it could not be looked up. Global, as [`account::attend`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn process_loader() -> u64 {
+    let base = loader_base(read(current(), offset!(task_mm)));
     if base == 0 {
-        return;
+        return 0;
     }
     let mut file = 0_u64;
     // SAFETY: the callback is of the helper's type, and the context is a word of this frame.
@@ -105,11 +117,7 @@ pub(crate) fn loader(task: u64) {
     };
     // SAFETY: a word of this frame; volatile, since the callback wrote it.
     let file = unsafe { core::ptr::read_volatile(&raw const file) };
-    if found == 0 && file != 0 {
-        file::opened(&member, file, -1, 0);
-    } else if let Some(ticket) = account::take(&member, hook::OPEN) {
-        ticket.lost();
-    }
+    if found == 0 && file != 0 { file } else { UNKNOWN }
 }
 
 /// `AT_BASE` of what the kernel tells the new program; 0 for one without a loader.

@@ -4,7 +4,6 @@ use agent_ebpf::{Member, Name, hook, kind, level, name_op};
 
 use crate::{account, file, globals::offset, kernel::read, member, net, path};
 
-const FMODE_WRITE: u32 = 0x2;
 const RENAME_EXCHANGE: u32 = 2;
 
 /// `file_open`: of a task in no session only writers matter.
@@ -13,11 +12,7 @@ pub(crate) fn file_open(opened: u64) {
     let (pid, _) = member::current_ids();
     match member::of(pid) {
         Some(member) => file::opened(&member, opened, -1, 0),
-        None => {
-            if read::<u32>(opened, offset!(file_mode)) & FMODE_WRITE != 0 {
-                file::opened_outside(opened);
-            }
-        }
+        None => file::opened_outside(opened),
     }
 }
 
@@ -94,10 +89,10 @@ fn send(member: &Member, pid: u32, tid: u32, hook: u16, operation: u32, from: &E
     let Some(mut record) = account::begin::<Name>(&ticket) else { return };
     // SAFETY: the body lies in the scratch.
     unsafe { record.body::<Name>().write(Name { operation, level: level::OBJECT, result: 0, reserved: 0 }) };
-    path::append(&mut record, from.mnt, from.dentry);
+    path::append_entry(&mut record, from.mnt, from.dentry);
     path::append_nothing(&mut record);
     if let Some(to) = to {
-        path::append(&mut record, to.mnt, to.dentry);
+        path::append_entry(&mut record, to.mnt, to.dentry);
         path::append_nothing(&mut record);
     }
     if text != 0 {

@@ -1,19 +1,22 @@
 //! `sys_exit`: the weakest method of every observation, and the only one that some kernels grant. Everything that the
 //! system call did is over; the objects are the kernel's, read after the act. Which call does what stands in a table.
 
+use core::mem::MaybeUninit;
+
 use agent_ebpf::{
     Member, attention,
     call::{Call, NONE, TRUNCATES, class},
-    name_op,
+    hook, name_op,
 };
 
 use crate::{
-    account, file,
+    account::{self, Ticket},
+    file,
     globals::call,
-    kernel::{Task, file_of},
+    kernel::{Task, kernel_file_of, kernel_unknown},
     member,
     name::{self, At, Change},
-    net,
+    net, process,
 };
 
 const O_ACCMODE: u64 = 3;
@@ -85,7 +88,7 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
         // SAFETY: as in `argument`. Where the flags are not in a register, the file itself is looked at.
         let flags = if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::argument(registers, call.flags) } };
         if flags & O_ACCMODE != 0 {
-            file::opened_outside(file_of(result as u64));
+            file::opened_outside(kernel_file_of(result as u64));
         }
     } else if u32::from(call.operation) == name_op::RENAME && call.class == class::NAME {
         file::renamed();
@@ -98,16 +101,9 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
         return account::attend(member, attention::COMPAT_SYSCALL, word);
     }
     let class = word as u8;
-    if class == class::OPEN {
+    if class == class::OPEN || class == class::EXEC {
         if result >= 0 {
-            let file = file_of(result as u64);
-            if file != 0 {
-                let call = Call::unpack(word);
-                // SAFETY: as in `argument`.
-                let given = unsafe { Registers::argument(registers, call.flags) } as u32;
-                let flags = if call.operation == TRUNCATES { file::O_TRUNC } else { given };
-                file::opened(member, file, result as i32, flags);
-            }
+            opened(member, word, registers, result as i32);
         }
         return;
     }
@@ -123,6 +119,24 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
     }
 }
 
+/// A file was opened, by the call or for the program that it put in place.
+#[inline(always)]
+fn opened(member: &Member, word: u64, registers: *const Registers, fd: i32) {
+    let call = Call::unpack(word);
+    let (file, fd, flags) = if call.class == class::EXEC {
+        (process::process_loader(), -1, 0)
+    } else {
+        // SAFETY: as in `argument`.
+        let given = unsafe { Registers::argument(registers, call.flags) } as u32;
+        (kernel_file_of(fd as u64), fd, if call.operation == TRUNCATES { file::O_TRUNC } else { given })
+    };
+    if file == process::UNKNOWN {
+        account::take(member, hook::OPEN).inspect(Ticket::lost);
+    } else if file != 0 {
+        file::opened(member, file, fd, flags);
+    }
+}
+
 #[inline(always)]
 fn socket_call(member: &Member, pid: u32, tid: u32, call: &Call, registers: *const Registers, result: i64) {
     let accepted = call.class == class::ACCEPT;
@@ -135,7 +149,7 @@ fn socket_call(member: &Member, pid: u32, tid: u32, call: &Call, registers: *con
         hook: u16::from(call.hook),
         operation: u32::from(call.operation),
         fd: if accepted { result as u64 } else { fd },
-        result: if accepted { 0 } else { result as i32 },
+        result: kernel_unknown(if accepted { 0 } else { result as u64 }) as i32,
         address,
         address_bytes: bytes,
     };
@@ -155,33 +169,29 @@ fn named(member: &Member, pid: u32, tid: u32, call: &Call, registers: *const Reg
     if call.hook == 0 {
         return;
     }
-    // SAFETY: as in `argument`.
-    let change = unsafe {
+    let flagged_operation = u32::from(call.flagged_operation);
+    let mut change = MaybeUninit::<Change>::uninit();
+    // SAFETY: as in `argument`. Every field is written; one after the other, since a copy would cost the stack.
+    unsafe {
+        let out = change.as_mut_ptr();
         let flags = Registers::argument(registers, call.flags);
-        let flagged = flags >> (call.flag_bit & 63) & 1 == 1 && call.flagged_operation != 0;
-        Change {
-            hook: u16::from(call.hook),
-            operation: if flagged { u32::from(call.flagged_operation) } else { operation },
-            from: at(registers, call.from_directory, call.from_name),
-            to: at(registers, call.to_directory, call.to_name),
-            two: call.to_name != NONE,
-        }
-    };
-    name::changed(member, pid, tid, &change);
+        let flagged = flags >> (call.flag_bit & 63) & 1 == 1 && flagged_operation != 0;
+        (*out).hook = u16::from(call.hook);
+        (*out).operation = if flagged { flagged_operation } else { operation };
+        (*out).two = kernel_unknown(u64::from(call.to_name != NONE)) as u32;
+        at(&raw mut (*out).from, registers, call.from_directory, call.from_name);
+        at(&raw mut (*out).to, registers, call.to_directory, call.to_name);
+        name::changed(member, pid, tid, change.assume_init_ref());
+    }
 }
 
 #[inline(always)]
-unsafe fn at(registers: *const Registers, directory: u8, name: u8) -> At {
+unsafe fn at(out: *mut At, registers: *const Registers, directory: u8, name: u8) {
     // SAFETY: the caller's.
     unsafe {
-        At {
-            directory: if directory == NONE {
-                name::AT_FDCWD
-            } else {
-                Registers::argument(registers, directory) as i32
-            },
-            name: Registers::argument(registers, name),
-            by_descriptor: name == NONE,
-        }
+        let given = Registers::argument(registers, directory);
+        (*out).directory = kernel_unknown(if directory == NONE { name::AT_FDCWD as u64 } else { given }) as i32;
+        (*out).by_descriptor = kernel_unknown(u64::from(name == NONE)) as u32;
+        (*out).name = Registers::argument(registers, name);
     }
 }

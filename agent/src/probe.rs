@@ -165,9 +165,14 @@ impl Probe {
         self.tables.forget_files(serial)
     }
 
-    /// How often the kernel skipped the program behind a hook since it was attached; none where it does not tell.
+    /// How often the kernel skipped the programs behind a hook since they were attached; none where it does not tell. A
+    /// program and its spare were both skipped for an event at most as often as the one that was skipped less.
     pub fn misses(&self, attached: &Attached) -> Option<u64> {
-        attached.programs.iter().map(|program| self.misses_of(program)).sum()
+        let of = |program: &&'static str| {
+            let spare = hooks::spare(program).and_then(|spare| self.misses_of(spare));
+            self.misses_of(program).map(|misses| spare.map_or(misses, |spare| misses.min(spare)))
+        };
+        attached.programs.iter().map(of).sum()
     }
 
     fn misses_of(&self, program: &str) -> Option<u64> {

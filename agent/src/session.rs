@@ -84,7 +84,7 @@ impl Session {
 
     /// Makes a process a member, as the session's root.
     pub fn adopt(&mut self, probe: &mut Probe, pid: u32, start_ns: u64) -> Result<(), Error> {
-        probe.adopt(pid, Member { serial: self.serial, start_ns, slot: self.slot, reserved: 0 })?;
+        probe.adopt(pid, Member { start_ns, ..Member::of(self.serial, self.slot) })?;
         self.live.insert(pid, start_ns);
         Ok(())
     }

@@ -24,9 +24,15 @@ pub(super) struct Outcome {
     pub(super) renames_by_sys_exit: bool,
 }
 
-/// Attaches everything. With `weakest`, takes nothing stronger than the weakest ways.
-pub(super) fn all(ebpf: &mut Ebpf, types: &btf::Btf, aya_types: &Btf, weakest: bool) -> Result<Outcome, Error> {
-    let mut attacher = Attacher { ebpf, types, aya_types, done: HashMap::new(), denied: HashMap::new() };
+/// Attaches everything. With `weakest`, takes nothing stronger than the weakest ways; with `spares`, attaches those too.
+pub(super) fn all(
+    ebpf: &mut Ebpf,
+    types: &btf::Btf,
+    aya_types: &Btf,
+    weakest: bool,
+    spares: bool,
+) -> Result<Outcome, Error> {
+    let mut attacher = Attacher { ebpf, types, aya_types, spares, done: HashMap::new(), denied: HashMap::new() };
     if weakest {
         for point in [Point::Lsm, Point::Entry, Point::Exit] {
             attacher.denied.insert(point, "not asked for".to_owned());
@@ -93,6 +99,8 @@ struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
     types: &'a btf::Btf,
     aya_types: &'a Btf,
+    /// Whether spares are of use in this kernel.
+    spares: bool,
     /// Programs asked for so far: attached, or why not.
     done: HashMap<&'static str, Result<(), String>>,
     /// Types of programs that this kernel does not run for us.
@@ -124,7 +132,10 @@ impl Attacher<'_> {
         if let Some(why) = self.denied.get(&program.point) {
             return Err(Refusal::Told(why.clone()));
         }
-        let attached = self.load(program);
+        let attached = self.load(program).and_then(|()| match program.spare.filter(|_| self.spares) {
+            Some(name) => self.load(&Program { name, ..*program }),
+            None => Ok(()),
+        });
         let remembered = attached.as_ref().copied().map_err(Refusal::text);
         if let Err(why) = &remembered {
             self.deny(program.point, why);

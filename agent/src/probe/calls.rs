@@ -74,26 +74,27 @@ const COMPAT: &[(usize, u16)] = &[
     (295, hook::OPEN),     // openat
     (342, hook::OPEN),     // open_by_handle_at
     (437, hook::OPEN),     // openat2
-    (38, hook::RENAME),    // rename
-    (302, hook::RENAME),   // renameat
-    (353, hook::RENAME),   // renameat2
-    (9, hook::LINK),       // link
-    (303, hook::LINK),     // linkat
-    (10, hook::UNLINK),    // unlink
-    (40, hook::UNLINK),    // rmdir
-    (301, hook::UNLINK),   // unlinkat
-    (39, hook::MKDIR),     // mkdir
-    (296, hook::MKDIR),    // mkdirat
-    (83, hook::SYMLINK),   // symlink
-    (304, hook::SYMLINK),  // symlinkat
-    (92, hook::TRUNCATE),  // truncate
-    (93, hook::TRUNCATE),  // ftruncate
+    (11, hook::OPEN), // execve: of every exec of a 32-bit program the kernel says this number, and its loader is not seen
+    (38, hook::RENAME), // rename
+    (302, hook::RENAME), // renameat
+    (353, hook::RENAME), // renameat2
+    (9, hook::LINK),  // link
+    (303, hook::LINK), // linkat
+    (10, hook::UNLINK), // unlink
+    (40, hook::UNLINK), // rmdir
+    (301, hook::UNLINK), // unlinkat
+    (39, hook::MKDIR), // mkdir
+    (296, hook::MKDIR), // mkdirat
+    (83, hook::SYMLINK), // symlink
+    (304, hook::SYMLINK), // symlinkat
+    (92, hook::TRUNCATE), // truncate
+    (93, hook::TRUNCATE), // ftruncate
     (193, hook::TRUNCATE), // truncate64
     (194, hook::TRUNCATE), // ftruncate64
-    (102, hook::CONNECT),  // socketcall
-    (362, hook::CONNECT),  // connect
-    (361, hook::BIND),     // bind
-    (364, hook::ACCEPT),   // accept4
+    (102, hook::CONNECT), // socketcall
+    (362, hook::CONNECT), // connect
+    (361, hook::BIND), // bind
+    (364, hook::ACCEPT), // accept4
 ];
 
 const ENTRIES: &[(usize, Call)] = &[
@@ -102,6 +103,8 @@ const ENTRIES: &[(usize, Call)] = &[
     (257, open(2)),                                    // openat
     (304, open(NONE)),                                 // open_by_handle_at
     (437, open(NONE)),                                 // openat2
+    // Of every exec of a 64-bit program the kernel says that it came by `execve`.
+    (59, call(class::EXEC, hook::OPEN, 0)),
     (42, call(class::SOCKET, hook::CONNECT, net_op::CONNECT)),
     (49, call(class::SOCKET, hook::BIND, net_op::BIND)),
     (43, call(class::ACCEPT, hook::ACCEPT, net_op::ACCEPT)), // accept

@@ -64,6 +64,8 @@ pub(super) struct Program {
     pub(super) point: Point,
     /// The tracepoint, hook or function.
     pub(super) target: &'static str,
+    /// A second program for the same, which tells what the kernel skipped the first for.
+    pub(super) spare: Option<&'static str>,
 }
 
 /// One way to make an observation.
@@ -83,19 +85,23 @@ pub(super) struct Observation {
 }
 
 const fn tracepoint(name: &'static str, target: &'static str) -> Program {
-    Program { name, point: Point::Tracepoint, target }
+    Program { name, point: Point::Tracepoint, target, spare: None }
+}
+
+const fn spared(name: &'static str, spare: &'static str, target: &'static str) -> Program {
+    Program { spare: Some(spare), ..tracepoint(name, target) }
 }
 
 const fn lsm(name: &'static str, target: &'static str) -> Program {
-    Program { name, point: Point::Lsm, target }
+    Program { point: Point::Lsm, ..tracepoint(name, target) }
 }
 
 const fn entry(name: &'static str, target: &'static str) -> Program {
-    Program { name, point: Point::Entry, target }
+    Program { point: Point::Entry, ..tracepoint(name, target) }
 }
 
 const fn sock_addr(name: &'static str) -> Program {
-    Program { name, point: Point::CgroupSockAddr, target: name }
+    Program { point: Point::CgroupSockAddr, ..tracepoint(name, name) }
 }
 
 const fn way(method: &'static str, level: u32, programs: &'static [Program]) -> Way {
@@ -105,10 +111,7 @@ const fn way(method: &'static str, level: u32, programs: &'static [Program]) -> 
 /// The end of every system call.
 pub(super) const SYS_EXIT: Program = tracepoint("sys_exit", "sys_exit");
 /// Counts renames, so that a path told before one is told again.
-pub(super) const RENAMES: Program = Program { name: "fexit_rename", point: Point::Exit, target: "vfs_rename" };
-
-/// The dynamic loader, which the kernel opens itself within execve.
-const LOADER: Program = tracepoint("loader", "sched_process_exec");
+pub(super) const RENAMES: Program = Program { point: Point::Exit, ..tracepoint("fexit_rename", "vfs_rename") };
 
 const fn returned(level: u32) -> Way {
     way("tp_btf/sys_exit", level, &[SYS_EXIT])
@@ -118,22 +121,28 @@ const fn only(hook: u16, name: &'static str, ways: &'static [Way]) -> Observatio
     Observation { hook, name, ways }
 }
 
+/// The spare of a program.
+pub(super) fn spare(name: &str) -> Option<&'static str> {
+    let mut programs = OBSERVATIONS.iter().flat_map(|one| one.ways).flat_map(|way| way.programs);
+    programs.find(|program| program.name == name)?.spare
+}
+
 /// Every observation.
 pub(super) const OBSERVATIONS: &[Observation] = &[
     only(
         hook::FORK,
         "fork",
-        &[way("tp_btf/sched_process_fork", level::OBJECT, &[tracepoint("fork", "sched_process_fork")])],
+        &[way("tp_btf/sched_process_fork", level::OBJECT, &[spared("fork", "fork_spare", "sched_process_fork")])],
     ),
     only(
         hook::EXEC,
         "exec",
-        &[way("tp_btf/sched_process_exec", level::OBJECT, &[tracepoint("exec", "sched_process_exec")])],
+        &[way("tp_btf/sched_process_exec", level::OBJECT, &[spared("exec", "exec_spare", "sched_process_exec")])],
     ),
     only(
         hook::EXIT,
         "exit",
-        &[way("tp_btf/sched_process_exit", level::OBJECT, &[tracepoint("exit", "sched_process_exit")])],
+        &[way("tp_btf/sched_process_exit", level::OBJECT, &[spared("exit", "exit_spare", "sched_process_exit")])],
     ),
     only(
         hook::OPEN,
@@ -141,7 +150,7 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
         &[
             way("lsm/file_open", level::OBJECT, &[lsm("lsm_file_open", "file_open")]),
             way("fentry/security_file_open", level::OBJECT, &[entry("fentry_file_open", "security_file_open")]),
-            way("tp_btf/sys_exit+sched_process_exec", level::RETURNED_OBJECT, &[SYS_EXIT, LOADER]),
+            returned(level::RETURNED_OBJECT),
         ],
     ),
     only(
@@ -259,7 +268,11 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
     only(
         hook::CLOSE,
         "close",
-        &[way("tp_btf/inet_sock_set_state", level::OBJECT, &[tracepoint("sock_state", "inet_sock_set_state")])],
+        &[way(
+            "tp_btf/inet_sock_set_state",
+            level::OBJECT,
+            &[spared("sock_state", "sock_state_spare", "inet_sock_set_state")],
+        )],
     ),
     only(
         hook::CGROUP,
@@ -267,7 +280,10 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
         &[way(
             "tp_btf/cgroup_attach_task+cgroup_mkdir",
             level::OBJECT,
-            &[tracepoint("cgroup_attach", "cgroup_attach_task"), tracepoint("cgroup_mkdir", "cgroup_mkdir")],
+            &[
+                spared("cgroup_attach", "cgroup_attach_spare", "cgroup_attach_task"),
+                spared("cgroup_mkdir", "cgroup_mkdir_spare", "cgroup_mkdir"),
+            ],
         )],
     ),
 ];

@@ -18,6 +18,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TESTIMONY_EBPF"));
 const SCRATCH_PER_CPU: u32 = 3;
 /// Oldest kernel that this is tested on.
 const KERNEL_MIN: (u32, u32) = (6, 1);
+/// First kernel in which a program at a tracepoint can be preempted, and is skipped for others meanwhile.
+const PREEMPTIBLE: (u32, u32) = (7, 0);
 
 /// Why the kernel side cannot watch.
 #[derive(Debug, thiserror::Error)]
@@ -87,31 +89,32 @@ impl Error {
 }
 
 pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
-    check_kernel()?;
+    let kernel = check_kernel()?;
     check_privileges()?;
     let cpus = possible_cpus()?;
-    let types = btf::Btf::running()?;
-    // aya parses the kernel's types for the attachments, which is much of what a start costs: meanwhile the maps are made.
-    let (ebpf, aya_types) = thread::scope(|scope| {
+    // aya parses the kernel's types for the attachments, which is much of what a start costs: meanwhile the offsets are
+    // looked up and the maps are made.
+    let (loaded, aya_types) = thread::scope(|scope| {
         let aya_types = scope.spawn(Btf::from_sys_fs);
-        (load(limits, cpus, &types), aya_types.join())
+        (loaded(limits, cpus), aya_types.join())
     });
     let aya_types = aya_types.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (mut ebpf, types) = loaded?;
     let aya_types = aya_types.map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
-    let mut ebpf = ebpf?;
-    let outcome = attach::all(&mut ebpf, &types, &aya_types, limits.weakest)?;
+    let outcome = attach::all(&mut ebpf, &types, &aya_types, limits.weakest, kernel >= PREEMPTIBLE)?;
     fill(&mut ebpf, &calls::table(&outcome.by_sys_exit, outcome.renames_by_sys_exit))?;
     let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
     let tables = tables(&mut ebpf, cpus)?;
     Ok(Probe { ebpf, ring, tables, hooks: outcome.rows, object_sha256: Sha256::digest(OBJECT).into() })
 }
 
-fn check_kernel() -> Result<(), Error> {
+/// Its version.
+fn check_kernel() -> Result<(u32, u32), Error> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < KERNEL_MIN { Err(Error::KernelTooOld(release.into_owned())) } else { Ok(()) }
+    if version < KERNEL_MIN { Err(Error::KernelTooOld(release.into_owned())) } else { Ok(version) }
 }
 
 fn check_privileges() -> Result<(), Error> {
@@ -124,6 +127,11 @@ fn check_privileges() -> Result<(), Error> {
 fn possible_cpus() -> Result<u32, Error> {
     let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Cpus(source))?;
     u32::try_from(cpus).map_err(|_| Error::Cpus(io::ErrorKind::InvalidData.into()))
+}
+
+fn loaded(limits: &Limits, cpus: u32) -> Result<(Ebpf, btf::Btf), Error> {
+    let types = btf::Btf::running()?;
+    Ok((load(limits, cpus, &types)?, types))
 }
 
 fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {

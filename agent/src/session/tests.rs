@@ -118,7 +118,7 @@ fn a_task_belongs_to_the_innermost_of_two_nested_sessions() {
     let cgroup = Cgroup::new("nested");
     probe.follow_cgroup(cgroup.id(), 1).unwrap();
     let shell = waiting_shell(&format!("/bin/true; echo $$ > {}/cgroup.procs; /bin/false; :", cgroup.0.display()));
-    probe.adopt(shell.id(), Member { serial: outer, start_ns: 0, slot: 0, reserved: 0 }).unwrap();
+    probe.adopt(shell.id(), Member::of(outer, 0)).unwrap();
     release(shell);
     let mut events = close(&mut probe, 1);
     events.extend(close(&mut probe, 0));
@@ -172,7 +172,7 @@ fn a_stale_member_of_a_reused_slot_is_nobodys() {
     let mut probe = probe();
     let first = open(&mut probe, 0, u32::MAX);
     let shell = waiting_shell("/bin/true; :");
-    probe.adopt(shell.id(), Member { serial: first, start_ns: 0, slot: 0, reserved: 0 }).unwrap();
+    probe.adopt(shell.id(), Member::of(first, 0)).unwrap();
     let second = open(&mut probe, 0, u32::MAX);
     release(shell);
     let events = close(&mut probe, 0);
