@@ -24,14 +24,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import verify  # noqa: E402
-from verify import Frame, Statement  # noqa: E402
+from verify import Trace, messages  # noqa: E402
 
 GOLDEN = HERE.parent / "golden/v1"
 NAMES = sorted(path.name.removesuffix(".intoto.jsonl") for path in GOLDEN.glob("*.intoto.jsonl"))
 RUST = os.environ.get("TESTIMONY_VERIFY_BIN", str(HERE.parents[1] / "target/release/testimony-verify"))
 LOGS = int(os.environ.get("TESTIMONY_VERIFIER_LOGS", "40"))
 SEED = int(os.environ.get("TESTIMONY_VERIFIER_SEED", "1"))
-LINES_MAX = 680
+LINES_MAX = 502
+Frame = messages.Frame
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -97,14 +98,14 @@ class Case:
 
     def frames(self):
         """The leaves of each segment."""
-        return [[*verify.frames(path.read_bytes())] for path in self.segments()]
+        return [[frame.SerializeToString() for frame in verify.frames(path.read_bytes())] for path in self.segments()]
 
     def relog(self, segments, signed=True):
         """A log of these leaves (headers written anew). It is signed with the statement that the second verifier gives
         for it, or with the old one, which is about other facts."""
         session = self.statement["predicate"]["testimony"]["session"]
         self.log = self.statement["predicate"]["testimony"]["log"] = {"formatVersion": 1, "segments": []}
-        trace, leaves, previous = Statement(), [], b""
+        trace, leaves, previous = Trace(), [], b""
         for sequence, frames in enumerate(segments):
             header = Frame()
             header.segment.format_version, header.segment.session_id = 1, bytes.fromhex(session["id"])
@@ -364,6 +365,24 @@ def envelope_with_odd_numbers(case):
     case.file.write_text(case.file.read_text().replace("{", '{"x":[1e400,-0,' + "9" * 5000 + "],", 1))
 
 
+def envelope_with_a_number_that_is_none(case):
+    case.file.write_text(case.file.read_text().replace("{", '{"x":NaN,', 1))
+    return 2
+
+
+def keyid_false(case):
+    envelope = case.envelope()
+    envelope["signatures"][0]["keyid"] = False
+    case.write(envelope)
+    return 2
+
+
+def keyid_null(case):
+    envelope = case.envelope()
+    envelope["signatures"][0]["keyid"] = None
+    case.write(envelope)
+
+
 def segment_is_a_fifo(case):
     case.segments()[-1].unlink()
     os.mkfifo(case.segments()[-1])
@@ -542,6 +561,7 @@ SPOILERS = [
     segment_dropped, segment_truncated, segment_truncated_signed, segment_trailed_signed, segment_twice_signed,
     segment_skippable_first_signed, segment_wide_window_signed, segment_long_varint_signed, segment_is_a_fifo,
     trace_too_large, envelope_of_lists, signature_of_1025_bytes, keyid_a_lone_surrogate, envelope_with_odd_numbers,
+    envelope_with_a_number_that_is_none, keyid_false, keyid_null,
     segments_swapped, segments_swapped_signed, segments_swapped_renumbered_signed, segment_frame_dropped_signed,
     segments_named_none, evidence_absent, evidence_absent_loss_claimed_away]
 
