@@ -17,12 +17,14 @@ use tally::Tally;
 /// Suites that run in every guest.
 const GUEST_SUITES: [&str; 1] = ["hooks"];
 /// Suites of many sessions: in a guest, whose processor is software, each loads its programs for seconds. Without a choice
-/// of kernels they run in one, the newest; in every kernel that is named with `--kernels` they run.
+/// of kernels they run in the oldest and the newest; in every kernel that is named with `--kernels` they run.
 const LONG_SUITES: [&str; 1] = ["run"];
-const LONG_KERNEL: &str = "7.3";
-/// Suites that need the strongest hooks, and so run in guests only, and in these: 6.18 costs the least.
-const STRONG_SUITES: [&str; 1] = ["judge"];
+const LONG_KERNELS: [&str; 2] = ["6.1", "7.3"];
+/// Suites that are of most use with the strongest hooks, and take long: they run in these guests, where 6.18 costs the least.
+const STRONG_SUITES: [&str; 2] = ["judge", "oracle"];
 const STRONG_KERNELS: [&str; 1] = ["6.18"];
+/// Those of them that have nothing to say where only the weakest hooks are.
+const GUEST_ONLY_SUITES: [&str; 1] = ["judge"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         part(&mut tally, "end-to-end tests on this kernel", |tally| suites.run_here(&args.harness, tally));
         for kernel in kernels(args) {
             let name = format!("end-to-end tests in kernel {kernel}");
-            let whole = !args.kernels.is_empty() || kernel == LONG_KERNEL;
+            let whole = !args.kernels.is_empty() || LONG_KERNELS.contains(&kernel.as_str());
             part(&mut tally, &name, |tally| suites.run_in_guest(&kernel, whole, &args.harness, tally));
         }
     }
@@ -137,8 +139,8 @@ impl Suites {
 
     fn run_here(&self, harness: &[String], tally: &mut Tally) -> Result<()> {
         let mut faults = Vec::new();
-        println!("in guests only: {}", STRONG_SUITES.join(", "));
-        for binary in self.binaries.iter().filter(|binary| !is_one_of(binary, &STRONG_SUITES)) {
+        println!("in guests only: {}", GUEST_ONLY_SUITES.join(", "));
+        for binary in self.binaries.iter().filter(|binary| !is_one_of(binary, &GUEST_ONLY_SUITES)) {
             let mut run = if apt::is_root() || command::find("sudo").is_none() {
                 Command::new(binary)
             } else {
