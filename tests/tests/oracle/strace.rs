@@ -26,6 +26,8 @@ pub(crate) enum Act {
 pub(crate) struct Seen {
     /// Process and act, in order.
     pub(crate) acts: Vec<(u32, Act)>,
+    /// Acts that the kernel refused, by the names that were given.
+    pub(crate) refused: Vec<(u32, Act)>,
     /// Every process that it followed.
     pub(crate) pids: Vec<u32>,
 }
@@ -45,6 +47,7 @@ struct Reader {
     /// Child to the process that made it.
     parent: HashMap<u32, u32>,
     acts: Vec<(u32, Act)>,
+    refused: Vec<(u32, Act)>,
 }
 
 /// Reads strace's output of a command that began in `folder`.
@@ -67,7 +70,7 @@ pub(crate) fn read(log: &Path, folder: &Path) -> Seen {
     let mut pids: Vec<u32> = reader.process.values().copied().collect();
     pids.sort_unstable();
     pids.dedup();
-    Seen { acts: reader.acts, pids }
+    Seen { acts: reader.acts, refused: reader.refused, pids }
 }
 
 /// The thread that a line is about, and the rest of it.
@@ -136,7 +139,8 @@ impl Reader {
 
     fn call(&mut self, process: u32, call: &Text<'_>) {
         if call.result.starts_with('-') && call.name != "connect" {
-            return;
+            let refused = self.refused(process, call);
+            return self.refused.extend(refused.map(|act| (process, act)));
         }
         let act = match call.name {
             "execve" => exec(call, 0, 1),
@@ -146,6 +150,17 @@ impl Reader {
             "creat" => lexer::path(call.result).map(|path| Act::Open(path, 'w')),
             "openat2" | "open_by_handle_at" => opened(call, call.args.get(2)),
             "connect" => connect(call),
+            "chdir" | "fchdir" => return self.moved(process, call),
+            "clone" | "clone3" | "fork" | "vfork" => return,
+            _ => self.named(process, call),
+        };
+        let act = act.unwrap_or_else(|| panic!("not understood: {call:?}"));
+        self.acts.push((process, act));
+    }
+
+    /// What is done to names.
+    fn named(&self, process: u32, call: &Text<'_>) -> Option<Act> {
+        match call.name {
             "rename" => self.two(process, call, [None, None], [0, 1]),
             "renameat" | "renameat2" => self.two(process, call, [Some(0), Some(2)], [1, 3]),
             "unlink" => self.one(process, call, None, 0).map(Act::Unlink),
@@ -154,12 +169,18 @@ impl Reader {
                 let folder = call.args.get(2).is_some_and(|flags| flags.contains("AT_REMOVEDIR"));
                 self.one(process, call, Some(0), 1).map(if folder { Act::Rmdir } else { Act::Unlink })
             }
-            "chdir" | "fchdir" => return self.moved(process, call),
-            "clone" | "clone3" | "fork" | "vfork" => return,
-            other => panic!("{other} was not asked for"),
-        };
-        let act = act.unwrap_or_else(|| panic!("not understood: {call:?}"));
-        self.acts.push((process, act));
+            _ => None,
+        }
+    }
+
+    /// What a call would have done.
+    fn refused(&self, process: u32, call: &Text<'_>) -> Option<Act> {
+        match call.name {
+            "open" => Some(Act::Open(self.one(process, call, None, 0)?, access(call.args.get(1)?))),
+            "openat" | "openat2" => Some(Act::Open(self.one(process, call, Some(0), 1)?, access(call.args.get(2)?))),
+            "creat" => Some(Act::Open(self.one(process, call, None, 0)?, 'w')),
+            _ => self.named(process, call),
+        }
     }
 
     fn moved(&mut self, process: u32, call: &Text<'_>) {
@@ -207,16 +228,20 @@ fn exec(call: &Text<'_>, name: usize, words: usize) -> Option<Act> {
 }
 
 fn opened(call: &Text<'_>, flags: Option<&&str>) -> Option<Act> {
-    let flags = flags?;
-    let how = match flags {
+    let how = access(flags?);
+    // A pipe that is opened again has a name and no path.
+    let path = lexer::path(call.result)?;
+    Some(Act::Open(if path.starts_with(b"/") { path } else { [b"/", path.as_slice()].concat() }, how))
+}
+
+/// How flags open a file.
+fn access(flags: &str) -> char {
+    match flags {
         flags if flags.contains("O_PATH") => 'p',
         flags if flags.contains("O_RDWR") => 'b',
         flags if flags.contains("O_WRONLY") => 'w',
         _ => 'r',
-    };
-    // A pipe that is opened again has a name and no path.
-    let path = lexer::path(call.result)?;
-    Some(Act::Open(if path.starts_with(b"/") { path } else { [b"/", path.as_slice()].concat() }, how))
+    }
 }
 
 fn connect(call: &Text<'_>) -> Option<Act> {
