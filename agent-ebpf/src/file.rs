@@ -311,11 +311,11 @@ fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &
     let out = key.as_mut_ptr();
     // SAFETY: every field is written, and there is no padding.
     unsafe {
-        let (dev, ino): (u32, u64);
+        let (sb, ino): (u64, u64);
         {
             let mut words = MaybeUninit::<[u64; Windows::INODE_WORDS]>::uninit();
             let inode = Window::of(opened.inode, window!(inode), &mut words);
-            dev = read(inode.get(offset!(inode_sb)), offset!(sb_dev));
+            sb = inode.get(offset!(inode_sb));
             ino = inode.get(offset!(inode_ino));
             let seconds: i64 = inode.get(offset!(inode_ctime_sec));
             (*out).ctime_ns = nanoseconds(seconds, inode.get::<u32>(offset!(inode_ctime_nsec)) & 0x7fff_ffff);
@@ -328,7 +328,7 @@ fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &
         // Once the name was removed, the path told before says nothing of an access.
         let parent = if is_unlinked(opened.dentry, parent, pprev) { 0 } else { parent };
         let name: u64 = dentry.get(offset!(dentry_name));
-        (*out).place = place([u64::from(dev), ino, opened.mnt, parent, name]);
+        (*out).place = place([sb, ino, opened.mnt, parent, name]);
         (*out).dentry = opened.dentry;
         (*out).session = ticket.serial | u64::from(ticket.epoch) << 48;
         (*out).access = 0;

@@ -594,10 +594,10 @@ abi! {
         ctime_ns: u64,
         /// Bytes; of datagrams the socket's cookie.
         size: u64,
-        /// Device, inode, mount, parent dentry, hash and length of the name: their sum, each multiplied by a secret odd number
-        /// of the loader. Two places have the same sum by chance only (for addresses, which are multiples of 8, once in
-        /// 2^61), and nobody who does not know the numbers can make two that have. Where a directory above was renamed since
-        /// the key was taken, the chain of the new path is added. Of datagrams the second half of the peer's address.
+        /// Filesystem, inode, mount, parent dentry, hash and length of the name: their sum, each multiplied by a secret odd
+        /// number of the loader. Two places have the same sum by chance only (for addresses, which are multiples of 8, once
+        /// in 2^61), and nobody who does not know the numbers can make two that have. Where a directory above was renamed
+        /// since the key was taken, the chain of the new path is added. Of datagrams the second half of the peer's address.
         place: u64,
     }
 
