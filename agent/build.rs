@@ -4,7 +4,9 @@ use std::{env, path::PathBuf};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=TESTIMONY_EBPF");
-    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/testimony-ebpf");
+    println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(target).join("ebpf/testimony-ebpf");
     let object = env::var_os("TESTIMONY_EBPF").map_or(built, PathBuf::from);
     println!("cargo::rerun-if-changed={}", object.display());
     match object.canonicalize() {

@@ -40,9 +40,7 @@ impl Bench {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/testimony");
-        let binary = env::var_os("TESTIMONY_BIN").map_or(built, PathBuf::from);
-        let mut command = Command::new(binary);
+        let mut command = Command::new(tests::binary());
         command.args(args).current_dir(&self.directory).stdin(Stdio::null()).env_remove("SUDO_UID");
         command
     }

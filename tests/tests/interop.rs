@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::{Run, Scratch, root};
+use tests::{Run, Scratch};
 
 const PREDICATE: &str = "https://in-toto.io/attestation/runtime-trace/v0.1";
 /// How cosign refuses a signature; "failed to verify signature" stands before every refusal of its.
@@ -31,7 +31,7 @@ fn peer(path: &str) -> Option<PathBuf> {
         return None;
     }
     // `cargo xtask test` says where it put them. Otherwise they are beside the sources, whatever target folder is used.
-    let tools = std::env::var_os("TESTIMONY_TOOLS").map_or_else(|| root().join("target/tools"), PathBuf::from);
+    let tools = std::env::var_os("TESTIMONY_TOOLS").map_or_else(|| tests::target().join("tools"), PathBuf::from);
     let path = tools.join(path);
     assert!(path.is_file(), "{} is missing: run `cargo xtask setup tests`", path.display());
     Some(path)

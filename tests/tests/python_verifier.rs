@@ -1,10 +1,6 @@
 //! The second verifier, in Python and from docs/format.md alone, agrees with `testimony-verify` on golden and spoilt files.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::process::Command;
 
 /// Runs a command to its end, and fails with what it said.
 fn run(command: &mut Command) -> String {
@@ -16,12 +12,8 @@ fn run(command: &mut Command) -> String {
 
 #[test]
 fn the_second_verifier_agrees_with_the_first() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let verifier = root.join("tests/verifier");
-    let first =
-        env::var_os("TESTIMONY_VERIFY_BIN").map_or_else(|| root.join("target/release/testimony-verify"), PathBuf::from);
-    assert!(first.is_file(), "{} is not built: run `cargo build --release -p testimony-verify`", first.display());
-    let venv = root.join("target/verifier-venv");
+    let verifier = tests::root().join("tests/verifier");
+    let venv = tests::target().join("verifier-venv");
     let python = venv.join("bin/python");
     println!("{}: a virtual environment with what requirements.txt pins, by pip", venv.display());
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
@@ -29,7 +21,7 @@ fn the_second_verifier_agrees_with_the_first() {
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements));
     let table = run(Command::new(&python)
         .arg(verifier.join("test_verify.py"))
-        .env("TESTIMONY_VERIFY_BIN", first)
+        .env("TESTIMONY_VERIFY_BIN", tests::verifier())
         .env("PYTHONDONTWRITEBYTECODE", "1"));
     println!("{table}");
 }

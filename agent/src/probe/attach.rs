@@ -48,7 +48,13 @@ pub(super) fn all(
         }
         outcome.rows.push(row);
     }
-    outcome.renames_by_sys_exit = attacher.attach(&RENAMES).is_err();
+    match attacher.attach(&RENAMES) {
+        // A rename that was not counted leaves opens under a path that was: whoever is skipped there, opens are missed.
+        Ok(()) => outcome.rows.iter_mut().filter(|row| row.hook == hook::OPEN).for_each(|row| {
+            row.programs.push(RENAMES.name);
+        }),
+        Err(_) => outcome.renames_by_sys_exit = true,
+    }
     if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
         outcome.by_sys_exit.push(hook::ATTENTION);
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
