@@ -44,6 +44,9 @@ pub enum Error {
     /// The kernel gave no random numbers.
     #[error("the kernel gave no random numbers")]
     Random(#[source] io::Error),
+    /// The helper that reads kernel memory alone is missing, or it could not be found out whether it is there.
+    #[error("the kernel does not grant the helper bpf_probe_read_kernel: a lockdown in mode confidentiality forbids it")]
+    NoReader,
     /// The object was refused as a whole.
     #[error("the kernel refused the programs' maps")]
     Load(#[source] Box<aya::EbpfError>),
@@ -91,6 +94,11 @@ impl Error {
 pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
     let kernel = check_kernel()?;
     check_privileges()?;
+    // aya would put a helper in its place that reads whatever an address belongs to, kernel or program: with that, a traced
+    // program could have any kernel memory written into the evidence.
+    if !aya::features().bpf_probe_read_kernel() {
+        return Err(Error::NoReader);
+    }
     let cpus = possible_cpus()?;
     // aya parses the kernel's types for the attachments, which is much of what a start costs: meanwhile the offsets are
     // looked up and the maps are made.
