@@ -24,7 +24,7 @@ use crate::{
     content::Content,
     decode::{self, Event},
     evidence::{self, Log},
-    probe::{self, Probe},
+    probe::{self, Attached, Probe},
 };
 
 use files::Files;
@@ -55,6 +55,8 @@ pub struct Session {
     foreign: u64,
     root_pid: u32,
     root_status: Option<u32>,
+    /// Members that were there at the end.
+    left: u64,
 }
 
 impl Session {
@@ -79,6 +81,7 @@ impl Session {
             foreign: 0,
             root_pid,
             root_status: None,
+            left: 0,
         })
     }
 
@@ -168,6 +171,7 @@ impl Session {
     /// ring, reads accounts and repeats. Returns whether processes were left.
     pub fn close(&mut self, probe: &mut Probe, log: &mut Log, content: &mut Content) -> Result<bool, Error> {
         let survivors = probe.members(self.serial)?;
+        self.left = survivors.len() as u64;
         let mut slot = probe.session(self.slot)?;
         slot.state = state::CLOSED;
         probe.set_session(self.slot, slot)?;
@@ -224,10 +228,17 @@ impl Session {
     /// The last frame: nothing follows it.
     pub fn seal(&self, probe: &Probe, log: &mut Log, closed: SessionClosed) -> Result<(), Error> {
         let misses = probe.hooks().iter().map(|attached| {
-            let misses = probe.misses(attached);
+            let misses = self.misses(probe, attached);
             HookMisses { hook: attached.hook.into(), known: misses.is_some(), misses: misses.unwrap_or(0) }
         });
         Ok(log.append(Body::Closed(SessionClosed { misses: misses.collect(), ..closed }))?)
+    }
+
+    /// How often the kernel skipped the programs behind a hook, for the session perhaps. A skipped exit of a member leaves
+    /// the member behind, so there were no more of those than were left; all others were of tasks outside.
+    fn misses(&self, probe: &Probe, attached: &Attached) -> Option<u64> {
+        let misses = probe.misses(attached)?;
+        Some(if attached.hook == hook::EXIT { misses.min(self.left) } else { misses })
     }
 }
 

@@ -94,7 +94,7 @@ codes! {
             "Run again; if it stays, report it with the evidence.";
         UNKNOWN_MISSES: "The kernel does not say how often this hook's program was skipped.",
             "A newer kernel reports it; `testimony doctor` says which hooks are concerned.";
-        MISSED_RUNS: "The kernel skipped this hook's program some times, by its own count.",
+        MISSED_RUNS: "The kernel skipped this hook's programs some times, by its own count, for the session perhaps.",
             "Run again with less load on the host.";
         NOT_CLOSED: "The log has no end: the run died or was cut.",
             "Run again; what is there counts as incomplete for ever.";

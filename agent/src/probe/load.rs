@@ -45,7 +45,9 @@ pub enum Error {
     #[error("the kernel gave no random numbers")]
     Random(#[source] io::Error),
     /// The helper that reads kernel memory alone is missing, or it could not be found out whether it is there.
-    #[error("the kernel does not grant the helper bpf_probe_read_kernel: a lockdown in mode confidentiality forbids it")]
+    #[error(
+        "the kernel does not grant the helper bpf_probe_read_kernel: a lockdown in mode confidentiality forbids it"
+    )]
     NoReader,
     /// The object was refused as a whole.
     #[error("the kernel refused the programs' maps")]
