@@ -31,6 +31,8 @@ use files::Files;
 
 /// Details of undecodable records that are kept; more of them are only counted.
 const FAULTS_MAX: u64 = 16;
+/// Of USER_HZ, 100 on x86-64.
+const TICK_NS: u64 = 10_000_000;
 
 /// Why a session could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,7 @@ pub struct Session {
     foreign: u64,
     root_pid: u32,
     root_status: Option<u32>,
-    /// Members that were there at the end.
+    /// Members that were there at the end, and those whose process id was seen to be another's.
     left: u64,
 }
 
@@ -152,13 +154,16 @@ impl Session {
         let pid = event.head.pid;
         match &event.body {
             decode::Body::Fork(fork) => {
-                self.live.insert(fork.child_pid, fork.child_start_ns);
+                let before = self.live.insert(fork.child_pid, fork.child_start_ns);
+                self.left += u64::from(before.is_some_and(|start_ns| differ(start_ns, fork.child_start_ns)));
             }
             decode::Body::Joined(joined) => {
-                self.live.insert(pid, joined.start_ns);
+                let before = self.live.insert(pid, joined.start_ns);
+                self.left += u64::from(before.is_some_and(|start_ns| differ(start_ns, joined.start_ns)));
             }
             decode::Body::Exit(exit) => {
-                self.live.remove(&pid);
+                let before = self.live.remove(&pid);
+                self.left += u64::from(before.is_none_or(|start_ns| differ(start_ns, exit.start_ns)));
                 if pid == self.root_pid {
                     self.root_status = Some(exit.status);
                 }
@@ -171,7 +176,7 @@ impl Session {
     /// ring, reads accounts and repeats. Returns whether processes were left.
     pub fn close(&mut self, probe: &mut Probe, log: &mut Log, content: &mut Content) -> Result<bool, Error> {
         let survivors = probe.members(self.serial)?;
-        self.left = survivors.len() as u64;
+        self.left += survivors.len() as u64;
         let mut slot = probe.session(self.slot)?;
         slot.state = state::CLOSED;
         probe.set_session(self.slot, slot)?;
@@ -235,7 +240,8 @@ impl Session {
     }
 
     /// How often the kernel skipped the programs behind a hook, for the session perhaps. A skipped exit of a member leaves
-    /// the member behind, so there were no more of those than were left; all others were of tasks outside.
+    /// the member behind, until the end or until another process has its id, whose start is another. So there were no more
+    /// of those than were left; all others were of tasks outside.
     fn misses(&self, probe: &Probe, attached: &Attached) -> Option<u64> {
         let misses = probe.misses(attached)?;
         Some(if attached.hook == hook::EXIT { misses.min(self.left) } else { misses })
@@ -245,6 +251,11 @@ impl Session {
 /// A blind spot's frame.
 pub fn blind_spot(code: &str, detail: &str, ends_completeness: bool) -> Body {
     Body::BlindSpot(BlindSpot { code: code.to_owned(), detail: detail.to_owned(), ends_completeness })
+}
+
+/// Whether two starts are of two processes; what /proc says of one is cut to a tick.
+fn differ(one_ns: u64, other_ns: u64) -> bool {
+    one_ns.abs_diff(other_ns) >= TICK_NS
 }
 
 fn order(order: &str, epoch: u32, cause: &str, boottime_ns: u64) -> Body {

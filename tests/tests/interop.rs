@@ -30,7 +30,7 @@ fn peer(path: &str) -> Option<PathBuf> {
         println!("NOT RUN: the peers are on the host, and kernel {kernel} changes nothing of an envelope");
         return None;
     }
-    // `cargo xtask test` says where it put them. Otherwise they are beside the sources, whatever target folder is used.
+    // `cargo xtask test` says where it put them. Otherwise they are in Cargo's target folder.
     let tools = std::env::var_os("TESTIMONY_TOOLS").map_or_else(|| tests::target().join("tools"), PathBuf::from);
     let path = tools.join(path);
     assert!(path.is_file(), "{} is missing: run `cargo xtask setup tests`", path.display());

@@ -67,34 +67,35 @@ const REMOVEDIR: u8 = 9;
 const EXCHANGE: u8 = 1;
 
 /// Numbers that the 32-bit entry gives to calls which the hooks here follow by the 64-bit numbers only. A call by that
-/// entry whose number stands in neither list does nothing that is observed.
+/// entry whose number stands in neither list does nothing that is observed. Of every exec of a 32-bit program the kernel says
+/// that it came by that entry's `execve`; its loader is not looked for.
 const COMPAT: &[(usize, u16)] = &[
     (5, hook::OPEN),       // open
     (8, hook::OPEN),       // creat
     (295, hook::OPEN),     // openat
     (342, hook::OPEN),     // open_by_handle_at
     (437, hook::OPEN),     // openat2
-    (11, hook::OPEN), // execve: of every exec of a 32-bit program the kernel says this number, and its loader is not seen
-    (38, hook::RENAME), // rename
-    (302, hook::RENAME), // renameat
-    (353, hook::RENAME), // renameat2
-    (9, hook::LINK),  // link
-    (303, hook::LINK), // linkat
-    (10, hook::UNLINK), // unlink
-    (40, hook::UNLINK), // rmdir
-    (301, hook::UNLINK), // unlinkat
-    (39, hook::MKDIR), // mkdir
-    (296, hook::MKDIR), // mkdirat
-    (83, hook::SYMLINK), // symlink
-    (304, hook::SYMLINK), // symlinkat
-    (92, hook::TRUNCATE), // truncate
-    (93, hook::TRUNCATE), // ftruncate
+    (11, hook::OPEN),      // execve
+    (38, hook::RENAME),    // rename
+    (302, hook::RENAME),   // renameat
+    (353, hook::RENAME),   // renameat2
+    (9, hook::LINK),       // link
+    (303, hook::LINK),     // linkat
+    (10, hook::UNLINK),    // unlink
+    (40, hook::UNLINK),    // rmdir
+    (301, hook::UNLINK),   // unlinkat
+    (39, hook::MKDIR),     // mkdir
+    (296, hook::MKDIR),    // mkdirat
+    (83, hook::SYMLINK),   // symlink
+    (304, hook::SYMLINK),  // symlinkat
+    (92, hook::TRUNCATE),  // truncate
+    (93, hook::TRUNCATE),  // ftruncate
     (193, hook::TRUNCATE), // truncate64
     (194, hook::TRUNCATE), // ftruncate64
-    (102, hook::CONNECT), // socketcall
-    (362, hook::CONNECT), // connect
-    (361, hook::BIND), // bind
-    (364, hook::ACCEPT), // accept4
+    (102, hook::CONNECT),  // socketcall
+    (362, hook::CONNECT),  // connect
+    (361, hook::BIND),     // bind
+    (364, hook::ACCEPT),   // accept4
 ];
 
 const ENTRIES: &[(usize, Call)] = &[

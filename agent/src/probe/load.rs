@@ -46,7 +46,7 @@ pub enum Error {
     Random(#[source] io::Error),
     /// The helper that reads kernel memory alone is missing, or it could not be found out whether it is there.
     #[error(
-        "the kernel does not grant the helper bpf_probe_read_kernel: a lockdown in mode confidentiality forbids it"
+        "the kernel does not grant the helper bpf_probe_read_kernel: see whether /sys/kernel/security/lockdown forbids it"
     )]
     NoReader,
     /// The object was refused as a whole.
