@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 
 use crate::setup::{self, Group, toolchain};
 use crate::{command, place};
@@ -118,12 +120,33 @@ fn cargo_home() -> Option<String> {
 
 fn place_if_changed(built: &Path, placed: &Path) -> Result<()> {
     let object = std::fs::read(built).with_context(|| format!("{} was not built", built.display()))?;
+    let object = without_dwarf(&object).with_context(|| format!("{} cannot be stripped", built.display()))?;
     if std::fs::read(placed).is_ok_and(|old| old == object) {
         return Ok(());
     }
     std::fs::write(placed, &object).with_context(|| format!("{} cannot be written", placed.display()))?;
     println!("{}: {} bytes", placed.display(), object.len());
     Ok(())
+}
+
+/// The object without what only debuggers read, four fifths of it: the agent carries, hashes and parses it at every start.
+/// Without `-Cdebuginfo` the linker would not have what it makes the BTF of.
+fn without_dwarf(object: &[u8]) -> Result<Vec<u8>> {
+    let mut file = Builder::read(object)?;
+    for section in &mut file.sections {
+        let name = section.name.as_slice();
+        let name = name.strip_prefix(b".rel").unwrap_or(name);
+        section.delete = name.starts_with(b".debug_");
+    }
+    // LLVM keeps the names of sections and symbols in one table; what writes the object here wants two.
+    let names = file.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    file.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 #[cfg(test)]
