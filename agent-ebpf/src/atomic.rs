@@ -25,3 +25,14 @@ pub(crate) unsafe fn swap(cell: *mut u64, value: u64) -> u64 {
     // SAFETY: the caller's.
     unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(cell, value) }
 }
+
+/// Sets half a word and returns the value before.
+///
+/// # Safety
+///
+/// As for [`fetch_add`], aligned to 4 bytes.
+#[inline(always)]
+pub(crate) unsafe fn swap_half(cell: *mut u32, value: u32) -> u32 {
+    // SAFETY: the caller's.
+    unsafe { atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(cell, value) }
+}

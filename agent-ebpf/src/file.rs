@@ -13,7 +13,7 @@ use crate::{
     atomic,
     globals::{COUNTERS, FILES, FOLD, RENAMES, WATCH, offset, place, window},
     kernel::{Window, read},
-    member, path,
+    member, path, recent,
 };
 
 const FMODE_READ: u32 = 0x1;
@@ -189,8 +189,15 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) -> u64 {
     key.access = busy(access.writers) | bits;
     key.pid = pid;
     access.renames = renames();
+    if recent::repeated(key, access.renames) {
+        ticket.coalesced();
+        return outcome::REPEATED;
+    }
     let mut moved = match repeated(ticket, key, &opened, access.renames) {
-        Told::Same => return outcome::REPEATED,
+        Told::Same => {
+            recent::keep(key, access.renames);
+            return outcome::REPEATED;
+        }
         Told::Elsewhere(chain) => chain,
         Told::Never => 0,
     };

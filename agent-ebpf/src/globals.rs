@@ -1,7 +1,10 @@
 //! What user space sets before the load, read-only afterwards (the verifier folds it to constants), and the maps.
 
-use agent_ebpf::{Account, FoldKey, FoldValue, InodeKey, Member, Offsets, PLACE_FACTORS, Session, Watch, Windows};
+use agent_ebpf::{
+    Account, FoldKey, FoldValue, InodeKey, Member, Offsets, PLACE_FACTORS, Recent, Session, Watch, Windows,
+};
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, LruHashMap, Queue, RingBuf},
 };
@@ -115,6 +118,9 @@ pub(crate) static ACCOUNTS: Array<Account> = Array::with_max_entries(1, 0);
 /// (process, file version, access) to the event that stands for it.
 #[map]
 pub(crate) static FOLD: HashMap<FoldKey, FoldValue> = HashMap::with_max_entries(262_144, 1);
+/// What was repeated a moment ago, by [`Recent::place`]; user space has it mapped.
+#[map]
+pub(crate) static RECENT: Array<Recent> = Array::with_max_entries(1 << Recent::LINES_LOG2, BPF_F_MMAPABLE);
 /// File version to the event that told it.
 #[map]
 pub(crate) static FILES: HashMap<FoldKey, FoldValue> = HashMap::with_max_entries(262_144, 1);

@@ -298,7 +298,7 @@ macro_rules! abi {
     ($($(#[$doc:meta])* $name:ident = $size:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? })*) => {$(
         $(#[$doc])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty),* }
         const _: () = assert!(size_of::<$name>() == $size && $size % 8 == 0);
         const _: () = assert!(0 $(+ size_of::<$ty>())* == $size, "padding");
@@ -613,6 +613,20 @@ abi! {
         chain: u64,
     }
 
+    /// Repeats of an access that was made a moment ago, a cache line of the map RECENT. A key has one place there, see
+    /// [`Recent::place`], and a line belongs to whoever changed `busy` from 0 to 1; what it holds is added to the entry of its
+    /// key in the map FOLD before another key takes the line.
+    Recent = 64 {
+        /// Of the access; `session` is 0 in a line that holds none.
+        key: FoldKey,
+        /// Renames that the host had seen when the access was last seen to stand.
+        renames: u64,
+        /// 1 while somebody looks at the line.
+        busy: u32,
+        /// Repeats that FOLD does not have yet, and [`Recent::USED`].
+        count: u32,
+    }
+
     /// An inode that a session made or wrote, the key of the map WATCH.
     InodeKey = 16 {
         /// Inode number.
@@ -912,6 +926,23 @@ impl FoldValue {
     #[inline(always)]
     pub fn hook(&self) -> u32 {
         (self.event >> 56) as u32
+    }
+}
+
+impl Recent {
+    /// Lines of the map, as a power of two.
+    pub const LINES_LOG2: u32 = 13;
+    /// In `count`: the line was of use since another key last wanted it.
+    pub const USED: u32 = 1 << 31;
+
+    /// The line of a key.
+    #[must_use]
+    #[inline(always)]
+    pub fn place(key: &FoldKey) -> u32 {
+        /// The golden ratio's fraction: spreads what differs in any bit over the upper ones.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mixed = key.place ^ u64::from(key.pid) << 32 ^ u64::from(key.access);
+        (mixed.wrapping_mul(SPREAD) >> (64 - Self::LINES_LOG2)) as u32
     }
 }
 

@@ -15,6 +15,7 @@ mod name;
 mod net;
 mod path;
 mod process;
+mod recent;
 mod security;
 mod syscall;
 

@@ -1,16 +1,20 @@
 //! Attaching: for each observation the strongest way whose programs the kernel takes, the refusals kept.
 
-use std::{collections::HashMap, fs, fs::File};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    fs::File,
+};
 
 use agent_ebpf::hook;
 use aya::{
-    Btf, Ebpf,
+    Btf, Ebpf, Endianness,
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, Lsm, Program as Loaded, ProgramError},
 };
 
 use super::{
     Error, btf,
-    hooks::{Attached, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    hooks::{self, Attached, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
     load::cgroup_root,
 };
 
@@ -25,14 +29,8 @@ pub(super) struct Outcome {
 }
 
 /// Attaches everything. With `weakest`, takes nothing stronger than the weakest ways; with `spares`, attaches those too.
-pub(super) fn all(
-    ebpf: &mut Ebpf,
-    types: &btf::Btf,
-    aya_types: &Btf,
-    weakest: bool,
-    spares: bool,
-) -> Result<Outcome, Error> {
-    let mut attacher = Attacher { ebpf, types, aya_types, spares, done: HashMap::new(), denied: HashMap::new() };
+pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) -> Result<Outcome, Error> {
+    let mut attacher = Attacher { ebpf, types, spares, done: HashMap::new(), denied: HashMap::new() };
     if weakest {
         for point in [Point::Lsm, Point::Entry, Point::Exit] {
             attacher.denied.insert(point, "not asked for".to_owned());
@@ -62,6 +60,23 @@ pub(super) fn all(
     let implied = implied(attacher.ebpf, &outcome.rows)?;
     outcome.rows.extend(implied);
     Ok(outcome)
+}
+
+/// The kernel's types that programs are attached by.
+pub(super) struct Types {
+    /// In aya's form.
+    ids: Btf,
+    /// Those that this kernel has.
+    found: HashSet<String>,
+}
+
+impl Types {
+    pub(super) fn of(types: &btf::Btf) -> Result<Self, btf::Error> {
+        let names = hooks::programs().filter_map(Program::kernel_type).collect();
+        let (reduced, found) = types.reduced(&names)?;
+        let ids = Btf::parse(&reduced, Endianness::default()).map_err(|_| btf::Error::Malformed { at: 0 })?;
+        Ok(Self { ids, found })
+    }
 }
 
 /// Why a program was not attached.
@@ -103,8 +118,7 @@ fn last_cause(error: &dyn std::error::Error) -> String {
 
 struct Attacher<'a> {
     ebpf: &'a mut Ebpf,
-    types: &'a btf::Btf,
-    aya_types: &'a Btf,
+    types: Types,
     /// Whether spares are of use in this kernel.
     spares: bool,
     /// Programs asked for so far: attached, or why not.
@@ -158,13 +172,8 @@ impl Attacher<'_> {
     }
 
     fn load(&mut self, program: &Program) -> Result<(), Refusal> {
-        let function = match program.point {
-            Point::Lsm => Some(format!("bpf_lsm_{}", program.target)),
-            Point::Entry | Point::Exit => Some(program.target.to_owned()),
-            Point::Tracepoint | Point::CgroupSockAddr => None,
-        };
-        if let Some(function) = function.filter(|function| !self.types.has_function(function)) {
-            return Err(Refusal::Told(format!("this kernel has no {function}")));
+        if let Some(lacking) = program.kernel_type().filter(|name| !self.types.found.contains(name)) {
+            return Err(Refusal::Told(format!("this kernel has no {lacking}")));
         }
         let missing = || Refusal::Told("the built-in object file lacks it".to_owned());
         let loaded = self.ebpf.program_mut(program.name).ok_or_else(missing)?;
@@ -173,7 +182,7 @@ impl Attacher<'_> {
             let root = File::open(root).map_err(|_| Refusal::Cgroup(Error::NoCgroup))?;
             return at_cgroup(loaded, root).map_err(|error| Refusal::Kernel(Box::new(error)));
         }
-        at_kernel(loaded, self.aya_types, program).map_err(|error| Refusal::Kernel(Box::new(error)))
+        at_kernel(loaded, &self.types.ids, program).map_err(|error| Refusal::Kernel(Box::new(error)))
     }
 }
 

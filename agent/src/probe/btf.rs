@@ -4,7 +4,7 @@
 //! globals. The format is the kernel's `Documentation/bpf/btf.rst`. Only what a member's offset needs is read: the walk
 //! over the type section keeps one offset a type and parses structures when they are asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Why an offset could not be told.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum Error {
 }
 
 const MAGIC: u16 = 0xeb9f;
-const HEADER_BYTES: usize = 24;
+const HEADER_BYTES: u8 = 24;
 const TYPE_BYTES: usize = 12;
 /// Nesting of anonymous structures that is followed; the kernel's own stays below 8.
 const DEPTH_MAX: u32 = 16;
@@ -40,6 +40,7 @@ mod kind {
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
     pub(super) const ENUM: u32 = 6;
+    pub(super) const FWD: u32 = 7;
     pub(super) const TYPEDEF: u32 = 8;
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
@@ -83,7 +84,7 @@ impl Btf {
 
     /// Parses BTF bytes.
     pub fn parse(data: Vec<u8>) -> Result<Self, Error> {
-        if data.len() < HEADER_BYTES || data[..2] != MAGIC.to_le_bytes() {
+        if data.len() < usize::from(HEADER_BYTES) || data[..2] != MAGIC.to_le_bytes() {
             return Err(Error::Malformed { at: 0 });
         }
         let mut btf = Self { data, types: vec![0], strings: 0, structs: HashMap::new() };
@@ -119,14 +120,33 @@ impl Btf {
             .unwrap_or_else(|| Err(Error::Missing(path.to_owned())))
     }
 
-    /// Whether the kernel has a function of this name.
-    pub fn has_function(&self, name: &str) -> bool {
-        self.types.iter().skip(1).any(|at| {
-            let entry = self.entry(*at as usize);
-            entry.is_ok_and(|entry| {
-                entry.kind == kind::FUNC && self.string(entry.name).is_ok_and(|s| s == name.as_bytes())
-            })
-        })
+    /// BTF of as many types, each with the id it has here, of which only the functions and typedefs of these names are
+    /// told; all others are forward declarations without a name. To look ids up by name, a reader of the whole would make
+    /// an object of every member of every structure first. With it, the names that this kernel has.
+    pub fn reduced(&self, names: &HashSet<String>) -> Result<(Vec<u8>, HashSet<String>), Error> {
+        let (mut strings, mut found) = (vec![0], HashSet::new());
+        let mut types = Vec::with_capacity(self.types.len() * TYPE_BYTES);
+        for at in self.types.iter().skip(1) {
+            let entry = self.entry(*at as usize)?;
+            let mut words = [0, kind::FWD << 24, 0];
+            if matches!(entry.kind, kind::FUNC | kind::TYPEDEF) {
+                let name = str::from_utf8(self.string(entry.name)?).ok();
+                if let Some(name) = name.and_then(|name| names.get(name)) {
+                    words = [length(&strings)?, entry.kind << 24, 0];
+                    strings.extend_from_slice(name.as_bytes());
+                    strings.push(0);
+                    found.insert(name.clone());
+                }
+            }
+            types.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        let mut out = self.data[..4].to_vec();
+        for word in [u32::from(HEADER_BYTES), 0, length(&types)?, length(&types)?, length(&strings)?] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(types);
+        out.extend(strings);
+        Ok((out, found))
     }
 
     fn one_offset(&self, path: &str) -> Result<Option<u32>, Error> {
@@ -207,6 +227,10 @@ impl Btf {
     }
 }
 
+fn length(bytes: &[u8]) -> Result<u32, Error> {
+    u32::try_from(bytes.len()).map_err(|_| Error::Malformed { at: 0 })
+}
+
 /// Bytes that follow a type's three words.
 fn tail_bytes(entry: &Type, at: usize) -> Result<usize, Error> {
     let members = entry.members as usize;
@@ -270,6 +294,27 @@ mod tests {
         for length in 0..whole.len() - 1 {
             let parsed = Btf::parse(whole[..length].to_vec());
             assert!(parsed.is_err() || parsed.unwrap().offset("outer.b").is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn reduced_types_keep_their_ids() {
+        let running = Btf::running().unwrap();
+        let names = ["vfs_rename", "btf_trace_sys_exit", "no_such_function"].map(str::to_owned);
+        let (bytes, found) = running.reduced(&HashSet::from(names)).unwrap();
+        assert_eq!(found, HashSet::from(["vfs_rename", "btf_trace_sys_exit"].map(str::to_owned)));
+        let reduced = Btf::parse(bytes).unwrap();
+        assert_eq!(reduced.types.len(), running.types.len());
+        let named = |id: u32| {
+            let entry = reduced.by_id(id).unwrap();
+            (entry.name != 0).then(|| (entry.kind, reduced.string(entry.name).unwrap().to_owned()))
+        };
+        for id in 1..u32::try_from(running.types.len()).unwrap() {
+            let entry = running.by_id(id).unwrap();
+            let name = running.string(entry.name).unwrap();
+            let asked = matches!(name, b"vfs_rename" | b"btf_trace_sys_exit");
+            let kept = asked && matches!(entry.kind, kind::FUNC | kind::TYPEDEF);
+            assert_eq!(named(id), kept.then(|| (entry.kind, name.to_owned())));
         }
     }
 

@@ -68,6 +68,24 @@ pub(super) struct Program {
     pub(super) spare: Option<&'static str>,
 }
 
+impl Program {
+    /// The kernel's type by whose number the program is attached: a function, or a tracepoint's typedef.
+    pub(super) fn kernel_type(&self) -> Option<String> {
+        match self.point {
+            Point::Tracepoint => Some(format!("btf_trace_{}", self.target)),
+            Point::Lsm => Some(format!("bpf_lsm_{}", self.target)),
+            Point::Entry | Point::Exit => Some(self.target.to_owned()),
+            Point::CgroupSockAddr => None,
+        }
+    }
+}
+
+/// Every program that may be attached; spares have the types of those that they stand in for.
+pub(super) fn programs() -> impl Iterator<Item = &'static Program> {
+    let ways = OBSERVATIONS.iter().flat_map(|one| one.ways);
+    ways.flat_map(|way| way.programs).chain([&SYS_EXIT, &RENAMES])
+}
+
 /// One way to make an observation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
@@ -123,8 +141,7 @@ const fn only(hook: u16, name: &'static str, ways: &'static [Way]) -> Observatio
 
 /// The spare of a program.
 pub(super) fn spare(name: &str) -> Option<&'static str> {
-    let mut programs = OBSERVATIONS.iter().flat_map(|one| one.ways).flat_map(|way| way.programs);
-    programs.find(|program| program.name == name)?.spare
+    programs().find(|program| program.name == name)?.spare
 }
 
 /// Every observation.

@@ -3,13 +3,13 @@
 use std::{io, path::PathBuf, thread};
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapError, Queue, RingBuf},
     programs::ProgramError,
 };
 use sha2::{Digest, Sha256};
 
-use super::{Probe, attach, btf, calls, hooks::Limits, ring::Ring, table::Tables};
+use super::{Probe, attach, btf, calls, hooks::Limits, recent::Lines, ring::Ring, table::Tables};
 
 /// The kernel programs, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TESTIMONY_EBPF"));
@@ -79,6 +79,14 @@ pub enum Error {
         /// The kernel's answer.
         source: MapError,
     },
+    /// A map could not be mapped into memory.
+    #[error("the kernel's map {map} could not be mapped into memory")]
+    Memory {
+        /// Its name.
+        map: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Waiting for the ring failed.
     #[error("waiting for the kernel's ring failed")]
     Ring(#[source] io::Error),
@@ -102,16 +110,8 @@ pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
         return Err(Error::NoReader);
     }
     let cpus = possible_cpus()?;
-    // aya parses the kernel's types for the attachments, which is much of what a start costs: meanwhile the offsets are
-    // looked up and the maps are made.
-    let (loaded, aya_types) = thread::scope(|scope| {
-        let aya_types = scope.spawn(Btf::from_sys_fs);
-        (loaded(limits, cpus), aya_types.join())
-    });
-    let aya_types = aya_types.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let (mut ebpf, types) = loaded?;
-    let aya_types = aya_types.map_err(|_| btf::Error::Missing("readable BTF".to_owned()))?;
-    let outcome = attach::all(&mut ebpf, &types, &aya_types, limits.weakest, kernel >= PREEMPTIBLE)?;
+    let (mut ebpf, named) = load(limits, cpus)?;
+    let outcome = attach::all(&mut ebpf, named, limits.weakest, kernel >= PREEMPTIBLE)?;
     fill(&mut ebpf, &calls::table(&outcome.by_sys_exit, outcome.renames_by_sys_exit))?;
     let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
     let tables = tables(&mut ebpf, cpus)?;
@@ -139,24 +139,43 @@ fn possible_cpus() -> Result<u32, Error> {
     u32::try_from(cpus).map_err(|_| Error::Cpus(io::ErrorKind::InvalidData.into()))
 }
 
-fn loaded(limits: &Limits, cpus: u32) -> Result<(Ebpf, btf::Btf), Error> {
-    let types = btf::Btf::running()?;
-    Ok((load(limits, cpus, &types)?, types))
+/// What is needed of the running kernel's types.
+struct Types {
+    offsets: Vec<u32>,
+    windows: agent_ebpf::Windows,
+    named: attach::Types,
 }
 
-fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
-    let offsets = agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<u32>, _>>()?;
-    let windows = agent_ebpf::Offsets::from_slice(&offsets).map(|offsets| agent_ebpf::Windows::of(&offsets));
-    let windows = windows.ok_or(Error::Object("structure of that many offsets"))?;
+impl Types {
+    fn running() -> Result<Self, Error> {
+        let types = btf::Btf::running()?;
+        let offsets =
+            agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<_>, _>>()?;
+        let windows = agent_ebpf::Offsets::from_slice(&offsets).map(|offsets| agent_ebpf::Windows::of(&offsets));
+        let windows = windows.ok_or(Error::Object("structure of that many offsets"))?;
+        Ok(Self { named: attach::Types::of(&types)?, offsets, windows })
+    }
+}
+
+fn load(limits: &Limits, cpus: u32) -> Result<(Ebpf, attach::Types), Error> {
+    // Whatever it is asked for, aya's loader begins with a parse of all the kernel's types, which is much of what a start
+    // costs: meanwhile what is needed of them is looked up.
+    let (types, loader) = thread::scope(|scope| {
+        let loader = scope.spawn(EbpfLoader::new);
+        (Types::running(), loader.join())
+    });
+    let Types { offsets, windows, named } = types?;
     let windows = [windows.file, windows.inode, windows.dentry, windows.reserved];
+    let place_keys = place_keys()?;
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
-    EbpfLoader::new()
-        // Nothing in the object is relocated by the kernel's types, so the loader need not parse them.
+    let mut loader = loader.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let ebpf = loader
+        // Nothing in the object is relocated by the kernel's types.
         .btf(None)
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("WINDOWS", windows.as_slice(), true)
-        .override_global("PLACE_KEYS", place_keys()?.as_slice(), true)
+        .override_global("PLACE_KEYS", place_keys.as_slice(), true)
         .override_global("CPUS", &cpus, true)
         .override_global("RING_WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("RING", limits.ring_bytes)
@@ -169,7 +188,8 @@ fn load(limits: &Limits, cpus: u32, types: &btf::Btf) -> Result<Ebpf, Error> {
         .map_max_entries("FREE_SLOTS", limits.slots)
         .map_max_entries("SCRATCH", cpus * SCRATCH_PER_CPU)
         .load(OBJECT)
-        .map_err(|source| Error::Load(Box::new(source)))
+        .map_err(|source| Error::Load(Box::new(source)))?;
+    Ok((ebpf, named))
 }
 
 /// Odd numbers that nobody else knows.
@@ -211,6 +231,7 @@ fn tables(ebpf: &mut Ebpf, cpus: u32) -> Result<Tables, Error> {
         accounts: Array::try_from(take(ebpf, "ACCOUNTS")?).map_err(Error::map("ACCOUNTS"))?,
         tasks: HashMap::try_from(take(ebpf, "TASKS")?).map_err(Error::map("TASKS"))?,
         fold: HashMap::try_from(take(ebpf, "FOLD")?).map_err(Error::map("FOLD"))?,
+        recent: Lines::map(&take(ebpf, "RECENT")?)?,
         files: HashMap::try_from(take(ebpf, "FILES")?).map_err(Error::map("FILES"))?,
         cgroups: HashMap::try_from(take(ebpf, "CGROUPS")?).map_err(Error::map("CGROUPS"))?,
         prefixes: HashMap::try_from(take(ebpf, "PREFIXES")?).map_err(Error::map("PREFIXES"))?,

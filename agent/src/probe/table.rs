@@ -9,6 +9,7 @@ use aya::maps::{Array, HashMap, MapData, Queue};
 use super::{
     Error,
     abi::{Folded, Plain},
+    recent::Lines,
 };
 
 /// Typed handles.
@@ -18,6 +19,7 @@ pub(super) struct Tables {
     pub(super) accounts: Array<MapData, Plain<Account>>,
     pub(super) tasks: HashMap<MapData, u32, Plain<Member>>,
     pub(super) fold: HashMap<MapData, Plain<FoldKey>, Plain<FoldValue>>,
+    pub(super) recent: Lines,
     pub(super) files: HashMap<MapData, Plain<FoldKey>, Plain<FoldValue>>,
     pub(super) cgroups: HashMap<MapData, u64, u32>,
     pub(super) prefixes: HashMap<MapData, u64, u32>,
@@ -93,6 +95,9 @@ impl Tables {
 
     pub(super) fn take_folded(&mut self, serial: u64, epoch: u32) -> Result<Vec<Folded>, Error> {
         let session = serial | u64::from(epoch) << 48;
+        // First: what a program takes out of a line meanwhile to make room, it has added to its key's entry when the line is
+        // seen.
+        let mut recent = self.recent.take(session);
         let mut folded = Vec::new();
         let mut stale = Vec::new();
         for entry in self.fold.iter() {
@@ -101,13 +106,9 @@ impl Tables {
                 continue;
             }
             stale.push(key);
-            if value.count > 0 {
-                folded.push(Folded {
-                    hook: value.hook(),
-                    cpu: value.cpu(),
-                    number: value.number(),
-                    count: value.count,
-                });
+            let count = value.count + recent.remove(&key).unwrap_or(0);
+            if count > 0 {
+                folded.push(Folded { hook: value.hook(), cpu: value.cpu(), number: value.number(), count });
             }
         }
         remove_all(&mut self.fold, &stale, "FOLD")?;

@@ -178,3 +178,44 @@ fn a_stale_member_of_a_reused_slot_is_nobodys() {
     let events = close(&mut probe, 0);
     assert_eq!((execs(&events, first), execs(&events, second)), (vec![], vec![]));
 }
+
+/// More files than the kernel side has lines for repeats, opened by two sessions at once: whose count is moved, when and by
+/// whom must not matter. One of them still runs when the other is counted.
+#[test]
+fn repeats_are_counted_whoever_takes_their_line() {
+    const FILES: usize = 6000;
+    const ROUNDS: usize = 5;
+    let files = tempfile::tempdir().unwrap();
+    for number in 0..FILES {
+        fs::write(files.path().join(number.to_string()), "").unwrap();
+    }
+    let limits = Limits { ring_bytes: 16 << 20, slots: 4, folds: 1 << 16, members: 4096, ..Limits::default() };
+    let mut probe = Probe::start(&limits).unwrap();
+    let serials = [open(&mut probe, 0, u32::MAX), open(&mut probe, 1, u32::MAX)];
+    let once = format!("for file in {}/*; do : <$file; done", files.path().display());
+    // The second ends with this test, however that ends.
+    let endless = format!("while kill -0 {} 2>/dev/null; do {once}; done", std::process::id());
+    let scripts = [format!("for round in {}; do {once}; done", "1 ".repeat(ROUNDS)), endless];
+    let shells = scripts.map(|script| waiting_shell(&script));
+    for (slot, (serial, shell)) in (0..).zip(serials.iter().zip(&shells)) {
+        probe.adopt(shell.id(), Member::of(*serial, slot)).unwrap();
+    }
+    let [first, mut second] = shells;
+    second.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    release(first);
+    let mut events = close(&mut probe, 0);
+    let opened: Vec<_> = events
+        .iter()
+        .filter(|event| event.head.serial == serials[0] && matches!(event.body, Body::Open { .. }))
+        .map(|event| (event.head.cpu, event.head.number))
+        .collect();
+    // The folder too is opened once a round.
+    assert_eq!(opened.len(), FILES + 1);
+    let folded = probe.take_folded(serials[0], 0).unwrap();
+    let counts: HashMap<_, _> = folded.iter().map(|folded| ((folded.cpu, folded.number), folded.count)).collect();
+    assert!(opened.iter().all(|event| counts.get(event) == Some(&(ROUNDS as u64 - 1))));
+    second.kill().unwrap();
+    second.wait().unwrap();
+    events.extend(close(&mut probe, 1));
+    balanced(&mut probe, 1, serials[1], &events);
+}

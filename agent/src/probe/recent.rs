@@ -1,0 +1,87 @@
+//! The map RECENT, mapped into memory: repeats that the kernel side counted and has not added to the fold table.
+#![expect(unsafe_code, reason = "memory that is shared with the kernel's programs")]
+
+use std::{
+    collections::HashMap,
+    ffi::c_void,
+    hint, io,
+    os::fd::AsFd,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use agent_ebpf::{FoldKey, Recent};
+use aya::maps::{Map, MapData};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::{Error, abi::Plain};
+
+const LINES: usize = 1 << Recent::LINES_LOG2;
+const BYTES: usize = LINES * size_of::<Recent>();
+/// Looks at a busy line before the processor is given to whoever is at it, which may need it.
+const LOOKS: u32 = 100;
+
+/// Every line.
+pub(super) struct Lines(NonNull<Recent>);
+
+// SAFETY: memory of the map's own, reached by raw pointers and atomics only; it is mapped until the value is dropped.
+unsafe impl Send for Lines {}
+
+impl Lines {
+    pub(super) fn map(map: &Map) -> Result<Self, Error> {
+        let Map::Array(data) = map else { return Err(Error::Object("map RECENT as an array")) };
+        Self::of(data).map_err(|source| Error::Memory { map: "RECENT", source })
+    }
+
+    fn of(data: &MapData) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, of as many bytes as the map has.
+        let start = unsafe { mmap(ptr::null_mut(), BYTES, access, MapFlags::SHARED, data.fd().as_fd(), 0) }?;
+        NonNull::new(start.cast()).map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Takes the repeats of a session and epoch, by what was repeated. No program counts any of them any more, but one of
+    /// another session may take a line for itself meanwhile.
+    pub(super) fn take(&mut self, session: u64) -> HashMap<Plain<FoldKey>, u64> {
+        let mut taken = HashMap::new();
+        for index in 0..LINES {
+            // SAFETY: a line of the mapping. `busy` is an atomic to everybody; the rest is read and written by whoever has it.
+            unsafe {
+                let line = self.0.add(index).as_ptr();
+                let busy = AtomicU32::from_ptr(&raw mut (*line).busy);
+                claim(busy);
+                let (key, count) = ((*line).key, (*line).count & !Recent::USED);
+                if key.session == session {
+                    (*line).key.session = 0;
+                    (*line).count = 0;
+                    if count > 0 {
+                        taken.insert(Plain(key), count.into());
+                    }
+                }
+                busy.store(0, Ordering::Release);
+            }
+        }
+        taken
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `of`, which nothing points into any more.
+        let unmapped = unsafe { munmap(self.0.as_ptr().cast::<c_void>(), BYTES) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// Waits for the line. A program is at it for some hundred instructions, but may be preempted there.
+fn claim(busy: &AtomicU32) {
+    let mut looks = 0;
+    while busy.swap(1, Ordering::Acquire) != 0 {
+        looks += 1;
+        if looks % LOOKS == 0 {
+            thread::yield_now();
+        }
+        hint::spin_loop();
+    }
+}
