@@ -183,7 +183,7 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) -> u64 {
     let opened = Opened::of(file);
     let bits = access.bits | opened.bits;
     access.bits = bits;
-    access.writers = read(opened.inode, offset!(inode_writers));
+    access.writers = Window::one(opened.inode, offset!(inode_writers));
     let mut key = MaybeUninit::uninit();
     let key = version_key(&mut key, ticket, &opened);
     key.access = busy(access.writers) | bits;

@@ -12,9 +12,9 @@ use aya_ebpf::{
 /// Offsets in the running kernel's structures.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::UNKNOWN;
-/// Where the parts of those structures begin that are copied at once.
+/// Where the parts of those structures begin that are read together.
 #[unsafe(no_mangle)]
-static WINDOWS: Windows = Windows { file: 0, inode: 0, dentry: 0, reserved: 0 };
+static WINDOWS: Windows = Windows { file: 0, inode: 0, dentry: 0, words: 0 };
 /// Odd numbers that nobody else knows, for the place in a fold key.
 #[unsafe(no_mangle)]
 static PLACE_KEYS: [u64; PLACE_FACTORS] = [1; PLACE_FACTORS];

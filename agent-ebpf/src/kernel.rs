@@ -1,4 +1,5 @@
-//! Reads of kernel memory: every one through the helper that cannot fault, at offsets from the kernel's BTF.
+//! Reads of kernel memory, none of which can fault: through a helper, or where that is too slow, by a load that the kernel
+//! guards. Offsets are from the kernel's BTF.
 
 use core::mem::MaybeUninit;
 
@@ -7,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_task, bpf_get_current_task_btf, generated},
 };
 
-use crate::globals::offset;
+use crate::globals::{offset, window};
 
 /// A value at `base + offset`, or zero where the memory cannot be read. The answer of the helper is not asked for: a branch
 /// for each read would double what the verifier follows.
@@ -53,25 +54,52 @@ unsafe impl Word for i64 {}
 // SAFETY: words of it.
 unsafe impl<T: Word, const COUNT: usize> Word for [T; COUNT] {}
 
-/// Part of a kernel structure, copied at once: a read costs more by its call than by its bytes.
+/// Makes an address a pointer that the verifier lets programs load from: of memory that is not there, zeros. The kernel
+/// function is no call any more when the program runs.
+#[inline(always)]
+fn cast(address: u64, structure: u32) -> *const u8 {
+    // SAFETY: a constant that the compiler makes a call of, as it does of a helper's number; the loader puts the kernel's
+    // function there, which has this type.
+    let function: unsafe extern "C" fn(u64, u32) -> *const u8 =
+        unsafe { core::mem::transmute(agent_ebpf::CAST_CALL as usize) };
+    // SAFETY: the function only says what its argument is taken for.
+    unsafe { function(address, structure) }
+}
+
+/// Part of a kernel structure, read at once: a read by a helper costs more by its call than by its bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Window {
-    copy: *const u8,
+    words: *const u8,
     bytes: usize,
     base: u64,
     from: usize,
 }
 
 impl Window {
-    /// Copies what lies `from` bytes behind `base`, as much as `words` has room for; zeros where it cannot be read.
+    /// Looks at what lies `from` bytes behind `base`, or copies it to `words` where the kernel does not let programs look: as
+    /// much as they have room for; zeros where it cannot be read.
     #[inline(always)]
     pub(crate) fn of<const WORDS: usize>(base: u64, from: usize, words: &mut MaybeUninit<[u64; WORDS]>) -> Self {
-        let (copy, bytes) = (words.as_mut_ptr(), WORDS * 8);
-        // SAFETY: the helper writes `bytes` bytes, zeros if it fails.
-        unsafe {
-            generated::bpf_probe_read_kernel(copy.cast::<c_void>(), bytes as u32, (base + from as u64) as *const c_void)
+        const { assert!(WORDS <= agent_ebpf::CAST_WORDS) };
+        let (copy, bytes, address) = (words.as_mut_ptr(), WORDS * 8, base + from as u64);
+        let structure = window!(words);
+        let words = if structure != 0 {
+            cast(address, structure as u32)
+        } else {
+            // SAFETY: the helper writes `bytes` bytes, zeros if it fails.
+            unsafe {
+                generated::bpf_probe_read_kernel(copy.cast::<c_void>(), bytes as u32, address as *const c_void);
+            }
+            copy.cast()
         };
-        Self { copy: copy.cast(), bytes, base, from }
+        Self { words, bytes, base, from }
+    }
+
+    /// One value, as [`read`] has it, for where that is called often.
+    #[inline(always)]
+    pub(crate) fn one<T: Word>(base: u64, offset: usize) -> T {
+        let mut word = MaybeUninit::<[u64; 1]>::uninit();
+        Self::of(base, offset & !7, &mut word).get(offset)
     }
 
     /// The value at an offset of the structure. The verifier knows every offset, so one of the two branches is gone.
@@ -79,8 +107,8 @@ impl Window {
     pub(crate) fn get<T: Word>(&self, offset: usize) -> T {
         let at = offset.wrapping_sub(self.from);
         if at.wrapping_add(size_of::<T>()) <= self.bytes && at < self.bytes {
-            // SAFETY: within the copy; fields are aligned in the structure, and the window begins at a multiple of 8.
-            unsafe { core::ptr::read_volatile(self.copy.add(at).cast::<T>()) }
+            // SAFETY: within the words; fields are aligned in the structure, and the window begins at a multiple of 8.
+            unsafe { core::ptr::read_volatile(self.words.add(at).cast::<T>()) }
         } else {
             read(self.base, offset)
         }
@@ -116,7 +144,7 @@ impl Task {
                 core::ptr::read_volatile(table.add(offset!(fdtable_fd)).cast::<u64>()),
             )
         };
-        if fd >= u64::from(max) { 0 } else { read(array, fd as usize * 8) }
+        if fd >= u64::from(max) { 0 } else { Window::one(array + fd * 8, 0) }
     }
 }
 

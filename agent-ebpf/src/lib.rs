@@ -946,7 +946,18 @@ impl Recent {
     }
 }
 
-/// Where the parts of kernel structures begin that are copied at once, in bytes, multiples of 8.
+/// The call of a kernel function, `bpf_rdonly_cast`, as the object file has it: as that of a helper of this number, which
+/// no kernel has. The loader puts the running kernel's own number there, or takes the call out.
+pub const CAST_CALL: u32 = 0x7e57_0001;
+/// The kernel function.
+pub const CAST_FUNCTION: &str = "bpf_rdonly_cast";
+/// A structure of the kernel that begins with [`CAST_WORDS`] words which are no pointers: memory that is looked at as one may
+/// be read word by word, and what is read may be counted with. x86-64.
+pub const CAST_STRUCT: &str = "pt_regs";
+/// See [`CAST_STRUCT`].
+pub const CAST_WORDS: usize = 16;
+
+/// Where the parts of kernel structures begin that are read together, in bytes, multiples of 8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
@@ -956,16 +967,17 @@ pub struct Windows {
     pub inode: u32,
     /// struct dentry.
     pub dentry: u32,
-    /// Nothing.
-    pub reserved: u32,
+    /// Number of [`CAST_STRUCT`] among the kernel's types; 0 where windows are copied, since the kernel has no
+    /// [`CAST_FUNCTION`].
+    pub words: u32,
 }
 
 impl Windows {
-    /// Words copied of a struct file.
+    /// Words read of a struct file.
     pub const FILE_WORDS: usize = 11;
-    /// Words copied of a struct inode.
+    /// Words read of a struct inode.
     pub const INODE_WORDS: usize = 16;
-    /// Words copied of a struct dentry.
+    /// Words read of a struct dentry.
     pub const DENTRY_WORDS: usize = 4;
 
     /// Windows that begin at the first field of interest. A field beyond the end of one is read by itself.
@@ -976,7 +988,7 @@ impl Windows {
             file: first(&[at.file_inode, at.file_mnt, at.file_dentry, at.file_mode, at.file_flags]),
             inode: first(&[at.inode_sb, at.inode_ino, at.inode_size, at.inode_ctime_sec, at.inode_ctime_nsec]),
             dentry: first(&[at.dentry_hash_pprev, at.dentry_parent, at.dentry_name]),
-            reserved: 0,
+            words: 0,
         }
     }
 }

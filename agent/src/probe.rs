@@ -10,6 +10,7 @@ mod calls;
 mod hooks;
 pub mod lease;
 mod load;
+mod object;
 mod recent;
 mod ring;
 mod table;

@@ -1,10 +1,6 @@
 //! Attaching: for each observation the strongest way whose programs the kernel takes, the refusals kept.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    fs::File,
-};
+use std::{collections::HashMap, fs, fs::File};
 
 use agent_ebpf::hook;
 use aya::{
@@ -67,15 +63,21 @@ pub(super) struct Types {
     /// In aya's form.
     ids: Btf,
     /// Those that this kernel has.
-    found: HashSet<String>,
+    found: HashMap<String, u32>,
 }
 
 impl Types {
     pub(super) fn of(types: &btf::Btf) -> Result<Self, btf::Error> {
-        let names = hooks::programs().filter_map(Program::kernel_type).collect();
+        let called = agent_ebpf::CAST_FUNCTION.to_owned();
+        let names = hooks::programs().filter_map(Program::kernel_type).chain([called]).collect();
         let (reduced, found) = types.reduced(&names)?;
         let ids = Btf::parse(&reduced, Endianness::default()).map_err(|_| btf::Error::Malformed { at: 0 })?;
         Ok(Self { ids, found })
+    }
+
+    /// The number of a kernel function that programs call.
+    pub(super) fn called(&self, function: &str) -> Option<u32> {
+        self.found.get(function).copied()
     }
 }
 
@@ -172,7 +174,7 @@ impl Attacher<'_> {
     }
 
     fn load(&mut self, program: &Program) -> Result<(), Refusal> {
-        if let Some(lacking) = program.kernel_type().filter(|name| !self.types.found.contains(name)) {
+        if let Some(lacking) = program.kernel_type().filter(|name| !self.types.found.contains_key(name)) {
             return Err(Refusal::Told(format!("this kernel has no {lacking}")));
         }
         let missing = || Refusal::Told("the built-in object file lacks it".to_owned());

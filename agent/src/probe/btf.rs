@@ -112,6 +112,11 @@ impl Btf {
         Ok(())
     }
 
+    /// The id of a structure.
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        self.structs.get(name.as_bytes()).copied()
+    }
+
     /// The offset in bytes of a member such as `inode.__i_ctime.tv_sec`, through anonymous structures; alternatives are
     /// separated by `|`, the first that exists holds.
     pub fn offset(&self, path: &str) -> Result<u32, Error> {
@@ -122,11 +127,11 @@ impl Btf {
 
     /// BTF of as many types, each with the id it has here, of which only the functions and typedefs of these names are
     /// told; all others are forward declarations without a name. To look ids up by name, a reader of the whole would make
-    /// an object of every member of every structure first. With it, the names that this kernel has.
-    pub fn reduced(&self, names: &HashSet<String>) -> Result<(Vec<u8>, HashSet<String>), Error> {
-        let (mut strings, mut found) = (vec![0], HashSet::new());
+    /// an object of every member of every structure first. With it, the ids of the names that this kernel has.
+    pub fn reduced(&self, names: &HashSet<String>) -> Result<(Vec<u8>, HashMap<String, u32>), Error> {
+        let (mut strings, mut found) = (vec![0], HashMap::new());
         let mut types = Vec::with_capacity(self.types.len() * TYPE_BYTES);
-        for at in self.types.iter().skip(1) {
+        for (id, at) in (0..).zip(&self.types).skip(1) {
             let entry = self.entry(*at as usize)?;
             let mut words = [0, kind::FWD << 24, 0];
             if matches!(entry.kind, kind::FUNC | kind::TYPEDEF) {
@@ -135,7 +140,7 @@ impl Btf {
                     words = [length(&strings)?, entry.kind << 24, 0];
                     strings.extend_from_slice(name.as_bytes());
                     strings.push(0);
-                    found.insert(name.clone());
+                    found.entry(name.clone()).or_insert(id);
                 }
             }
             types.extend(words.iter().flat_map(|word| word.to_le_bytes()));
@@ -302,7 +307,7 @@ mod tests {
         let running = Btf::running().unwrap();
         let names = ["vfs_rename", "btf_trace_sys_exit", "no_such_function"].map(str::to_owned);
         let (bytes, found) = running.reduced(&HashSet::from(names)).unwrap();
-        assert_eq!(found, HashSet::from(["vfs_rename", "btf_trace_sys_exit"].map(str::to_owned)));
+        assert_eq!(found.len(), 2);
         let reduced = Btf::parse(bytes).unwrap();
         assert_eq!(reduced.types.len(), running.types.len());
         let named = |id: u32| {
@@ -315,6 +320,7 @@ mod tests {
             let asked = matches!(name, b"vfs_rename" | b"btf_trace_sys_exit");
             let kept = asked && matches!(entry.kind, kind::FUNC | kind::TYPEDEF);
             assert_eq!(named(id), kept.then(|| (entry.kind, name.to_owned())));
+            assert!(!kept || found[str::from_utf8(name).unwrap()] == id);
         }
     }
 

@@ -7,12 +7,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapError, Queue, RingBuf},
     programs::ProgramError,
 };
-use sha2::{Digest, Sha256};
 
-use super::{Probe, attach, btf, calls, hooks::Limits, recent::Lines, ring::Ring, table::Tables};
-
-/// The kernel programs, built by `cargo xtask build-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TESTIMONY_EBPF"));
+use super::{Probe, attach, btf, calls, hooks::Limits, object, recent::Lines, ring::Ring, table::Tables};
 
 /// Scratch buffers a CPU has; the programs' own constant.
 const SCRATCH_PER_CPU: u32 = 3;
@@ -115,7 +111,7 @@ pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
     fill(&mut ebpf, &calls::table(&outcome.by_sys_exit, outcome.renames_by_sys_exit))?;
     let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
     let tables = tables(&mut ebpf, cpus)?;
-    Ok(Probe { ebpf, ring, tables, hooks: outcome.rows, object_sha256: Sha256::digest(OBJECT).into() })
+    Ok(Probe { ebpf, ring, tables, hooks: outcome.rows, object_sha256: object::sha256() })
 }
 
 /// Its version.
@@ -143,6 +139,8 @@ fn possible_cpus() -> Result<u32, Error> {
 struct Types {
     offsets: Vec<u32>,
     windows: agent_ebpf::Windows,
+    /// The number of the kernel function that programs call, if it has it.
+    cast: Option<u32>,
     named: attach::Types,
 }
 
@@ -152,8 +150,11 @@ impl Types {
         let offsets =
             agent_ebpf::Offsets::PATHS.iter().map(|path| types.offset(path)).collect::<Result<Vec<_>, _>>()?;
         let windows = agent_ebpf::Offsets::from_slice(&offsets).map(|offsets| agent_ebpf::Windows::of(&offsets));
-        let windows = windows.ok_or(Error::Object("structure of that many offsets"))?;
-        Ok(Self { named: attach::Types::of(&types)?, offsets, windows })
+        let mut windows = windows.ok_or(Error::Object("structure of that many offsets"))?;
+        let named = attach::Types::of(&types)?;
+        let cast = named.called(agent_ebpf::CAST_FUNCTION).zip(types.structure(agent_ebpf::CAST_STRUCT));
+        windows.words = cast.map_or(0, |(_, structure)| structure);
+        Ok(Self { offsets, windows, cast: cast.map(|(function, _)| function), named })
     }
 }
 
@@ -164,8 +165,8 @@ fn load(limits: &Limits, cpus: u32) -> Result<(Ebpf, attach::Types), Error> {
         let loader = scope.spawn(EbpfLoader::new);
         (Types::running(), loader.join())
     });
-    let Types { offsets, windows, named } = types?;
-    let windows = [windows.file, windows.inode, windows.dentry, windows.reserved];
+    let Types { offsets, windows, cast, named } = types?;
+    let windows = [windows.file, windows.inode, windows.dentry, windows.words];
     let place_keys = place_keys()?;
     let wake_bytes = u64::from(limits.ring_bytes / 8);
     let rows = limits.slots * 2 * cpus * u32::from(agent_ebpf::hook::COUNT);
@@ -187,7 +188,7 @@ fn load(limits: &Limits, cpus: u32) -> Result<(Ebpf, attach::Types), Error> {
         .map_max_entries("TASKS", limits.members)
         .map_max_entries("FREE_SLOTS", limits.slots)
         .map_max_entries("SCRATCH", cpus * SCRATCH_PER_CPU)
-        .load(OBJECT)
+        .load(object::Linked::with(cast).bytes())
         .map_err(|source| Error::Load(Box::new(source)))?;
     Ok((ebpf, named))
 }
