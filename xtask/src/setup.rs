@@ -70,6 +70,7 @@ fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
     apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
     apt::install("the oracle of the comparison tests", &["strace"])?;
+    apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()
 }
 

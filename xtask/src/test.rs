@@ -1,36 +1,22 @@
 //! `test`: every test there is, from an empty machine: unit tests, end-to-end tests on this kernel, and the same
 //! binaries in each kernel of the matrix. All parts run, whatever the ones before said; the last line counts all.
 
+mod guests;
 mod tally;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::setup::{self, Group};
-use crate::{apt, command, ebpf, place, vm};
+use crate::{apt, command, ebpf, place};
 use tally::Tally;
 
-/// Suites that run in every guest.
-const GUEST_SUITES: [&str; 1] = ["hooks"];
-/// Suites of many sessions: in a guest, whose processor is software, each loads its programs for seconds. Without a choice
-/// of kernels they run in the oldest and the newest; in every kernel that is named with `--kernels` they run.
-const LONG_SUITES: [&str; 1] = ["run"];
-const LONG_KERNELS: [&str; 2] = ["6.1", "7.3"];
-/// Suites that are of most use with the strongest hooks, and take long: they run in these guests, where 6.18 costs the least.
-const STRONG_SUITES: [&str; 2] = ["judge", "oracle"];
-const STRONG_KERNELS: [&str; 1] = ["6.18"];
-/// Those of them that have nothing to say where only the weakest hooks are.
+/// Suites that have nothing to say where only the weakest hooks are.
 const GUEST_ONLY_SUITES: [&str; 1] = ["judge"];
-/// The suite of the kernel that is refused: all others would only find that nothing starts there.
-const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
-/// The kernel of the matrix that is too old.
-const REFUSED_KERNEL: &str = "5.10";
-/// How long all end-to-end tests may take in one guest.
-const GUEST_TIME_MAX: Duration = Duration::from_secs(1800);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -59,10 +45,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     });
     if !suites.binaries.is_empty() {
         part(&mut tally, "end-to-end tests on this kernel", |tally| suites.run_here(&args.harness, tally));
-        for kernel in kernels(args) {
-            let name = format!("end-to-end tests in kernel {kernel}");
-            let whole = !args.kernels.is_empty() || LONG_KERNELS.contains(&kernel.as_str());
-            part(&mut tally, &name, |tally| suites.run_in_guest(&kernel, whole, &args.harness, tally));
+        if !args.no_vm {
+            guests::run(&args.kernels, &suites.binaries, &args.harness, &mut tally);
         }
     }
     println!("{tally}");
@@ -70,14 +54,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("failed: {}", tally.failed_parts().join(", "));
     }
     Ok(())
-}
-
-fn kernels(args: &Args) -> Vec<String> {
-    match (args.no_vm, args.kernels.is_empty()) {
-        (true, _) => Vec::new(),
-        (false, true) => vm::KERNELS.map(str::to_owned).to_vec(),
-        (false, false) => args.kernels.clone(),
-    }
 }
 
 /// Runs one part and says how long it took; an error of its own, beside failed tests, is kept for the end.
@@ -158,39 +134,6 @@ impl Suites {
         }
         Ok(())
     }
-
-    /// The same binaries, one boot for all of them.
-    fn run_in_guest(&self, kernel: &str, whole: bool, harness: &[String], tally: &mut Tally) -> Result<()> {
-        let suites = guest_suites(kernel, whole);
-        println!("suites: {}", suites.join(", "));
-        let binaries: Vec<&PathBuf> = self.binaries.iter().filter(|binary| is_one_of(binary, &suites)).collect();
-        let mut files: Vec<PathBuf> = binaries.iter().copied().cloned().collect();
-        files.extend(shipped().map(|(_, path)| path));
-        let script = binaries.iter().fold("cd tests; status=0".to_owned(), |script, binary| {
-            format!("{script}; '{}' \"$@\" || status=1", binary.display())
-        });
-        let mut words = ["bash", "-c", &format!("{script}; exit $status"), "bash"].map(str::to_owned).to_vec();
-        words.extend(harness.iter().cloned());
-        let environment = environment(kernel);
-        let ran = vm::run_command(kernel, &files, words, environment, GUEST_TIME_MAX, &mut |line| {
-            println!("{line}");
-            tally.read(line);
-        })?;
-        if ran.status != 0 {
-            bail!("the tests in the guest ended with {}", ran.status);
-        }
-        Ok(())
-    }
-}
-
-/// What runs in the guest of a kernel.
-fn guest_suites(kernel: &str, whole: bool) -> Vec<&'static str> {
-    if kernel == REFUSED_KERNEL {
-        return REFUSED_KERNEL_SUITES.to_vec();
-    }
-    let strong: &[&str] = if STRONG_KERNELS.contains(&kernel) { &STRONG_SUITES } else { &[] };
-    let long: &[&str] = if whole { &LONG_SUITES } else { &[] };
-    [&GUEST_SUITES, long, strong].concat()
 }
 
 /// Whether a test binary, `NAME-HASH`, is one of these suites.

@@ -103,7 +103,7 @@ fn boot_guest(kernel: &str, load: &Load, boot: &Boot, limit: Duration, print: &m
     ensure_programs()?;
     let files = kernel.ensure()?;
     let root = root::ensure()?;
-    let work = work_folder()?;
+    let work = work_folder(kernel.version)?;
     let disk = load.write_disk(&work, boot)?;
     let guest = Guest { kernel: &files, root: &root, disk: &disk, work: &work, name: kernel.version };
     let started = Instant::now();
@@ -115,17 +115,19 @@ fn boot_guest(kernel: &str, load: &Load, boot: &Boot, limit: Duration, print: &m
     Ok(Ran { status: ran?, took: started.elapsed() })
 }
 
-/// A folder of this run's own; those of runs that were killed are removed.
-fn work_folder() -> Result<PathBuf> {
+/// A folder of this guest's own, in the name of this process; those of processes that were killed are removed.
+fn work_folder(version: &str) -> Result<PathBuf> {
     let runs = place::vm().join("run");
     std::fs::create_dir_all(&runs)?;
     for entry in std::fs::read_dir(&runs)? {
         let entry = entry?;
-        if !Path::new("/proc").join(entry.file_name()).exists() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
+        if !Path::new("/proc").join(process).exists() {
             std::fs::remove_dir_all(entry.path())?;
         }
     }
-    let work = runs.join(std::process::id().to_string());
+    let work = runs.join(format!("{}-{version}", std::process::id()));
     std::fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
     Ok(work)
 }

@@ -34,6 +34,14 @@ impl Tally {
         self.failed_parts.push(name.to_owned());
     }
 
+    /// Adds what was counted apart, of a part that ran beside others.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.failed_parts.extend(other.failed_parts);
+    }
+
     pub(super) fn failed_parts(&self) -> &[String] {
         &self.failed_parts
     }
@@ -89,6 +97,16 @@ mod tests {
         tally.part_failed("guest", 0);
         assert_eq!(tally.to_string(), "0 passed, 2 failed");
         assert!(!tally.is_good());
+    }
+
+    #[test]
+    fn a_part_counted_apart_is_part_of_the_whole() {
+        let mut whole = tally(&["test result: FAILED. 3 passed; 1 failed; 2 ignored"]);
+        let mut guest = tally(&["test result: ok. 4 passed; 0 failed; 0 ignored"]);
+        guest.part_failed("guest", 0);
+        whole.absorb(guest);
+        assert_eq!(whole.to_string(), "7 passed, 2 failed, 2 skipped");
+        assert_eq!(whole.failed_parts(), ["guest"]);
     }
 
     #[test]

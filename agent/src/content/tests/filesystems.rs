@@ -88,14 +88,12 @@ fn read_settled_fresh_and_linked(root: &Path, dev: Option<u32>) {
 }
 
 #[test]
-#[ignore = "needs root, a loop device and mkfs.ext4"]
 fn ext4() {
     let image = Image::make(&["mkfs.ext4", "-q"], 32);
     lives(&image.root(), None);
 }
 
 #[test]
-#[ignore = "needs root, a loop device and mkfs.ext4"]
 fn ext4_with_small_inodes_counts_seconds() {
     let image = Image::make(&["mkfs.ext4", "-q", "-I", "128"], 32);
     let mut scene = Scene::below(&image.root());
@@ -112,21 +110,18 @@ fn ext4_with_small_inodes_counts_seconds() {
 }
 
 #[test]
-#[ignore = "needs root, a loop device and mkfs.xfs"]
 fn xfs() {
     let image = Image::make(&["mkfs.xfs", "-q"], 320);
     lives(&image.root(), None);
 }
 
 #[test]
-#[ignore = "needs root, a loop device and mkfs.btrfs"]
 fn btrfs_and_a_superblock_that_stat_does_not_show() {
     let image = Image::make(&["mkfs.btrfs", "-q"], 128);
     lives(&image.root(), Some(0x2f));
 }
 
 #[test]
-#[ignore = "needs root, a loop device and mkfs.btrfs"]
 fn btrfs_subvolumes_with_the_same_inode_numbers_are_not_taken_for_one() {
     let image = Image::make(&["mkfs.btrfs", "-q"], 128);
     let [a, b] = ["a", "b"].map(|name| image.root().join(name));
