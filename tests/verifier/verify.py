@@ -7,10 +7,9 @@ import ipaddress
 import json
 import re
 import sys
-import tempfile
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from itertools import accumulate, product
 from pathlib import Path
@@ -22,34 +21,31 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import proto
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-FORMAT = (DOCS / "format.md").read_text("utf-8")
-SCHEMA = json.loads((DOCS / "schema/statement-v1.schema.json").read_text("utf-8").replace('$"', r'\\Z"'))
-KINDS = dict(re.findall(r"^\| ([A-Z_]+) \| (\w+) \|", FORMAT.split("<!-- codes -->")[1], re.M))
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "docs/schema/statement-v1.schema.json").read_text("utf-8").replace('$"', r'\\Z"'))
+KINDS = dict(re.findall(r"^\| ([A-Z_]+) \| (\w+) \|", (ROOT / "docs/format.md").read_text("utf-8"), re.M))
 HARMLESS = {code for code, kind in KINDS.items() if kind not in ("Loss", "Gap", "BlindSpot")}
 NOT_UNDERSTOOD = ("ENVELOPE_MALFORMED", "PAYLOAD_TYPE", "STATEMENT_MALFORMED", "VERSION_UNKNOWN", "UNREADABLE_FILE")
+LIMITS = {"args_bytes": 6291456, "access": 255, "local_port": 65535, "remote_port": 65535}
+ACTS = "fork exec exec_args exit open name network".split()
 NAMES = "rename link unlink mkdir rmdir symlink".split()
 OBSERVATIONS = "exec fork exit open rename link unlink connect send bind accept close".split()
-LEVELS = {0: "none", 1: "user-argument", 2: "returned-object", 3: "object"}
+LEVELS = "none user-argument returned-object object".split()
 CLASSES = "kernel stable ephemeral raced absent".split()
 NUMBERS = "attempted delivered coalesced lost truncated".split()
 ACCESSES = "read write exec created truncated path".split()
 TYPES = {1: "fifo", 2: "character device", 4: "directory", 6: "block device", 8: None, 10: "symlink", 12: "socket"}
 PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", (0, 1): "tcp", (0, 2): "udp"}
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-NOT_HASHED = {"class": "absent", "reason": "NOT_HASHED", "sha256": b"", "product": None}
+NOT_HASHED = {"class": "absent", "reason": "NOT_HASHED", "sha256": b"", "product": None, "leftAt": b""}
+label = "{0[observation]}#{0[hook]}".format
 is_code = re.compile("[A-Z0-9_]{1,64}").fullmatch
-formats = FormatChecker(formats=())
-with tempfile.TemporaryDirectory() as directory:  # section 4, as Python
-    Path(directory, "evidence.proto").write_text(FORMAT.split("```proto\n")[1].split("```")[0], "utf-8")
-    sys.path.insert(0, directory)
-    messages = grpc.protos("evidence.proto")
-    sys.path.remove(directory)
+sys.path.append(str(ROOT / "proto"))  # section 4, word for word: attestation/tests/format.rs holds them equal
+messages = grpc.protos("testimony/evidence/v1/evidence.proto")
 
-class Refused(Exception):
-    """(code,)"""
+class Refused(Exception): """(code,)"""
 
 def need(condition, refusal=None):
     if not condition:
@@ -62,19 +58,21 @@ def refusing(code):  # for whatever goes wrong inside
     except Exception as fault:
         raise fault if isinstance(fault, Refused) else Refused(code)
 
-def word(enum, number):  # a value that must be known, as statements write it
-    need(number)
-    return enum.Name(number).lower().replace("_", "-")
+def word(enum, number):  # as statements write it: it must be known, but for a level
+    known = enum.values_by_number.get(number or None)
+    need(known or enum.name == "Level")
+    return known.name.removeprefix("LEVEL_").lower().replace("_", "-") if known else "none"
 
-def fields(message, **more):  # under their names in camel case
-    return {field.json_name: getattr(message, field.name) for field in message.DESCRIPTOR.fields} | more
+def fields(message, **more):  # under their names in camel case, each within its limit
+    facts = {field: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+    need(all(facts[field] <= LIMITS[field.name] for field in facts if field.name in LIMITS))
+    return {field.json_name: word(field.enum_type, n) if field.enum_type else n for field, n in facts.items()} | more
 
-def is_weak(hook):
-    return hook["level"] == "none" or hook["level"] == "user-argument" and hook["observation"] not in NAMES
-
-def lowest(hooks):
-    levels = [hook["level"] for hook in hooks if hook["observation"] not in NAMES]
-    return min(levels, key=[*LEVELS.values()].index, default="none")
+def cover(hooks):  # section 5.5: the coverage level, labels of the weak hooks, observations that no hook makes
+    levels = [(LEVELS.index(hook["level"]), hook["observation"] in NAMES, hook) for hook in hooks]
+    weak = [label(hook) for level, name, hook in levels if level < (1 if name else 2)]
+    missing = [wanted for wanted in OBSERVATIONS if wanted not in [hook["observation"] for hook in hooks]]
+    return LEVELS[min((level for level, name, _ in levels if not name), default=0)], weak, missing
 
 def compact(value):
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
@@ -88,7 +86,7 @@ def esc(data):
     text = data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     return UNSAFE.sub(lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()), text)
 
-@formats.checks("testimony-escaped", raises=ValueError)
+@Draft202012Validator.FORMAT_CHECKER.checks("testimony-escaped", raises=ValueError)
 def is_escaped(text):
     plain = re.sub(rb"\\(?:x(..)|\\)", lambda found: bytes.fromhex((found[1] or b"5c").decode()), str(text).encode())
     return esc(plain) == str(text)
@@ -101,6 +99,7 @@ def write(shape, value):
         return {key: write(part, value.get(key, value)) for key, part in shape["properties"].items()
                 if key in shape["required"] or value.get(key) is not None}
     if "items" in shape:
+        value = (value.removesuffix(b"\0").split(b"\0") if value else []) if isinstance(value, bytes) else value
         return [write(shape["items"], each) for each in value]
     if name in ("escaped", "time", "decimal", "signedDecimal"):
         return esc(value) if name == "escaped" else instant(value) if name == "time" else str(value)
@@ -111,127 +110,107 @@ class Trace:
     """Facts are kept under the names that they have in a statement, and others beside them."""
 
     def __init__(self):
-        self.opened = self.closed = None
-        self.hooks, self.delivered, self.accounts, self.folded, self.repeats = {}, {}, {}, [], Counter()
-        self.gaps, self.spots, self.ending, self.survivors, self.names = Counter(), Counter(), set(), [], []
-        self.processes, self.current, self.contacts, self.cookies = [], {}, {}, {}
-        self.rows, self.files, self.touched, self.contents, self.reasons = {}, {}, {}, {}, {"NOT_HASHED", ""}
+        self.opened, self.closed, self.hooks, self.accounts, self.spots = None, None, {}, {}, Counter()
+        self.gaps, self.ending, self.delivered, self.folds = Counter(), set(), defaultdict(dict), defaultdict(Counter)
+        self.processes, self.current, self.live, self.survivors, self.names = [], {}, {}, [], []
+        self.rows, self.files, self.contents, self.contacts, self.cookies = {}, {}, {}, {}, {}
+        self.reasons = {"NOT_HASHED", ""}
 
-    def gap(self, code, details=("",), count=1):
-        """Counts a gap so often for each detail: not at all if the count is 0, or a condition that does not hold."""
-        for key in ((code, str(detail)) for detail in details if count):
-            self.gaps[key if key in self.gaps or len(self.gaps) < 4096 else (code, "")] += count
+    def gap(self, details=("",), **counts):
+        """Counts gaps so often for each detail: not at all if the count is 0, or a condition that does not hold."""
+        for (code, count), detail in product(counts.items(), map(str, details)):
+            if count:
+                known = (code, detail) in self.gaps or len(self.gaps) < 4096
+                self.gaps[code, detail if known else ""] += count
 
     def report(self, code, detail, ends):
         need(is_code(code))
-        self.gap("UNKNOWN_CODE", [code], code not in KINDS)
+        self.gap([code], UNKNOWN_CODE=code not in KINDS)
         full = sum(told == code for told, _ in self.spots) >= 64
-        key = (code, "" if full and (code, detail) not in self.spots else detail)
+        key = code, "" if full and (code, detail) not in self.spots else detail
         self.spots[key] += 1
         self.ending |= {key} if ends or code not in HARMLESS else set()
 
-    def key(self, body):
-        need(body.hook in self.hooks)
-        return body.epoch, body.hook, body.cpu
-
     def process(self, pid, origin, start=0):
-        self.current[pid] = {"id": len(self.processes), "pid": pid, "parent": None, "origin": origin, "start": start,
-                             "end": None, "userNs": None, "execs": []}
-        self.processes.append(self.current[pid])
-        return self.current[pid]
+        new = {"id": len(self.processes), "pid": pid, "origin": origin, "start": start, "userNs": None, "execs": []}
+        self.current[pid] = self.live[pid] = new
+        self.processes.append(new)
+        return new
 
-    def live(self, pid):
-        return self.current[pid] if pid in self.current and self.current[pid]["end"] is None else None
+    def push(self, frame):  # what is malformed has a wrong value, or asks for something that is not there
+        with suppress(ValueError, LookupError):
+            return self.take(frame.WhichOneof("body"), frame)
+        self.gap(MALFORMED_LOG=1)
 
-    def actor(self, event):
-        self.gap("UNKNOWN_PROCESS", [event.pid], event.pid not in self.current)
-        return self.current.get(event.pid) or self.process(event.pid, "unknown")
-
-    def push(self, frame):
-        try:
-            need(frame.WhichOneof("body") in ("segment", "opened") or self.opened and not self.closed)
-            self.take(frame.WhichOneof("body"), frame)
-        except ValueError:
-            self.gap("MALFORMED_LOG")
-
-    def take(self, kind, event, now=None):  # sections 5.1 and 5.2, of a frame or an event
-        body = getattr(event, kind)
+    def take(self, kind, frame):  # section 5.1
+        need(kind in ("segment", "opened") or self.opened and not self.closed)
+        body = getattr(frame, kind)
+        facts = fields(body)
+        key = tuple(map(facts.get, ("epoch", "hook", "cpu")))
+        need("hook" not in facts or body.hook in self.hooks)
         match kind:
             case "opened":
                 need(not self.opened and len({hook.id for hook in body.hooks}) == len(body.hooks))
-                self.opened, sums = body, dict.fromkeys(NUMBERS, 0) | {"misses": None}
-                for hook in body.hooks:
-                    self.hooks[hook.id] = fields(hook, hook=hook.id, level=LEVELS.get(hook.level, "none"), **sums)
+                self.opened, self.offset, sums = body, body.realtime_offset_ns, dict.fromkeys(NUMBERS, 0)
+                self.hooks = {hook.id: fields(hook, hook=hook.id, misses=None, **sums) for hook in body.hooks}
                 self.process(body.root_pid, "root")
             case "event":
-                numbers = self.delivered.setdefault(self.key(body), {})
-                need(body.number not in numbers)
-                numbers[body.number] = body.flags & 0xffff != 0
+                need(body.number not in self.delivered[key])
+                self.delivered[key][body.number] = body.flags & 0xffff != 0
                 need(body.WhichOneof("body"))
-                self.take(body.WhichOneof("body"), body, body.boottime_ns + self.opened.realtime_offset_ns)
-            case "folded":
-                self.folded.append((self.key(body), body))
-                self.repeats[body.epoch, body.hook] += body.count
-            case "account":
-                need(self.key(body) not in self.accounts)
-                self.accounts[self.key(body)] = body
-                self.repeats[body.epoch, body.hook] -= body.coalesced
+                self.act(body.WhichOneof("body"), body)
+            case "folded": self.folds[key][body.number] += body.count
+            case "account": need(self.accounts.setdefault(key, body) is body)
             case "digest":
-                name, reason = word(messages.Class, getattr(body, "class")), body.reason
-                need(len(body.sha256) == (0 if name in ("ephemeral", "absent") else 32))
-                need(not reason if name in ("kernel", "stable") else is_code(reason))
-                need(body.file_id in self.files and len(self.reasons | {reason}) <= 256)
-                self.reasons.add(reason)
-                content = fields(body, reason=reason or None, product=body.product or None)
-                self.contents[body.file_id] = content | {"class": name}
+                need(len(body.sha256) == (0 if facts["class"] in ("ephemeral", "absent") else 32))
+                need(not body.reason if facts["class"] in ("kernel", "stable") else is_code(body.reason))
+                need(body.file_id in self.files and len(self.reasons | {body.reason}) <= 256)
+                self.reasons.add(body.reason)
+                self.contents[body.file_id] = facts | {"product": body.product or None, "reason": body.reason or None}
             case "blind_spot": self.report(body.code, body.detail, body.ends_completeness)
-            case "survivor": self.survivors.append(body)
+            case "survivor":
+                self.survivors.append(facts | {"start": body.start_ns + self.offset if body.start_ns else None})
             case "closed": self.closed = body
+
+    def act(self, kind, event):  # section 5.2
+        body, pid, now, actor = getattr(event, kind), event.pid, event.boottime_ns + self.offset, None
+        facts = fields(body, timestamp=now)
+        if kind in ACTS and (pid or kind != "network"):
+            self.gap([pid], UNKNOWN_PROCESS=pid not in self.current)
+            actor = self.current.get(pid) or self.process(pid, "unknown")
+        match kind:
             case "fork":
-                parent, child = self.actor(event), self.live(body.child_pid)
+                child = self.live.get(body.child_pid)
                 if not child or child["start"] != body.child_start_ns:
                     child = self.process(body.child_pid, "forked", body.child_start_ns)
-                if child["parent"] is None:
-                    child.update(parent=parent["id"], ppid=parent["pid"])
+                child |= {"parent": actor["id"], "ppid": actor["pid"]} | child
             case "exec":
-                need(body.args_bytes <= 6291456)
-                actor, same = self.actor(event), (body.uid, body.gid) == (body.euid, body.egid)
                 need(body.HasField("binary"))
-                path = self.access(event, body.binary.id, body.binary, 4, actor)["path"]
-                actor["execs"].append(fields(
-                    body, processBinary=path, args=b"", interpreter=body.interpreter or None, cwd=body.directory,
-                    euid=None if same else body.euid, egid=None if same else body.egid, executedOn=now,
-                    capEffective=f"{body.cap_effective:016x}",
-                    namespaces={name: getattr(body, f"{name}_ns") for name in ("pid", "mnt", "net", "user")}))
+                same = (body.uid, body.gid) == (body.euid, body.egid)
+                actor["execs"].append(facts | {
+                    "processBinary": self.access(event, body.binary.id, body.binary, 4, actor)["path"],
+                    "eventType": "exec", "cwd": body.directory, "interpreter": body.interpreter or None,
+                    "euid": None if same else body.euid, "egid": None if same else body.egid, "executedOn": now,
+                    "capEffective": f"{body.cap_effective:016x}", "arguments": b"",
+                    "namespaces": {name: facts[f"{name}Ns"] for name in ("pid", "mnt", "net", "user")}})
             case "exec_args":
-                execs = self.actor(event)["execs"]
-                need(execs and body.offset == len(execs[-1]["args"]) <= execs[-1]["argsBytes"] - len(body.data))
-                execs[-1]["args"] += body.data
+                run = actor["execs"][-1]
+                need(body.offset == len(run["arguments"]) <= run["argsBytes"] - len(body.data))
+                run["arguments"] += body.data
             case "exit":
-                actor, signal = self.actor(event), body.status & 127
-                need(actor["end"] is None)
-                actor |= fields(body, start=actor["start"] or body.start_ns, end=now, userNs=body.utime_ns,
-                                systemNs=body.stime_ns, signal=signal or None,
-                                exitCode=None if signal else body.status >> 8 & 255)
-            case "open":
-                need(body.access <= 255)
-                record = body.file if body.HasField("file") else None
-                self.access(event, body.file_id, record, body.access, self.actor(event))
-            case "name":
-                operation, actor = word(messages.NameChange.Operation, body.operation), self.actor(event)
-                self.names.append(fields(body, operation=operation, target=body.target or None, process=actor["id"],
-                                         level=LEVELS.get(body.level, "none"), timestamp=now))
-            case "network":
-                operation = word(messages.Network.Operation, body.operation)
-                need(max(body.local_port, body.remote_port) < 65536)
-                self.contact(operation, self.actor(event) if event.pid else None, body, now)
+                del self.live[pid]
+                how = {"signal": body.status & 127} if body.status & 127 else {"exitCode": body.status >> 8 & 255}
+                actor |= facts | how | {"start": actor["start"] or body.start_ns, "end": now,
+                                        "userNs": body.utime_ns, "systemNs": body.stime_ns}
+            case "open": self.access(event, body.file_id, body.HasField("file") and body.file, body.access, actor)
+            case "name": self.names.append(facts | {"process": actor["id"], "target": body.target or None})
+            case "network": self.contact(facts, body, actor)
             case "joined":
-                there = self.live(event.pid)
-                if there and there["start"] in (0, body.start_ns):
-                    there["start"] = body.start_ns
-                else:
-                    self.process(event.pid, "joined", body.start_ns)
-                    self.report("JOINED_PROCESS", str(event.pid), True)
+                there = self.live.get(pid)
+                if not there or there["start"] not in (0, body.start_ns):
+                    there = self.process(pid, "joined")
+                    self.report("JOINED_PROCESS", str(pid), True)
+                there["start"] = body.start_ns
             case "outside_write": self.report("OUTSIDE_WRITE", "", False)
             case "attention": self.report(body.code, str(body.detail or ""), False)
 
@@ -242,125 +221,107 @@ class Trace:
             version = record.dev, record.ino, record.size, record.ctime_sec, record.ctime_nsec
             need(not row or row["version"] == version)
             row = self.rows.setdefault((file_id, record.path), fields(
-                record, version=version, access=0, accesses=0, processes=set(), deleted=event.flags >> 16 & 1 or None))
+                record, version=version, bits=0, uses={}, deleted=event.flags >> 16 & 1 or None, name=record.path,
+                type=TYPES.get(record.mode >> 12 & 15, "other"), mode=f"{record.mode & 0o7777:04o}",
+                dev=f"{record.dev >> 20}:{record.dev & 0xfffff}", filesystem=f"0x{record.fs_magic:08x}",
+                ctime=record.ctime_sec * 10**9 + record.ctime_nsec))
             self.files.setdefault(file_id, row)
-        row["access"] |= bits
-        row["accesses"] += 1
-        row["processes"].add(actor["id"])
-        self.touched[self.key(event), event.number] = row
+        row["bits"] |= bits
+        row["uses"][(event.epoch, event.hook, event.cpu), event.number] = actor["id"]
         return row
 
-    def contact(self, operation, actor, body, now):  # sections 5.4 and 7.2
-        port, address = (body.local_port, body.local) if operation == "bind" else (body.remote_port, body.remote)
+    def contact(self, act, body, actor):  # sections 5.4 and 7.2
+        end = "local" if act["operation"] == "bind" else "remote"
+        port, address = act[f"{end}Port"], act[end]
         ip = ipaddress.ip_address(address) if (body.family, len(address)) in ((2, 4), (10, 16)) else None
         mapped = getattr(ip, "ipv4_mapped", None)
         protocol = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
-        new = fields(
-            body, operation=operation, actor=actor, ip=ip and (f"::ffff:{mapped}" if mapped else str(ip)),
-            port=ip and port or None, path=None if ip else address or None,
-            protocol={1: "unix", 2: protocol, 10: protocol}.get(body.family, f"family-{body.family}"),
-            direction="inbound" if operation in ("bind", "accept") else "outbound", timestamp=now, lastOn=now,
-            count=0, sentBytes=0, receivedBytes=0, addressLevel=LEVELS.get(body.level, "none"))
-        act = operation, body.family, body.type, body.protocol, port, body.result, body.level, address
-        closes = operation == "close" and body.cookie in self.cookies
-        row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault((actor and actor["id"], act), new)
-        row["count"] += not closes
-        row["lastOn"] = max(row["lastOn"], now)
-        row["sentBytes"] += body.sent_bytes
-        row["receivedBytes"] += body.received_bytes
-        if body.cookie and operation in ("connect-attempt", "connect", "accept"):
+        key = (actor and actor["id"], body.operation, body.family, body.type, body.protocol, body.result, body.level,
+               port, address)
+        closes = act["operation"] == "close" and body.cookie in self.cookies
+        row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault(key, act | {
+            "actor": actor, "ip": ip and (f"::ffff:{mapped}" if mapped else str(ip)), "port": ip and port or None,
+            "path": None if ip else address or None, "addressLevel": act["level"], "lastOn": 0, "count": 0,
+            "protocol": {1: "unix", 2: protocol, 10: protocol}.get(body.family, f"family-{body.family}"),
+            "direction": "inbound" if act["operation"] in ("bind", "accept") else "outbound",
+            "sentBytes": 0, "receivedBytes": 0})
+        row |= {name: row[name] + act[name] for name in ("sentBytes", "receivedBytes")}
+        row |= {"count": row["count"] + (not closes), "lastOn": max(row["lastOn"], act["timestamp"])}
+        if body.cookie and act["operation"] in ("connect-attempt", "connect", "accept"):
             self.cookies[body.cookie] = row
 
     def judge(self):  # section 5.5
-        marked, labels = set(), {number: f"{hook['observation']}#{number}" for number, hook in self.hooks.items()}
-        for body in self.survivors:
-            process = self.live(body.pid)
-            known = process and (process["start"] == body.start_ns or 0 in (process["start"], body.start_ns))
-            self.gap("SURVIVOR", [body.pid])
-            self.gap("MALFORMED_LOG", ["survivor"], not known)
+        closed, marked, repeats = self.closed or messages.SessionClosed(), set(), Counter()
+        for survivor in self.survivors:
+            process = self.live.get(survivor["pid"])
+            known = process and len({process["start"], survivor["startNs"]} - {0}) < 2
+            self.gap([survivor["pid"]], SURVIVOR=1)
+            self.gap(["survivor"], MALFORMED_LOG=not known)
             marked |= {process["id"]} if known else set()
-        self.gap("END_NOT_SEEN", [p["pid"] for p in self.processes if p["end"] is None and p["id"] not in marked])
-        stray = {key for key, body in self.folded if body.number not in self.delivered.get(key, ())}
-        for key in sorted({*self.delivered, *self.accounts, *(key for key, _ in self.folded)}):
-            label, hook, numbers = [labels[key[1]]], self.hooks[key[1]], self.delivered.get(key, {})
+        self.gap([p["pid"] for p in self.processes if "end" not in p and p["id"] not in marked], END_NOT_SEEN=1)
+        for key in sorted({*self.delivered, *self.accounts, *self.folds}):
+            hook, numbers, folds, told = self.hooks[key[1]], self.delivered[key], self.folds[key], key in self.accounts
             account = self.accounts.get(key, messages.HookAccount())
             cut = max(sum(numbers.values()), account.truncated)
             found = account.attempted, len(numbers), account.coalesced, account.lost, cut
             hook |= {name: hook[name] + n for name, n in zip(NUMBERS, found)}
-            self.gap("TRUNCATED_EVENT", label, cut)
-            if key in self.accounts:
-                self.gap("LOST_EVENTS", label, account.lost)
-                self.gap("ACCOUNT_MISMATCH", label, account.attempted != sum(found[1:4]))
-                self.gap("NUMBER_BEYOND_ACCOUNT", label, max(numbers, default=-1) >= account.attempted)
-                self.gap("FOLD_MISMATCH", label, key in stray)
-            self.gap("MISSING_ACCOUNT", label, bool(self.closed) and key not in self.accounts)
-        closed = self.closed or messages.SessionClosed()
-        for number, label in labels.items() if self.closed else ():
+            self.gap([label(hook)], TRUNCATED_EVENT=cut, MISSING_ACCOUNT=self.closed and not told,
+                     LOST_EVENTS=account.lost, ACCOUNT_MISMATCH=told and account.attempted != sum(found[1:4]),
+                     NUMBER_BEYOND_ACCOUNT=told and max(numbers, default=-1) >= account.attempted,
+                     FOLD_MISMATCH=told and not folds.keys() <= numbers.keys())
+            repeats[key[:2]] += sum(folds.values()) - account.coalesced
+        for number, hook in self.hooks.items() if self.closed else ():
             found = [row.misses if row.known else None for row in closed.misses if row.hook == number]
-            misses = self.hooks[number]["misses"] = found[0] if len(found) == 1 else None
-            self.gap("UNKNOWN_MISSES", [label], misses is None)
-            self.gap("MISSED_RUNS", [label], misses)
-            self.gap("MISSING_ACCOUNT", [label], all(key[1] != number for key in self.accounts))
-        self.gap("MALFORMED_LOG", ["misses"], any(row.hook not in labels for row in closed.misses))
-        unequal = {hook for (_, hook), n in self.repeats.items() if n and self.closed}
-        self.gap("FOLD_MISMATCH", [label for number, label in labels.items() if number in unequal])
-        runs = [(row["pid"], len(run["args"]), run["argsBytes"]) for row in self.processes for run in row["execs"]]
-        self.gap("TRUNCATED_ARGV", [pid for pid, taken, given in runs if taken != given])
-        self.gap("NOT_CLOSED", count=not self.closed)
-        self.gap("SESSION_CUT", count=closed.reason == "signal" and closed.root_status < 0)
-        self.gap("SESSION_FAILED", count=closed.reason == "failed")
-        self.gap("UNKNOWN_CODE", ["reason"], bool(self.closed) and closed.reason not in ("ended", "signal", "failed"))
-        self.gap("WEAK_HOOK", [label for number, label in labels.items() if is_weak(self.hooks[number])])
-        observed = {hook["observation"] for hook in self.hooks.values()}
-        self.gap("MISSING_OBSERVATION", [wanted for wanted in OBSERVATIONS if wanted not in observed])
-        for key, body in self.folded:
-            self.touched.get((key, body.number), Counter())["accesses"] += body.count
+            hook["misses"] = found[0] if len(found) == 1 else None
+            self.gap([label(hook)], UNKNOWN_MISSES=hook["misses"] is None, MISSED_RUNS=hook["misses"],
+                     MISSING_ACCOUNT=number not in {key[1] for key in self.accounts})
+        self.gap(["misses"], MALFORMED_LOG=any(row.hook not in self.hooks for row in closed.misses))
+        unequal = {number for (_, number), n in repeats.items() if n and self.closed}
+        self.gap([label(hook) for hook in self.hooks.values() if hook["hook"] in unequal], FOLD_MISMATCH=1)
+        self.gap([process["pid"] for process in self.processes for run in process["execs"]
+                  if len(run["arguments"]) != run["argsBytes"]], TRUNCATED_ARGV=1)
+        self.gap(NOT_CLOSED=not self.closed, SESSION_CUT=closed.reason == "signal" and closed.root_status < 0,
+                 SESSION_FAILED=closed.reason == "failed")
+        self.gap(["reason"], UNKNOWN_CODE=self.closed and closed.reason not in ("ended", "signal", "failed"))
+        level, weak, missing = cover(self.hooks.values())
+        self.gap(weak, WEAK_HOOK=1)
+        self.gap(missing, MISSING_OBSERVATION=1)
+        return level
 
-    def payload(self, log, signed):
-        opened, closed, host, offset = self.opened, self.closed, self.opened.host_id, self.opened.realtime_offset_ns
-        files = [row | self.contents.get(row["id"], NOT_HASHED) for row in self.rows.values() if row["access"] & 7]
-        first = [row | self.contents.get(number, NOT_HASHED) for number, row in self.files.items()]
-        products = [(row["leftAt"] or row["path"], row["sha256"]) for row in first if row["product"] and row["sha256"]]
-        products = products or [("evidence", log["rootSha256"])]
-        last = {name: at for at, (name, _) in enumerate(products)}
-        end = closed and closed.closed_boottime_ns + closed.realtime_offset_ns
-        end = fields(closed, closedRealtimeOffsetNs=closed.realtime_offset_ns, buildFinishedOn=end) if closed else {}
-        chain = {name: signed[name] for name in ("id", "signer", "number", "previous")}
-        return compact(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=offset) | end | chain | {
-            "subject": [{"name": products[at][0], "sha256": products[at][1]} for at in sorted(last.values())],
+    def payload(self, log, signed):  # section 7
+        level, opened, closed, host = self.judge(), self.opened, self.closed, self.opened.host_id
+        end = fields(closed, closedRealtimeOffsetNs=closed.realtime_offset_ns,
+                     buildFinishedOn=closed.closed_boottime_ns + closed.realtime_offset_ns) if closed else {}
+        rows = [row | content | {
+            "digest": content if content["sha256"] else None, "processes": sorted({*row["uses"].values()}),
+            "uri": None if content["sha256"] else "file://" + quote(row["path"], safe="/"),
+            "access": "+".join(name for bit, name in enumerate(ACCESSES) if row["bits"] >> bit & 1),
+            "accesses": sum(1 + self.folds[key][number] for key, number in row["uses"])}
+            for row in self.rows.values() for content in [self.contents.get(row["id"], NOT_HASHED)]]
+        files = [row for row in rows if row["bits"] & 7]
+        left = {row["leftAt"] or row["path"]: at for at, row in enumerate(rows)
+                if row["product"] and row["sha256"] and row["path"] == self.files[row["id"]]["path"]}
+        gaps, spots = ([{"code": key[0], "detail": key[1] or None, "count": n, "endsCompleteness": key in self.ending}
+                        for key, n in sorted(told.items())] for told in (self.gaps, self.spots))
+        return compact(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset) | end | {
+            **{name: signed[name] for name in ("id", "signer", "number", "previous")},
+            "subject": [rows[at] | {"name": name} for name, at in sorted(left.items(), key=lambda item: item[1])]
+                       or [{"name": "evidence", "sha256": log["rootSha256"]}],
             "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown",
             "type": f"urn:testimony:session:{quote(opened.kind, safe='')}:v1", "event": uuid.UUID(signed["id"]).urn,
-            "buildStartedOn": opened.opened_boottime_ns + offset, "complete": not self.gaps and not self.ending,
-            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "log": log,
-            "coverageLevel": lowest(self.hooks.values()), "coverage": self.hooks.values(),
-            "gaps": [{"code": key[0], "detail": key[1] or None, "count": self.gaps[key]} for key in sorted(self.gaps)],
-            "blindSpots": [{"code": key[0], "detail": key[1] or None, "count": self.spots[key],
-                            "endsCompleteness": key in self.ending} for key in sorted(self.spots)],
+            "buildStartedOn": opened.opened_boottime_ns + self.offset, "complete": not self.gaps and not self.ending,
+            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "gaps": gaps, "blindSpots": spots,
+            "coverageLevel": level, "coverage": self.hooks.values(), "log": log, "platform": fields(opened.platform),
             "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES},
-            "survivors": [{"pid": body.pid, "start": body.start_ns + offset if body.start_ns else None}
-                          for body in self.survivors],
-            "platform": fields(opened.platform), "nameChanges": self.names,
-            "fileAccess": [row | {
-                "name": row["path"], "digest": row if row["sha256"] else None,
-                "uri": None if row["sha256"] else "file://" + quote(row["path"], safe="/"),
-                "access": "+".join(name for bit, name in enumerate(ACCESSES) if row["access"] >> bit & 1),
-                "processes": sorted(row["processes"]), "type": TYPES.get(row["mode"] >> 12 & 15, "other"),
-                "mode": f"{row['mode'] & 0o7777:04o}", "dev": f"{row['dev'] >> 20}:{row['dev'] & 0xfffff}",
-                "ctime": row["ctimeSec"] * 10**9 + row["ctimeNsec"], "filesystem": f"0x{row['fsMagic']:08x}"}
-                for row in files],
-            "process": [entry for process in self.processes for entry in self.programs(process)],
+            "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
+            "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
+                        for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],
             "network": [row | {"invokingProcess": row["actor"] and row["actor"] | {"comm": self.comm(row)}}
                         for row in self.contacts.values()]}))
 
-    def programs(self, process):
-        start = process["start"] + self.opened.realtime_offset_ns if process["start"] else None
-        own = process | {"start": start, "eventType": "exec" if process["execs"] else "fork"}
-        return [run | {"arguments": run["args"].removesuffix(b"\0").split(b"\0") if run["args"] else []} | own
-                for run in process["execs"]] or [own]
-
     def comm(self, row):
         line = [row["actor"]]
-        while line[-1]["parent"] is not None and line[-1]["parent"] < line[-1]["id"]:
+        while line[-1].get("parent", line[-1]["id"]) < line[-1]["id"]:
             line.append(self.processes[line[-1]["parent"]])
         runs = [run for each in line for run in reversed(each["execs"]) if run["executedOn"] <= row["timestamp"]]
         return runs[0]["filename"].rsplit(b"/", 1)[-1][:15] if runs else ""
@@ -408,7 +369,7 @@ def read_statement(payload):  # sections 7 and 8.2
     testimony = statement["predicate"]["testimony"]
     for version in testimony["version"], testimony["log"]["formatVersion"]:
         need(type(version) is not int or version == 1 or not 0 <= version < 1 << 32, "VERSION_UNKNOWN")
-    need(Draft202012Validator(SCHEMA, format_checker=formats).is_valid(statement))
+    need(Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(statement))
     need(all(named["sequence"] == at for at, named in enumerate(testimony["log"]["segments"])))
     return statement["predicate"]
 
@@ -435,45 +396,38 @@ def read_log(directory, log, session):  # section 3: the facts of the log that t
     for named in log["segments"]:
         data = read(directory / named["sha256"], "SEGMENT_MISSING")[:named["bytes"] + 1]
         need(hashlib.sha256(data).hexdigest() == named["sha256"], "SEGMENT_CHANGED")
-        header = expected = messages.SegmentHeader(format_version=1, session_id=session, sequence=named["sequence"],
-                                                   first_leaf=len(leaves), previous_sha256=previous)
+        header = messages.SegmentHeader(format_version=1, session_id=session, sequence=named["sequence"],
+                                        first_leaf=len(leaves), previous_sha256=previous)
         with refusing("LOG_MALFORMED"):
-            for frame in frames(data):
-                need((frame.segment if frame.HasField("segment") else None) == expected)
+            for at, frame in enumerate(frames(data)):
+                need(frame.segment == header if at == 0 else not frame.HasField("segment"))
                 leaves.append(hashlib.sha256(b"\0" + frame.SerializeToString()).digest())
                 trace.push(frame)
-                expected = None
             need((len(leaves) - header.first_leaf, len(data)) == (named["frames"], named["bytes"]))
         previous = bytes.fromhex(named["sha256"])
     need((len(leaves), root(leaves).hex()) == (log["treeSize"], log["rootSha256"]), "LOG_ROOT")
     need(trace.opened, "LOG_MALFORMED")
-    trace.judge()
     return trace
-
-@refusing("CLAIM_CONTRADICTED")
-def weigh(said, files):  # sections 8.4 and 8.6 to 8.9
-    hooks, gaps, spots = said["coverage"], said["gaps"], said["blindSpots"]
-    exact = all(hook["attempted"] == hook["delivered"] + hook["coalesced"] for hook in hooks)
-    exact = exact and all(hook[name] == 0 for hook in hooks for name in ("lost", "truncated", "misses"))
-    need(not said["lossless"] or exact and all(KINDS[gap["code"]] != "Loss" for gap in gaps))
-    need(said["coverageLevel"] == lowest(hooks))
-    need(all(spot["endsCompleteness"] or spot["code"] in HARMLESS for spot in spots))
-    classes = Counter(file["annotations"]["class"] for file in files)
-    need(all(said["digestClasses"][name] == classes[name] for name in CLASSES))
-    held = not any(map(is_weak, hooks)) and {*OBSERVATIONS} <= {hook["observation"] for hook in hooks}
-    ends = gaps or said["survivors"] or any(spot["endsCompleteness"] for spot in spots)
-    need(said["complete"] == (said["lossless"] and held and not ends))
 
 def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is complete
     need(path.exists() or not evidence.is_dir(), "NO_STATEMENT")
     payload = open_envelope(read(path, "UNREADABLE_FILE"), keys)
     predicate = read_statement(payload)
-    said = predicate["testimony"]
+    said, files = predicate["testimony"], predicate["monitorLog"]["fileAccess"]
+    hooks, gaps, spots = said["coverage"], said["gaps"], said["blindSpots"]
     if evidence.is_dir():
         trace = read_log(evidence, said["log"], bytes.fromhex(said["session"]["id"]))
-        gave_up = any(gap["code"] == "TRACE_TOO_LARGE" for gap in said["gaps"])
+        gave_up = any(gap["code"] == "TRACE_TOO_LARGE" for gap in gaps)
         need(gave_up or trace.payload(said["log"], said["session"]) == payload, "TRACE_DIFFERS")
-    weigh(said, predicate["monitorLog"]["fileAccess"])
+    level, weak, missing = cover(hooks)
+    exact = all(hook["attempted"] == hook["delivered"] + hook["coalesced"]
+                and hook["lost"] == hook["truncated"] == hook["misses"] == 0 for hook in hooks)
+    ends = gaps or said["survivors"] or weak or missing or any(spot["endsCompleteness"] for spot in spots)
+    classes = Counter(file["annotations"]["class"] for file in files)
+    need(not said["lossless"] or exact and all(KINDS[gap["code"]] != "Loss" for gap in gaps), "CLAIM_CONTRADICTED")
+    need(all(spot["endsCompleteness"] or spot["code"] in HARMLESS for spot in spots), "CLAIM_CONTRADICTED")
+    need(all(said["digestClasses"][name] == classes[name] for name in CLASSES), "CLAIM_CONTRADICTED")
+    need(said["coverageLevel"] == level and said["complete"] == (said["lossless"] and not ends), "CLAIM_CONTRADICTED")
     need(said["complete"] or accept_incomplete, "INCOMPLETE")
     return said["complete"]
 
