@@ -1,0 +1,87 @@
+//! What `sys_exit` does with a system call, packed into a word of the table CALLS; 0 is not looked at.
+//!
+//! A table instead of code: the numbers are user space's business (they differ by machine), and the verifier walks the
+//! handlers once, not once a number.
+
+/// No such argument: the working directory, or no second name.
+pub const NONE: u8 = 0xf;
+/// [`Call::operation`] of an open that always truncates, though it has no flags.
+pub const TRUNCATES: u8 = 1;
+
+/// Values of [`Call::class`].
+pub mod class {
+    /// Returns a descriptor of an opened file.
+    pub const OPEN: u8 = 1;
+    /// Makes, moves or removes names.
+    pub const NAME: u8 = 2;
+    /// `connect` or `bind`: the descriptor is argument 0.
+    pub const SOCKET: u8 = 3;
+    /// Returns a descriptor of an accepted connection.
+    pub const ACCEPT: u8 = 4;
+    /// `io_uring_setup`.
+    pub const IO_URING: u8 = 5;
+    /// Of interest by the 32-bit entry only, where the number means another call.
+    pub const COMPAT: u8 = 6;
+    /// Puts another program in place, for which the kernel opened a dynamic loader.
+    pub const EXEC: u8 = 7;
+}
+
+/// One system call. Arguments are numbered from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// One of [`class`].
+    pub class: u8,
+    /// One of [`crate::hook`].
+    pub hook: u8,
+    /// One of [`crate::name_op`] or [`crate::net_op`]; of an open, 0 or [`TRUNCATES`].
+    pub operation: u8,
+    /// Descriptor of the directory of the first name; for a call by descriptor alone, of the file.
+    pub from_directory: u8,
+    /// The first name.
+    pub from_name: u8,
+    /// Descriptor of the directory of the second name.
+    pub to_directory: u8,
+    /// The second name.
+    pub to_name: u8,
+    /// Flags: of an open, or those that choose `flagged_operation`.
+    pub flags: u8,
+    /// Number of the bit in the flags that chooses `flagged_operation`.
+    pub flag_bit: u8,
+    /// The operation if that bit is set; 0 if no bit matters.
+    pub flagged_operation: u8,
+}
+
+impl Call {
+    /// Packs it into a word.
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        (self.class as u64)
+            | (self.hook as u64) << 8
+            | (self.operation as u64) << 16
+            | (self.flagged_operation as u64) << 24
+            | ((self.from_directory & 0xf) as u64) << 32
+            | ((self.from_name & 0xf) as u64) << 36
+            | ((self.to_directory & 0xf) as u64) << 40
+            | ((self.to_name & 0xf) as u64) << 44
+            | ((self.flags & 0xf) as u64) << 48
+            | ((self.flag_bit & 0x3f) as u64) << 56
+    }
+
+    /// Unpacks a word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unpack(word: u64) -> Self {
+        Self {
+            class: word as u8,
+            hook: (word >> 8) as u8,
+            operation: (word >> 16) as u8,
+            flagged_operation: (word >> 24) as u8,
+            from_directory: (word >> 32) as u8 & 0xf,
+            from_name: (word >> 36) as u8 & 0xf,
+            to_directory: (word >> 40) as u8 & 0xf,
+            to_name: (word >> 44) as u8 & 0xf,
+            flags: (word >> 48) as u8 & 0xf,
+            flag_bit: (word >> 56) as u8 & 0x3f,
+        }
+    }
+}
