@@ -11,7 +11,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use crate::{
     account::{self, Ticket},
     atomic,
-    globals::{COUNTERS, FILES, FOLD, RENAMES, WATCH, offset, place, window},
+    globals::{COUNTERS, FILES, FOLD, RENAMES, WATCH, offset, place, whose, window},
     kernel::{Window, read},
     member, path, recent,
 };
@@ -105,7 +105,8 @@ struct Access {
     bits: u32,
     writers: i32,
     fd: i32,
-    _reserved: u32,
+    /// Lower half of the process's start: its id alone may be another's later.
+    start: u32,
     /// Added to the place of the key, since a directory above was renamed; else 0.
     moved: u64,
     /// Of a version told before, the event that told it.
@@ -122,7 +123,7 @@ struct Access {
 impl Access {
     /// Nothing is known but the call's own. Field by field, volatile: the compiler would make a loop over bytes of it.
     #[inline(always)]
-    fn begin(access: &mut MaybeUninit<Self>, fd: i32, bits: u32) -> &mut Self {
+    fn begin(access: &mut MaybeUninit<Self>, fd: i32, bits: u32, start: u32) -> &mut Self {
         let words: *mut u64 = access.as_mut_ptr().cast();
         // SAFETY: the words of the structure, all of them; zeros are a value of it.
         unsafe {
@@ -134,6 +135,7 @@ impl Access {
             let access = access.assume_init_mut();
             access.fd = fd;
             access.bits = bits;
+            access.start = start;
             access
         }
     }
@@ -156,7 +158,7 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
     let Some(ticket) = account::take(member, hook::OPEN) else { return };
     let bits = if flags & O_TRUNC != 0 { access::TRUNCATED } else { 0 };
     let mut access = MaybeUninit::uninit();
-    let access = Access::begin(&mut access, fd, bits);
+    let access = Access::begin(&mut access, fd, bits, member.start_ns as u32);
     let outcome = look(&ticket, file, access);
     if outcome == outcome::REPEATED {
         return;
@@ -187,7 +189,8 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) -> u64 {
     let mut key = MaybeUninit::uninit();
     let key = version_key(&mut key, ticket, &opened);
     key.access = busy(access.writers) | bits;
-    key.pid = pid;
+    let start = access.start;
+    by(key, pid, start);
     access.renames = renames();
     if recent::repeated(key, access.renames) {
         ticket.coalesced();
@@ -203,27 +206,41 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) -> u64 {
     };
     if moved == 0 {
         key.access = busy(access.writers);
-        key.pid = 0;
+        by_anybody(key, start);
         match known(key, &opened, access) {
             Told::Same => return outcome::KNOWN,
             Told::Elsewhere(chain) => moved = chain,
             Told::Never => return outcome::NEW,
         }
+        by(key, pid, start);
     }
     // A directory above was renamed since: the same file, by another path.
     access.moved = moved;
     key.place = key.place.wrapping_add(moved);
     key.access = busy(access.writers) | bits;
-    key.pid = pid;
     if let Told::Same = repeated(ticket, key, &opened, access.renames) {
         return outcome::REPEATED;
     }
     key.access = busy(access.writers);
-    key.pid = 0;
+    by_anybody(key, start);
     match known(key, &opened, access) {
         Told::Same => outcome::KNOWN,
         _ => outcome::NEW,
     }
+}
+
+/// Makes an access of a process of the key of a version.
+#[inline(always)]
+fn by(key: &mut FoldKey, pid: u32, start: u32) {
+    key.pid = pid;
+    key.place = key.place.wrapping_add(whose(start));
+}
+
+/// Takes that back.
+#[inline(always)]
+fn by_anybody(key: &mut FoldKey, start: u32) {
+    key.pid = 0;
+    key.place = key.place.wrapping_sub(whose(start));
 }
 
 /// What the tables say of a key.
@@ -307,7 +324,7 @@ fn remember(ticket: &Ticket, file: u64, access: &Access, outcome: u64, moved: u6
     let told = unsafe { FILES.get(&*key) }.is_some_and(|first| outcome == outcome::NEW || first.event == access.told);
     if told {
         key.access |= access.bits;
-        key.pid = pid;
+        by(key, pid, access.start);
         let _ = FOLD.insert(&*key, &value, u64::from(BPF_NOEXIST));
     }
 }

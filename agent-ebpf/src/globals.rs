@@ -1,7 +1,7 @@
 //! What user space sets before the load, read-only afterwards (the verifier folds it to constants), and the maps.
 
 use agent_ebpf::{
-    Account, FoldKey, FoldValue, InodeKey, Member, Offsets, PLACE_FACTORS, Recent, Session, Watch, Windows,
+    Account, FoldKey, FoldValue, InodeKey, Member, Offsets, PLACE_FACTORS, PLACE_PARTS, Recent, Session, Watch, Windows,
 };
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -55,14 +55,20 @@ pub(crate) fn read_window(field: usize) -> usize {
 
 /// The sum of a fold key's place.
 #[inline(always)]
-pub(crate) fn place(parts: [u64; PLACE_FACTORS]) -> u64 {
+pub(crate) fn place(parts: [u64; PLACE_PARTS]) -> u64 {
     let mut sum = 0u64;
     let mut index = 0;
-    while index < PLACE_FACTORS {
+    while index < PLACE_PARTS {
         sum = sum.wrapping_add(parts[index].wrapping_mul(factor(index)));
         index += 1;
     }
     sum
+}
+
+/// What the start of a process adds to a place.
+#[inline(always)]
+pub(crate) fn whose(start: u32) -> u64 {
+    u64::from(start).wrapping_mul(factor(PLACE_PARTS))
 }
 
 /// A chain, one link longer: see [`agent_ebpf::FoldValue`].

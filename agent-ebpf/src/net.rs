@@ -10,7 +10,7 @@ use aya_ebpf::{
 use crate::{
     account::{self, Record, Ticket},
     atomic,
-    globals::{FOLD, SOCKETS, SocketOwner, offset},
+    globals::{FOLD, SOCKETS, SocketOwner, offset, whose},
     kernel::{kernel_file_of, read},
     member, path,
 };
@@ -81,12 +81,13 @@ fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote
         remote: bytes(remote),
         reserved: 0,
     };
-    if operation == net_op::SEND && repeated(&ticket, pid, &body) {
+    let start = member.start_ns as u32;
+    if operation == net_op::SEND && repeated(&ticket, pid, start, &body) {
         return;
     }
     if account::send(&ticket, kind::NET, pid, tid, body) && operation == net_op::SEND {
         let value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
-        let _ = FOLD.insert(&send_key(&ticket, pid, &body), &value, u64::from(BPF_NOEXIST));
+        let _ = FOLD.insert(&send_key(&ticket, pid, start, &body), &value, u64::from(BPF_NOEXIST));
     }
 }
 
@@ -99,7 +100,7 @@ fn bytes(words: [u32; 4]) -> [u8; 16] {
 
 /// Datagrams of a process from one socket to one peer are repeats.
 #[inline(always)]
-fn send_key(ticket: &Ticket, pid: u32, body: &Net) -> FoldKey {
+fn send_key(ticket: &Ticket, pid: u32, start: u32, body: &Net) -> FoldKey {
     // SAFETY: any sixteen bytes are two integers.
     let halves: [u64; 2] = unsafe { core::mem::transmute(body.remote) };
     FoldKey {
@@ -109,13 +110,13 @@ fn send_key(ticket: &Ticket, pid: u32, body: &Net) -> FoldKey {
         dentry: halves[0],
         ctime_ns: u64::from(body.remote_port),
         size: body.cookie,
-        place: halves[1],
+        place: halves[1].wrapping_add(whose(start)),
     }
 }
 
 #[inline(always)]
-fn repeated(ticket: &Ticket, pid: u32, body: &Net) -> bool {
-    let Some(value) = FOLD.get_ptr_mut(&send_key(ticket, pid, body)) else { return false };
+fn repeated(ticket: &Ticket, pid: u32, start: u32, body: &Net) -> bool {
+    let Some(value) = FOLD.get_ptr_mut(&send_key(ticket, pid, start, body)) else { return false };
     // SAFETY: a field of a map value; 8-byte aligned.
     unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
     ticket.coalesced();

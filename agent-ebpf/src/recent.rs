@@ -20,7 +20,7 @@ pub(crate) fn repeated(key: &FoldKey, renames: u64) -> bool {
         let count = (*line).count & !Recent::USED;
         let same = holds(line, key) && (*line).renames == renames && count < COUNT_MAX;
         if same {
-            (*line).count = count + 1 | Recent::USED;
+            set(&raw mut (*line).count, count + 1 | Recent::USED);
         }
         release(line);
         same
@@ -36,7 +36,7 @@ pub(crate) fn keep(key: &FoldKey, renames: u64) {
     unsafe {
         let count = (*line).count;
         if count & Recent::USED != 0 && !holds(line, key) {
-            (*line).count = count & !Recent::USED;
+            set(&raw mut (*line).count, count & !Recent::USED);
         } else {
             let count = count & !Recent::USED;
             if count != 0 {
@@ -45,8 +45,8 @@ pub(crate) fn keep(key: &FoldKey, renames: u64) {
                 }
             }
             copy(line, key);
-            (*line).renames = renames;
-            (*line).count = 0;
+            set(&raw mut (*line).renames, renames);
+            set(&raw mut (*line).count, 0);
         }
         release(line);
     }
@@ -61,11 +61,18 @@ fn claimed(key: &FoldKey) -> Option<*mut Recent> {
     (busy == 0).then_some(line)
 }
 
-/// A plain store: this processor shows stores to others in their order.
+/// After everything that was set: the compiler keeps volatile stores in their order, and this processor shows them in it.
 #[inline(always)]
 unsafe fn release(line: *mut Recent) {
     // SAFETY: the caller's.
-    unsafe { core::ptr::write_volatile(&raw mut (*line).busy, 0) };
+    unsafe { set(&raw mut (*line).busy, 0) };
+}
+
+/// Every store to a line goes by here: another one the compiler may put behind the release.
+#[inline(always)]
+unsafe fn set<T>(field: *mut T, value: T) {
+    // SAFETY: the caller's.
+    unsafe { field.write_volatile(value) };
 }
 
 #[inline(always)]
@@ -86,12 +93,12 @@ unsafe fn holds(line: *const Recent, key: &FoldKey) -> bool {
 unsafe fn copy(line: *mut Recent, key: &FoldKey) {
     // SAFETY: the caller's.
     unsafe {
-        (*line).key.session = key.session;
-        (*line).key.pid = key.pid;
-        (*line).key.access = key.access;
-        (*line).key.dentry = key.dentry;
-        (*line).key.ctime_ns = key.ctime_ns;
-        (*line).key.size = key.size;
-        (*line).key.place = key.place;
+        set(&raw mut (*line).key.session, key.session);
+        set(&raw mut (*line).key.pid, key.pid);
+        set(&raw mut (*line).key.access, key.access);
+        set(&raw mut (*line).key.dentry, key.dentry);
+        set(&raw mut (*line).key.ctime_ns, key.ctime_ns);
+        set(&raw mut (*line).key.size, key.size);
+        set(&raw mut (*line).key.place, key.place);
     }
 }

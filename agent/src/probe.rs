@@ -157,7 +157,7 @@ impl Probe {
         Ok(())
     }
 
-    /// Takes the repeats of an epoch out of the fold table, those that were counted.
+    /// Takes the repeats of an epoch out of the tables they are folded in, those that were counted.
     pub fn take_folded(&mut self, serial: u64, epoch: u32) -> Result<Vec<Folded>, Error> {
         self.tables.take_folded(serial, epoch)
     }

@@ -12,6 +12,7 @@ mod kernel;
 mod load;
 mod root;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -124,7 +125,11 @@ fn work_folder(version: &str) -> Result<PathBuf> {
         let name = entry.file_name();
         let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
         if !Path::new("/proc").join(process).exists() {
-            std::fs::remove_dir_all(entry.path())?;
+            // Another guest may be at it too.
+            match std::fs::remove_dir_all(entry.path()) {
+                Err(fault) if fault.kind() != ErrorKind::NotFound => return Err(fault.into()),
+                _ => {}
+            }
         }
     }
     let work = runs.join(format!("{}-{version}", std::process::id()));

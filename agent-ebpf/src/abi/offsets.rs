@@ -247,7 +247,7 @@ pub const CAST_STRUCT: &str = "pt_regs";
 /// See [`CAST_STRUCT`].
 pub const CAST_WORDS: usize = 16;
 
-/// Where the parts of kernel structures begin that are read together, in bytes, multiples of 8.
+/// Where the parts of kernel structures begin that are read together, in bytes, multiples of 8; and how they are read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Windows {

@@ -4,8 +4,10 @@ use super::abi;
 
 /// Set in a fold key's access bits for datagrams.
 pub const FOLD_DATAGRAM: u32 = 1 << 30;
-/// Factors that a fold key's place has.
-pub const PLACE_FACTORS: usize = 5;
+/// What a fold key's place is the sum of, whoever opens.
+pub const PLACE_PARTS: usize = 5;
+/// Secret factors: one for each of those parts, and one for who opens.
+pub const PLACE_FACTORS: usize = PLACE_PARTS + 1;
 
 abi! {
     /// A slot's session, the value of the map SESSIONS.
@@ -40,7 +42,7 @@ abi! {
     Account = 64 {
         /// Numbers taken.
         attempted: u64,
-        /// Repeats counted in the fold table.
+        /// Repeats counted in the maps FOLD and RECENT.
         coalesced: u64,
         /// Events that found no room.
         lost: u64,
@@ -54,7 +56,7 @@ abi! {
     FoldKey = 48 {
         /// Serial of the session, its epoch in the upper 16 bits.
         session: u64,
-        /// Thread group; 0 in the map FILES.
+        /// Thread group; 0 in the map FILES. Another process may be given its id: see `place`.
         pid: u32,
         /// Access bits and whether a writer was open; of datagrams [`FOLD_DATAGRAM`], hook and address family.
         access: u32,
@@ -67,7 +69,8 @@ abi! {
         /// Filesystem, inode, mount, parent dentry, hash and length of the name: their sum, each multiplied by a secret odd
         /// number of the loader. Two places have the same sum by chance only (for addresses, which are multiples of 8, once
         /// in 2^61), and nobody who does not know the numbers can make two that have. Where a directory above was renamed
-        /// since the key was taken, the chain of the new path is added. Of datagrams the second half of the peer's address.
+        /// since the key was taken, the chain of the new path is added; with a thread group, the lower half of its start. Of
+        /// datagrams the second half of the peer's address, and that start.
         place: u64,
     }
 

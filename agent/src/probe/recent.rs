@@ -9,6 +9,7 @@ use std::{
     ptr::{self, NonNull},
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Duration,
 };
 
 use agent_ebpf::{FoldKey, Recent};
@@ -21,6 +22,8 @@ const LINES: usize = 1 << Recent::LINES_LOG2;
 const BYTES: usize = LINES * size_of::<Recent>();
 /// Looks at a busy line before the processor is given to whoever is at it, which may need it.
 const LOOKS: u32 = 100;
+/// For so long. To yield it would not do: a task of lower priority would not get it.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// Every line.
 pub(super) struct Lines(NonNull<Recent>);
@@ -80,7 +83,7 @@ fn claim(busy: &AtomicU32) {
     while busy.swap(1, Ordering::Acquire) != 0 {
         looks += 1;
         if looks % LOOKS == 0 {
-            thread::yield_now();
+            thread::sleep(PAUSE);
         }
         hint::spin_loop();
     }

@@ -219,3 +219,37 @@ fn repeats_are_counted_whoever_takes_their_line() {
     events.extend(close(&mut probe, 1));
     balanced(&mut probe, 1, serials[1], &events);
 }
+
+/// Threads of one process that open the same few files at once: they want the same lines, and no repeat is lost or counted
+/// for another file.
+#[test]
+fn repeats_of_threads_are_each_counted_once() {
+    const THREADS: usize = 4;
+    const FILES: usize = 3;
+    const ROUNDS: usize = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<_> = (0..FILES).map(|number| folder.path().join(format!("contended-{number}"))).collect();
+    files.iter().for_each(|file| fs::write(file, "").unwrap());
+    let limits = Limits { ring_bytes: 16 << 20, slots: 4, folds: 1 << 16, members: 4096, ..Limits::default() };
+    let mut probe = Probe::start(&limits).unwrap();
+    let serial = open(&mut probe, 0, u32::MAX);
+    probe.adopt(std::process::id(), Member::of(serial, 0)).unwrap();
+    files.iter().for_each(|file| drop(fs::File::open(file).unwrap()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..ROUNDS).for_each(|round| drop(fs::File::open(&files[round % FILES]).unwrap())));
+        }
+    });
+    let events = close(&mut probe, 0);
+    let folded = probe.take_folded(serial, 0).unwrap();
+    let counts: HashMap<_, _> = folded.iter().map(|folded| ((folded.cpu, folded.number), folded.count)).collect();
+    for (number, file) in files.iter().enumerate() {
+        let told: Vec<_> = events
+            .iter()
+            .filter(|event| matches!(&event.body, Body::Open { file: told, .. } if told.path == file.as_os_str().as_encoded_bytes()))
+            .map(|event| counts.get(&(event.head.cpu, event.head.number)).copied())
+            .collect();
+        let rounds = (0..ROUNDS).filter(|round| round % FILES == number).count();
+        assert_eq!(told, [Some((THREADS * rounds) as u64)]);
+    }
+}

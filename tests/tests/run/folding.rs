@@ -51,6 +51,38 @@ os.wait()
     assert_eq!((of(pids[0]), of(pids[1])), (100, 100));
 }
 
+/// The kernel gives a process the id of one that is gone; which id is to be had, root may say (`set_tid` of clone3).
+#[test]
+fn a_process_with_the_id_of_another_has_its_own_opens() {
+    let scratch = Scratch::new();
+    let input = scratch.write("input", "x");
+    let script = r#"
+import ctypes, os, signal, struct, sys
+def read():
+    for _ in range(10): os.close(os.open("input", os.O_RDONLY))
+first = os.fork()
+if first == 0:
+    read()
+    os._exit(0)
+os.waitpid(first, 0)
+wanted = ctypes.c_int32(first)
+arguments = struct.pack("11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
+second = ctypes.CDLL(None, use_errno=True).syscall(435, arguments, len(arguments))
+if second == 0:
+    read()
+    os._exit(0)
+if second != first: sys.exit("clone3: %d, %s" % (second, os.strerror(ctypes.get_errno())))
+os.waitpid(second, 0)
+"#;
+    let record = Run::new(&scratch, python(script)).go().complete();
+    let file = record.file(&input);
+    assert_eq!(file.accesses, 20);
+    assert_eq!(file.processes().collect::<Vec<_>>(), [(1, 1), (2, 1)]);
+    let path = input.into_os_string().into_encoded_bytes();
+    let counts: Vec<u64> = record.opens().iter().filter(|open| open.file.path == path).map(|open| open.count).collect();
+    assert_eq!(counts, [10, 10]);
+}
+
 #[test]
 fn one_inode_by_two_names_is_two_paths() {
     let scratch = Scratch::new();

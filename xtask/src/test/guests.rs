@@ -1,6 +1,7 @@
 //! The end-to-end tests in the guests: which suites in which kernel, two guests at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -44,7 +45,7 @@ pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], ta
         println!("guests: {fault:#}");
         return tally.part_failed("guests", tally.failed());
     }
-    let mut tallies: HashMap<String, Tally> = HashMap::new();
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let kernels = Mutex::new(order(named));
     let (send, said) = mpsc::channel();
     thread::scope(|scope| {
@@ -57,7 +58,10 @@ pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], ta
                     let ended = in_guest(&kernel, &suites, binaries, harness, &mut |line| {
                         let _ = send.send((kernel.clone(), Said::Line(line.to_owned())));
                     });
-                    let _ = send.send((kernel, Said::Ended(ended, started.elapsed())));
+                    if send.send((kernel, Said::Ended(ended, started.elapsed()))).is_err() {
+                        // Nobody hears what further guests would say.
+                        break;
+                    }
                 }
             });
         }
@@ -91,7 +95,8 @@ fn next(kernels: &Mutex<VecDeque<String>>) -> Option<String> {
 fn order(named: &[String]) -> VecDeque<String> {
     let mut kernels: Vec<String> =
         if named.is_empty() { vm::KERNELS.map(str::to_owned).to_vec() } else { named.to_vec() };
-    kernels.sort_by_key(|kernel| std::cmp::Reverse(guest_suites(kernel, !named.is_empty()).len()));
+    kernels.sort_by_cached_key(|kernel| (Reverse(guest_suites(kernel, !named.is_empty()).len()), kernel.clone()));
+    kernels.dedup();
     kernels.into()
 }
 
@@ -105,6 +110,9 @@ fn in_guest(
 ) -> Result<()> {
     print(&format!("suites: {}", suites.join(", ")));
     let binaries: Vec<&PathBuf> = binaries.iter().filter(|binary| is_one_of(binary, suites)).collect();
+    if binaries.len() != suites.len() {
+        bail!("of the suites {} only {} were built", suites.join(", "), binaries.len());
+    }
     let mut files: Vec<PathBuf> = binaries.iter().copied().cloned().collect();
     files.extend(shipped().map(|(_, path)| path));
     let script = binaries.iter().fold("cd tests; status=0".to_owned(), |script, binary| {
