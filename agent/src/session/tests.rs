@@ -226,7 +226,7 @@ fn repeats_are_counted_whoever_takes_their_line() {
 fn repeats_of_threads_are_each_counted_once() {
     const THREADS: usize = 4;
     const FILES: usize = 3;
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 50_000;
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<_> = (0..FILES).map(|number| folder.path().join(format!("contended-{number}"))).collect();
     files.iter().for_each(|file| fs::write(file, "").unwrap());
