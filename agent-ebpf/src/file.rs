@@ -1,23 +1,22 @@
-//! Opens: the version behind a descriptor, repeats folded, inodes of the session watched for writers from outside.
+//! Opens: the version behind a descriptor, repeats folded.
 
 use core::mem::MaybeUninit;
 
 use agent_ebpf::{
-    FileVersion, FoldKey, FoldValue, InodeKey, Member, Open, OpenKnown, Outside, Watch, Windows, access, attention,
-    flag, hook, kind,
+    FileVersion, FoldKey, FoldValue, Member, Open, OpenKnown, Windows, access, attention, flag, hook, kind,
 };
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_NOEXIST;
 
 use crate::{
     account::{self, Ticket},
     atomic,
-    globals::{COUNTERS, FILES, FOLD, RENAMES, WATCH, offset, place, whose, window},
+    globals::{COUNTERS, FILES, FOLD, RENAMES, offset, place, whose, window},
     kernel::{Window, read},
     member, path, recent,
+    watch::{FMODE_WRITE, watch},
 };
 
 const FMODE_READ: u32 = 0x1;
-const FMODE_WRITE: u32 = 0x2;
 const FMODE_EXEC: u32 = 0x20;
 const FMODE_PATH: u32 = 0x4000;
 const FMODE_CREATED: u32 = 0x10_0000;
@@ -442,71 +441,4 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
         (*out).reserved = 0;
         (*out).version = 0;
     }
-}
-
-/// Remembers an inode that the session writes, so that a writer from outside is seen. False where the table is full.
-#[inline(always)]
-fn watch(member: &Member, inode: u64) -> bool {
-    file_watch(member.serial, member.slot, inode) != 0
-}
-
-/// Global, as [`account::attend`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn file_watch(serial: u64, slot: u32, inode: u64) -> u32 {
-    // A number that a removed file had may be given to another: the generation tells them apart.
-    let generation: u32 = read(inode, offset!(inode_generation));
-    let sb: u64 = read(inode, offset!(inode_sb));
-    let key = InodeKey { ino: read(inode, offset!(inode_ino)), dev: read(sb, offset!(sb_dev)), reserved: 0 };
-    // SAFETY: the entry is freed by RCU.
-    if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
-        if owner.generation == generation {
-            if owner.serial == serial {
-                return 1;
-            }
-            outside(&owner, &key, 0);
-        }
-    }
-    let value = Watch { serial, slot, generation };
-    u32::from(WATCH.insert(&key, &value, u64::from(BPF_ANY)).is_ok())
-}
-
-/// A task of no session opened a file, for writing perhaps.
-#[inline(always)]
-pub(crate) fn opened_outside(file: u64) {
-    if read::<u32>(file, offset!(file_mode)) & FMODE_WRITE != 0 {
-        file_written_outside(read(file, offset!(file_inode)));
-    }
-}
-
-/// Global, as [`account::attend`] is; nobody asks for the 0.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn file_written_outside(inode: u64) -> u32 {
-    let sb: u64 = read(inode, offset!(inode_sb));
-    let key = InodeKey { ino: read(inode, offset!(inode_ino)), dev: read(sb, offset!(sb_dev)), reserved: 0 };
-    // SAFETY: the entry is freed by RCU.
-    if let Some(owner) = unsafe { WATCH.get(&key) }.copied() {
-        if owner.generation == read::<u32>(inode, offset!(inode_generation)) {
-            outside(&owner, &key, 0);
-        } else {
-            let _ = WATCH.remove(&key);
-            outside(&owner, &key, 1);
-        }
-    }
-    0
-}
-
-#[inline(always)]
-fn outside(owner: &Watch, key: &InodeKey, reused: u32) {
-    file_outside(owner.serial, owner.slot, key.ino, key.dev, reused);
-}
-
-/// Global, as [`account::attend`] is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn file_outside(serial: u64, slot: u32, ino: u64, dev: u32, reused: u32) -> u32 {
-    let Some(ticket) = account::take(&Member::of(serial, slot), hook::OUTSIDE) else { return 0 };
-    let (pid, tid) = member::current_ids();
-    u32::from(account::send(&ticket, kind::OUTSIDE, pid, tid, Outside { ino, dev, reused }))
 }

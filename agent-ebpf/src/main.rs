@@ -18,6 +18,7 @@ mod process;
 mod recent;
 mod security;
 mod syscall;
+mod watch;
 
 use agent_ebpf::{hook, name_op, net_op};
 use aya_ebpf::{

@@ -2,7 +2,7 @@
 
 use agent_ebpf::{Member, Name, hook, kind, level, name_op};
 
-use crate::{account, file, globals::offset, kernel::read, member, net, path};
+use crate::{account, file, globals::offset, kernel::read, member, net, path, watch};
 
 const RENAME_EXCHANGE: u32 = 2;
 
@@ -12,7 +12,7 @@ pub(crate) fn file_open(opened: u64) {
     let (pid, _) = member::current_ids();
     match member::of(pid) {
         Some(member) => file::opened(&member, opened, -1, 0),
-        None => file::opened_outside(opened),
+        None => watch::opened_outside(opened),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     kernel::{Task, kernel_file_of, kernel_unknown},
     member,
     name::{self, At, Change},
-    net, process,
+    net, process, watch,
 };
 
 const O_ACCMODE: u64 = 3;
@@ -88,7 +88,7 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
         // SAFETY: as in `argument`. Where the flags are not in a register, the file itself is looked at.
         let flags = if call.flags == NONE { O_ACCMODE } else { unsafe { Registers::argument(registers, call.flags) } };
         if flags & O_ACCMODE != 0 {
-            file::opened_outside(kernel_file_of(result as u64));
+            watch::opened_outside(kernel_file_of(result as u64));
         }
     } else if u32::from(call.operation) == name_op::RENAME && call.class == class::NAME {
         file::renamed();

@@ -132,7 +132,7 @@ struct Prepared {
 }
 
 fn clock_now() -> content::Clock {
-    content::Clock { grain_ns: session::grain_ns(), realtime_offset_ns: session::realtime_offset_ns() }
+    content::Clock { grain_ns: session::grain_ns(), realtime_offset_ns: content::realtime_offset_ns() }
 }
 
 /// The hashers read as the session's user: no digest of a file goes to who could not read it.
@@ -209,7 +209,7 @@ impl Prepared {
             boot_id: platform::boot_id()?.to_vec(),
             host_id: platform::host_id().to_vec(),
             opened_boottime_ns: session::boottime_ns(),
-            realtime_offset_ns: session::realtime_offset_ns(),
+            realtime_offset_ns: content::realtime_offset_ns(),
             hooks: platform::hooks(&self.probe),
             membership: if cgroup { "cgroup+inheritance" } else { "inheritance" }.to_owned(),
             command: args.command.iter().map(|part| part.as_encoded_bytes().to_vec()).collect(),
@@ -279,7 +279,7 @@ impl Prepared {
         clock.lap("digests");
         let closed = SessionClosed {
             closed_boottime_ns: session::boottime_ns(),
-            realtime_offset_ns: session::realtime_offset_ns(),
+            realtime_offset_ns: content::realtime_offset_ns(),
             root_status: session.root_status().and_then(|status| i32::try_from(status).ok()).unwrap_or(-1),
             misses: Vec::new(),
             reason: if self.signals.any() { "signal" } else { "ended" }.to_owned(),

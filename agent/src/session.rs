@@ -10,7 +10,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-pub use names::{boottime_ns, grain_ns, realtime_offset_ns};
+pub use names::{boottime_ns, grain_ns};
 
 use std::collections::HashMap;
 

@@ -152,6 +152,12 @@ impl Timekeeper {
     }
 }
 
+/// CLOCK_REALTIME minus CLOCK_BOOTTIME in nanoseconds, as near as it can be told.
+pub fn realtime_offset_ns() -> i64 {
+    let Offset { least_ns, most_ns } = Offset::sampled();
+    least_ns.midpoint(most_ns)
+}
+
 /// Bounds of CLOCK_REALTIME minus CLOCK_BOOTTIME at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Offset {
@@ -268,19 +274,19 @@ mod tests {
 
     #[test]
     fn a_quiet_clock_was_not_set() {
-        let real = signed(nanoseconds(ClockId::Realtime)) - signed(boottime_ns());
+        let real = realtime_offset_ns();
         assert!(!Timekeeper::start(Clock { grain_ns: 4_000_000, realtime_offset_ns: real }).was_set());
     }
 
     #[test]
     fn an_offset_that_moved_beyond_slewing_was_set() {
-        let real = signed(nanoseconds(ClockId::Realtime)) - signed(boottime_ns());
+        let real = realtime_offset_ns();
         assert!(Timekeeper::start(Clock { grain_ns: 4_000_000, realtime_offset_ns: real - 5_000_000 }).was_set());
     }
 
     #[test]
     fn a_sample_that_took_long_says_nothing_of_a_set_clock() {
-        let real = signed(nanoseconds(ClockId::Realtime)) - signed(boottime_ns());
+        let real = realtime_offset_ns();
         let mut keeper = Timekeeper::start(Clock { grain_ns: 4_000_000, realtime_offset_ns: real });
         keeper.take(Offset { least_ns: real - 50_000_000, most_ns: real + 1 });
         keeper.take(Offset { least_ns: real - 1, most_ns: real + 50_000_000 });

@@ -59,7 +59,7 @@ use version::{Identity, Stamp};
 
 use crate::glob::Glob;
 
-pub use clock::Clock;
+pub use clock::{Clock, realtime_offset_ns};
 pub use last::Finding;
 #[cfg(test)]
 pub use reason::REASONS;

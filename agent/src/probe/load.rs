@@ -136,7 +136,7 @@ fn possible_cpus() -> Result<u32, Error> {
 }
 
 /// What is needed of the running kernel's types.
-struct Types {
+struct Known {
     offsets: Vec<u32>,
     windows: agent_ebpf::Windows,
     /// The number of the kernel function that programs call, if it has it.
@@ -144,7 +144,7 @@ struct Types {
     named: attach::Types,
 }
 
-impl Types {
+impl Known {
     fn running() -> Result<Self, Error> {
         let types = btf::Btf::running()?;
         let offsets =
@@ -161,11 +161,11 @@ impl Types {
 fn load(limits: &Limits, cpus: u32) -> Result<(Ebpf, attach::Types), Error> {
     // Whatever it is asked for, aya's loader begins with a parse of all the kernel's types, which is much of what a start
     // costs: meanwhile what is needed of them is looked up.
-    let (types, loader) = thread::scope(|scope| {
+    let (known, loader) = thread::scope(|scope| {
         let loader = scope.spawn(EbpfLoader::new);
-        (Types::running(), loader.join())
+        (Known::running(), loader.join())
     });
-    let Types { offsets, windows, cast, named } = types?;
+    let Known { offsets, windows, cast, named } = known?;
     let windows = [windows.file, windows.inode, windows.dentry, windows.words];
     let place_keys = place_keys()?;
     let wake_bytes = u64::from(limits.ring_bytes / 8);

@@ -69,8 +69,9 @@ mod tests {
         let linked = Linked::with(Some(0x0001_2345));
         assert_eq!(count(linked.bytes(), call), 0);
         assert_eq!(count(linked.bytes(), [0x85, 0x20, 0, 0, 0x45, 0x23, 1, 0]), calls);
-        let changed = OBJECT.iter().zip(linked.bytes()).filter(|(old, new)| old != new).count();
-        assert!(changed <= calls * 5);
+        let words = OBJECT.as_chunks::<8>().0.iter().zip(linked.bytes().as_chunks::<8>().0);
+        assert!(words.filter(|(old, new)| old != new).all(|(old, _)| *old == call));
+        assert!(linked.bytes().ends_with(&[0]) && linked.bytes().len() - OBJECT.len() <= 8);
         assert_eq!(count(Linked::with(None).bytes(), call), 0);
     }
 }

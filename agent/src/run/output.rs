@@ -127,7 +127,7 @@ fn with_suffix(name: &Path, suffix: &str) -> PathBuf {
 fn default_name(command: &[OsString]) -> PathBuf {
     let program = command.first().map(|program| Path::new(program).file_name().unwrap_or(OsStr::new("command")));
     let mut name = program.unwrap_or(OsStr::new("command")).to_owned();
-    let now = u64::try_from(crate::session::realtime_offset_ns()).unwrap_or(0) + crate::session::boottime_ns();
+    let now = u64::try_from(crate::content::realtime_offset_ns()).unwrap_or(0) + crate::session::boottime_ns();
     name.push(format!("-{}", now / 1_000_000_000));
     name.into()
 }

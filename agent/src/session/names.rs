@@ -28,19 +28,6 @@ pub fn boottime_ns() -> u64 {
     u64::try_from(nanoseconds(ClockId::Boottime)).unwrap_or(0)
 }
 
-/// CLOCK_REALTIME minus CLOCK_BOOTTIME in nanoseconds: of several readings, that which took the least time, since another
-/// task may run between the two clocks.
-pub fn realtime_offset_ns() -> i64 {
-    const READINGS: u32 = 5;
-    let reading = |_| {
-        let before = nanoseconds(ClockId::Boottime);
-        let real = nanoseconds(ClockId::Realtime);
-        let width = nanoseconds(ClockId::Boottime) - before;
-        (width, real - before - width / 2)
-    };
-    (0..READINGS).map(reading).min().map_or(0, |(_, offset)| offset)
-}
-
 /// Resolution of the coarse clock, which stamps a file's ctime, in nanoseconds.
 pub fn grain_ns() -> u64 {
     let grain = clock_getres(ClockId::RealtimeCoarse);

@@ -244,9 +244,10 @@ fn repeats_of_threads_are_each_counted_once() {
     let folded = probe.take_folded(serial, 0).unwrap();
     let counts: HashMap<_, _> = folded.iter().map(|folded| ((folded.cpu, folded.number), folded.count)).collect();
     for (number, file) in files.iter().enumerate() {
+        let path = file.as_os_str().as_encoded_bytes();
         let told: Vec<_> = events
             .iter()
-            .filter(|event| matches!(&event.body, Body::Open { file: told, .. } if told.path == file.as_os_str().as_encoded_bytes()))
+            .filter(|event| matches!(&event.body, Body::Open { file: told, .. } if told.path == path))
             .map(|event| counts.get(&(event.head.cpu, event.head.number)).copied())
             .collect();
         let rounds = (0..ROUNDS).filter(|round| round % FILES == number).count();

@@ -28,7 +28,7 @@ const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
 const REFUSED_KERNEL: &str = "5.10";
 /// How long all end-to-end tests may take in one guest.
-const GUEST_TIME_MAX: Duration = Duration::from_secs(2700);
+const GUEST_TIME_MAX: Duration = Duration::from_secs(1800);
 /// Guests that run at once. One keeps two processors busy for two thirds of its time only: it waits for its kernel's grace
 /// periods, and while it boots.
 const AT_ONCE: usize = 2;

@@ -10,12 +10,12 @@ use std::time::Duration;
 use agent_ebpf::access;
 use proto::evidence::{Class, File, name_change::Operation};
 use rustix::fs::{StatxFlags, fstatfs, statx};
-use rustix::time::{ClockId, clock_getres, clock_gettime};
+use rustix::time::{ClockId, clock_getres};
 use sha2::{Digest, Sha256};
 
 use crate::content::clock::boottime_ns;
 use crate::content::place::own_namespace;
-use crate::content::{Caller, Clock, Content, Finding, Limits};
+use crate::content::{Caller, Clock, Content, Finding, Limits, realtime_offset_ns};
 
 /// Long enough for any ctime here to be settled.
 const SETTLED: Duration = Duration::from_millis(12);
@@ -152,15 +152,8 @@ pub(super) fn quick() -> Limits {
 }
 
 pub(super) fn clock() -> Clock {
-    let ns = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec * 1_000_000_000 + time.tv_nsec
-    };
     let grain = clock_getres(ClockId::RealtimeCoarse);
-    Clock {
-        grain_ns: u64::try_from(grain.tv_nsec).unwrap(),
-        realtime_offset_ns: ns(ClockId::Realtime) - ns(ClockId::Boottime),
-    }
+    Clock { grain_ns: u64::try_from(grain.tv_nsec).unwrap(), realtime_offset_ns: realtime_offset_ns() }
 }
 
 /// A path as the kernel reports it.
