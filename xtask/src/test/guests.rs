@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,17 +14,19 @@ use anyhow::{Result, bail};
 use super::tally::Tally;
 use super::{environment, is_one_of, shipped};
 use crate::setup::{self, Group};
-use crate::vm;
+use crate::{command, vm};
 
 /// Suites that run in every guest.
 const GUEST_SUITES: [&str; 1] = ["hooks"];
-/// Suites of many sessions: in a guest, whose processor is software, each loads its programs for seconds. Without a choice
-/// of kernels they run in the oldest and the newest; in every kernel that is named with `--kernels` they run.
-const LONG_SUITES: [&str; 1] = ["run"];
-const LONG_KERNELS: [&str; 2] = ["6.1", "7.3"];
-/// Suites that are of most use with the strongest hooks, and take long: they run in these guests, where 6.18 costs the least.
-const STRONG_SUITES: [&str; 2] = ["judge", "oracle"];
-const STRONG_KERNELS: [&str; 1] = ["6.18"];
+/// The suite of many sessions: in a guest, whose processor is software, each loads its programs for seconds. Without a
+/// choice of kernels its tests are dealt out between the oldest and the newest kernel, and those below in both; in every
+/// kernel that is named with `--kernels` all of them run.
+const DEALT_SUITE: &str = "run";
+const DEALT_KERNELS: [&str; 2] = ["6.1", "7.3"];
+/// Tests of what the verifier of one kernel alone has been seen to break.
+const NOT_DEALT: &str = "folding::";
+/// Suites that are of most use with the strongest hooks, and take long: each runs in one guest.
+const STRONG_SUITES: [(&str, &str); 2] = [("oracle", "6.18"), ("judge", "6.12")];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
@@ -39,7 +43,7 @@ enum Said {
     Ended(Result<()>, Duration),
 }
 
-/// Runs the suites in every kernel of the matrix; in those that are `named` all of them, also those that take long.
+/// Runs the suites in every kernel of the matrix; in those that are `named` all of them and all their tests.
 pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], tally: &mut Tally) {
     if let Err(fault) = setup::ensure(Group::Vm) {
         println!("guests: {fault:#}");
@@ -47,15 +51,16 @@ pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], ta
     }
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let kernels = Mutex::new(order(named));
+    let whole = !named.is_empty();
     let (send, said) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             let (send, kernels) = (send.clone(), &kernels);
             scope.spawn(move || {
                 while let Some(kernel) = next(kernels) {
-                    let suites = guest_suites(&kernel, !named.is_empty());
+                    let suites = guest_suites(&kernel, whole);
                     let started = Instant::now();
-                    let ended = in_guest(&kernel, &suites, binaries, harness, &mut |line| {
+                    let ended = in_guest(&kernel, &suites, whole, binaries, harness, &mut |line| {
                         let _ = send.send((kernel.clone(), Said::Line(line.to_owned())));
                     });
                     if send.send((kernel, Said::Ended(ended, started.elapsed()))).is_err() {
@@ -95,7 +100,11 @@ fn next(kernels: &Mutex<VecDeque<String>>) -> Option<String> {
 fn order(named: &[String]) -> VecDeque<String> {
     let mut kernels: Vec<String> =
         if named.is_empty() { vm::KERNELS.map(str::to_owned).to_vec() } else { named.to_vec() };
-    kernels.sort_by_cached_key(|kernel| (Reverse(guest_suites(kernel, !named.is_empty()).len()), kernel.clone()));
+    let lasts_long =
+        |kernel: &str| STRONG_SUITES.iter().position(|(_, strong)| *strong == kernel).unwrap_or(usize::MAX);
+    kernels.sort_by_cached_key(|kernel| {
+        (lasts_long(kernel), Reverse(guest_suites(kernel, !named.is_empty()).len()), kernel.clone())
+    });
     kernels.dedup();
     kernels.into()
 }
@@ -104,6 +113,7 @@ fn order(named: &[String]) -> VecDeque<String> {
 fn in_guest(
     kernel: &str,
     suites: &[&str],
+    whole: bool,
     binaries: &[PathBuf],
     harness: &[String],
     print: &mut dyn FnMut(&str),
@@ -115,9 +125,16 @@ fn in_guest(
     }
     let mut files: Vec<PathBuf> = binaries.iter().copied().cloned().collect();
     files.extend(shipped().map(|(_, path)| path));
-    let script = binaries.iter().fold("cd tests; status=0".to_owned(), |script, binary| {
-        format!("{script}; '{}' \"$@\" || status=1", binary.display())
-    });
+    let mut script = "cd tests; status=0".to_owned();
+    for binary in binaries {
+        // A filter of the user's own is the choice then.
+        let dealt = if is_one_of(binary, &[DEALT_SUITE]) && !whole && harness.is_empty() {
+            format!("--exact {}", deal(&tests_of(binary)?, kernel).join(" "))
+        } else {
+            String::new()
+        };
+        let _ = write!(script, "; '{}' {dealt} \"$@\" || status=1", binary.display());
+    }
     let mut words = ["bash", "-c", &format!("{script}; exit $status"), "bash"].map(str::to_owned).to_vec();
     words.extend(harness.iter().cloned());
     let ran = vm::run_command(kernel, &files, words, environment(kernel), GUEST_TIME_MAX, print)?;
@@ -127,12 +144,51 @@ fn in_guest(
     Ok(())
 }
 
+/// The names of a test binary's tests.
+fn tests_of(binary: &Path) -> Result<Vec<String>> {
+    let listed = command::read(Command::new(binary).args(["--list", "--format", "terse"]))?;
+    let tests: Vec<String> = listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
+    if tests.is_empty() {
+        bail!("{} lists no tests", binary.display());
+    }
+    Ok(tests)
+}
+
+/// Those that run in this one of the kernels between which they are dealt out: each in turn, and some in all.
+fn deal<'a>(tests: &'a [String], kernel: &str) -> Vec<&'a str> {
+    let turn = DEALT_KERNELS.iter().position(|dealt| *dealt == kernel);
+    let (everywhere, dealt): (Vec<&str>, Vec<&str>) =
+        tests.iter().map(String::as_str).partition(|test| test.starts_with(NOT_DEALT));
+    let mine = dealt.into_iter().enumerate().filter(|(at, _)| Some(at % DEALT_KERNELS.len()) == turn);
+    everywhere.into_iter().chain(mine.map(|(_, test)| test)).collect()
+}
+
 /// What runs in the guest of a kernel.
 fn guest_suites(kernel: &str, whole: bool) -> Vec<&'static str> {
     if kernel == REFUSED_KERNEL {
         return REFUSED_KERNEL_SUITES.to_vec();
     }
-    let strong: &[&str] = if STRONG_KERNELS.contains(&kernel) { &STRONG_SUITES } else { &[] };
-    let long: &[&str] = if whole || LONG_KERNELS.contains(&kernel) { &LONG_SUITES } else { &[] };
-    [&GUEST_SUITES, long, strong].concat()
+    let strong = STRONG_SUITES.iter().filter(|(_, in_kernel)| *in_kernel == kernel).map(|(suite, _)| *suite);
+    let dealt = (whole || DEALT_KERNELS.contains(&kernel)).then_some(DEALT_SUITE);
+    GUEST_SUITES.into_iter().chain(dealt).chain(strong).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_test_is_dealt_to_one_kernel_and_some_to_all() {
+        let tests = ["exec::a", "exec::b", "folding::c", "names::d", "opens::e"].map(str::to_owned);
+        let [oldest, newest] = DEALT_KERNELS.map(|kernel| deal(&tests, kernel));
+        assert_eq!(oldest, ["folding::c", "exec::a", "names::d"]);
+        assert_eq!(newest, ["folding::c", "exec::b", "opens::e"]);
+    }
+
+    #[test]
+    fn the_longest_guests_are_first() {
+        let order: Vec<String> = order(&[]).into();
+        assert_eq!(order.first().map(String::as_str), Some("6.18"));
+        assert_eq!(order.last().map(String::as_str), Some(REFUSED_KERNEL));
+    }
 }
