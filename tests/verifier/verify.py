@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,17 +29,17 @@ KINDS = dict(re.findall(r"^\| ([A-Z_]+) \| (\w+) \|", (ROOT / "docs/format.md").
 HARMLESS = {code for code, kind in KINDS.items() if kind not in ("Loss", "Gap", "BlindSpot")}
 NOT_UNDERSTOOD = ("ENVELOPE_MALFORMED", "PAYLOAD_TYPE", "STATEMENT_MALFORMED", "VERSION_UNKNOWN", "UNREADABLE_FILE")
 LIMITS = {"args_bytes": 6291456, "access": 255, "local_port": 65535, "remote_port": 65535}
-ACTS = "fork exec exec_args exit open name network".split()
 NAMES = "rename link unlink mkdir rmdir symlink".split()
 OBSERVATIONS = "exec fork exit open rename link unlink connect send bind accept close".split()
-LEVELS = "none user-argument returned-object object".split()
-CLASSES = "kernel stable ephemeral raced absent".split()
+LEVELS = SCHEMA["$defs"]["level"]["enum"]
+CLASSES = SCHEMA["$defs"]["testimony"]["properties"]["digestClasses"]["required"]
 NUMBERS = "attempted delivered coalesced lost truncated".split()
 ACCESSES = "read write exec created truncated path".split()
 TYPES = {1: "fifo", 2: "character device", 4: "directory", 6: "block device", 8: None, 10: "symlink", 12: "socket"}
 PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", (0, 1): "tcp", (0, 2): "udp"}
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 NOT_HASHED = {"class": "absent", "reason": "NOT_HASHED", "sha256": b"", "product": None, "leftAt": b""}
+compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 label = "{0[observation]}#{0[hook]}".format
 is_code = re.compile("[A-Z0-9_]{1,64}").fullmatch
 sys.path.append(str(ROOT / "proto"))  # section 4, word for word: attestation/tests/format.rs holds them equal
@@ -59,23 +59,19 @@ def refusing(code):  # for whatever goes wrong inside
         raise fault if isinstance(fault, Refused) else Refused(code)
 
 def word(enum, number):  # as statements write it: it must be known, but for a level
-    known = enum.values_by_number.get(number or None)
-    need(known or enum.name == "Level")
-    return known.name.removeprefix("LEVEL_").lower().replace("_", "-") if known else "none"
+    words = {n: known.name.removeprefix("LEVEL_").lower() for n, known in enum.values_by_number.items() if n}
+    return (words.get(number, "none") if enum.name == "Level" else words[number]).replace("_", "-")
 
 def fields(message, **more):  # under their names in camel case, each within its limit
     facts = {field: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
     need(all(facts[field] <= LIMITS[field.name] for field in facts if field.name in LIMITS))
     return {field.json_name: word(field.enum_type, n) if field.enum_type else n for field, n in facts.items()} | more
 
-def cover(hooks):  # section 5.5: the coverage level, labels of the weak hooks, observations that no hook makes
+def cover(hooks):  # section 5.5: the coverage level, the weak hooks, the observations that no hook makes
     levels = [(LEVELS.index(hook["level"]), hook["observation"] in NAMES, hook) for hook in hooks]
-    weak = [label(hook) for level, name, hook in levels if level < (1 if name else 2)]
+    weak = [hook for level, name, hook in levels if level < (1 if name else 2)]
     missing = [wanted for wanted in OBSERVATIONS if wanted not in [hook["observation"] for hook in hooks]]
     return LEVELS[min((level for level, name, _ in levels if not name), default=0)], weak, missing
-
-def compact(value):
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 def instant(ns):
     seconds, rest = divmod(min(max(ns, 0), 253402300800 * 10**9 - 1), 10**9)
@@ -91,8 +87,7 @@ def is_escaped(text):
     plain = re.sub(rb"\\(?:x(..)|\\)", lambda found: bytes.fromhex((found[1] or b"5c").decode()), str(text).encode())
     return esc(plain) == str(text)
 
-def write(shape, value):
-    """Section 7: a value as the schema has it. An object that is not among the facts is written from the same facts."""
+def write(shape, value):  # section 7: as the schema has it; what is no fact is an object of the same facts
     name = shape.get("$ref", "").removeprefix("#/$defs/")
     shape = SCHEMA["$defs"].get(name, shape)
     if "properties" in shape:
@@ -103,21 +98,17 @@ def write(shape, value):
         return [write(shape["items"], each) for each in value]
     if name in ("escaped", "time", "decimal", "signedDecimal"):
         return esc(value) if name == "escaped" else instant(value) if name == "time" else str(value)
-    value = min(value, (1 << 64) - 1) if type(value) is int else value.hex() if isinstance(value, bytes) else value
+    value = value.hex() if type(value) is bytes else min(value, 2**64 - 1) if type(value) is int else value
     return shape.get("const", value)
 
-class Trace:
-    """Facts are kept under the names that they have in a statement, and others beside them."""
-
+class Trace:  # its facts are kept under the names that they have in a statement, and others beside them
     def __init__(self):
-        self.opened, self.closed, self.hooks, self.accounts, self.spots = None, None, {}, {}, Counter()
-        self.gaps, self.ending, self.delivered, self.folds = Counter(), set(), defaultdict(dict), defaultdict(Counter)
-        self.processes, self.current, self.live, self.survivors, self.names = [], {}, {}, [], []
-        self.rows, self.files, self.contents, self.contacts, self.cookies = {}, {}, {}, {}, {}
-        self.reasons = {"NOT_HASHED", ""}
+        self.opened, self.closed, self.hooks, self.accounts, self.contents = None, None, {}, {}, {}
+        self.gaps, self.spots, self.ending, self.reasons, self.names = Counter(), Counter(), set(), set(), []
+        self.delivered, self.folds, self.processes, self.survivors = defaultdict(dict), defaultdict(Counter), [], []
+        self.current, self.live, self.rows, self.files, self.contacts, self.cookies = {}, {}, {}, {}, {}, {}
 
-    def gap(self, details=("",), **counts):
-        """Counts gaps so often for each detail: not at all if the count is 0, or a condition that does not hold."""
+    def gap(self, details=("",), **counts):  # so often for each detail; a count may be a condition
         for (code, count), detail in product(counts.items(), map(str, details)):
             if count:
                 known = (code, detail) in self.gaps or len(self.gaps) < 4096
@@ -132,10 +123,9 @@ class Trace:
         self.ending |= {key} if ends or code not in HARMLESS else set()
 
     def process(self, pid, origin, start=0):
-        new = {"id": len(self.processes), "pid": pid, "origin": origin, "start": start, "userNs": None, "execs": []}
-        self.current[pid] = self.live[pid] = new
-        self.processes.append(new)
-        return new
+        self.processes.append({"id": len(self.processes), "pid": pid, "origin": origin, "start": start, "execs": []})
+        self.current[pid] = self.live[pid] = self.processes[-1]
+        return self.processes[-1]
 
     def push(self, frame):  # what is malformed has a wrong value, or asks for something that is not there
         with suppress(ValueError, LookupError):
@@ -164,7 +154,7 @@ class Trace:
             case "digest":
                 need(len(body.sha256) == (0 if facts["class"] in ("ephemeral", "absent") else 32))
                 need(not body.reason if facts["class"] in ("kernel", "stable") else is_code(body.reason))
-                need(body.file_id in self.files and len(self.reasons | {body.reason}) <= 256)
+                need(body.file_id in self.files and len(self.reasons | {body.reason, "NOT_HASHED", ""}) <= 256)
                 self.reasons.add(body.reason)
                 self.contents[body.file_id] = facts | {"product": body.product or None, "reason": body.reason or None}
             case "blind_spot": self.report(body.code, body.detail, body.ends_completeness)
@@ -175,7 +165,7 @@ class Trace:
     def act(self, kind, event):  # section 5.2
         body, pid, now, actor = getattr(event, kind), event.pid, event.boottime_ns + self.offset, None
         facts = fields(body, timestamp=now)
-        if kind in ACTS and (pid or kind != "network"):
+        if kind not in ("joined", "outside_write", "attention", "provisional") and (pid or kind != "network"):
             self.gap([pid], UNKNOWN_PROCESS=pid not in self.current)
             actor = self.current.get(pid) or self.process(pid, "unknown")
         match kind:
@@ -186,12 +176,11 @@ class Trace:
                 child |= {"parent": actor["id"], "ppid": actor["pid"]} | child
             case "exec":
                 need(body.HasField("binary"))
-                same = (body.uid, body.gid) == (body.euid, body.egid)
-                actor["execs"].append(facts | {
+                same = {"euid": None, "egid": None} if (body.uid, body.gid) == (body.euid, body.egid) else {}
+                actor["execs"].append(facts | same | {
+                    "eventType": "exec", "cwd": body.directory, "executedOn": now, "arguments": b"", "userNs": None,
                     "processBinary": self.access(event, body.binary.id, body.binary, 4, actor)["path"],
-                    "eventType": "exec", "cwd": body.directory, "interpreter": body.interpreter or None,
-                    "euid": None if same else body.euid, "egid": None if same else body.egid, "executedOn": now,
-                    "capEffective": f"{body.cap_effective:016x}", "arguments": b"",
+                    "interpreter": body.interpreter or None, "capEffective": f"{body.cap_effective:016x}",
                     "namespaces": {name: facts[f"{name}Ns"] for name in ("pid", "mnt", "net", "user")}})
             case "exec_args":
                 run = actor["execs"][-1]
@@ -218,35 +207,31 @@ class Trace:
         row = self.files.get(file_id)
         need(record.id == file_id if record else row)
         if record and (record.path or not row):
-            version = record.dev, record.ino, record.size, record.ctime_sec, record.ctime_nsec
-            need(not row or row["version"] == version)
-            row = self.rows.setdefault((file_id, record.path), fields(
-                record, version=version, bits=0, uses={}, deleted=event.flags >> 16 & 1 or None, name=record.path,
-                type=TYPES.get(record.mode >> 12 & 15, "other"), mode=f"{record.mode & 0o7777:04o}",
-                dev=f"{record.dev >> 20}:{record.dev & 0xfffff}", filesystem=f"0x{record.fs_magic:08x}",
-                ctime=record.ctime_sec * 10**9 + record.ctime_nsec))
+            new = fields(record, bits=0, uses={}, name=record.path, deleted=event.flags >> 16 & 1 or None,
+                         dev=f"{record.dev >> 20}:{record.dev & 0xfffff}", mode=f"{record.mode & 0o7777:04o}",
+                         type=TYPES.get(record.mode >> 12 & 15, "other"), filesystem=f"0x{record.fs_magic:08x}",
+                         ctime=record.ctime_sec * 10**9 + record.ctime_nsec)
+            need(not row or all(row[name] == new[name] for name in ("dev", "ino", "size", "ctimeSec", "ctimeNsec")))
+            row = self.rows.setdefault((file_id, record.path), new)
             self.files.setdefault(file_id, row)
         row["bits"] |= bits
         row["uses"][(event.epoch, event.hook, event.cpu), event.number] = actor["id"]
         return row
 
     def contact(self, act, body, actor):  # sections 5.4 and 7.2
-        end = "local" if act["operation"] == "bind" else "remote"
-        port, address = act[f"{end}Port"], act[end]
+        port, address = (body.local_port, body.local) if act["operation"] == "bind" else (body.remote_port, body.remote)
         ip = ipaddress.ip_address(address) if (body.family, len(address)) in ((2, 4), (10, 16)) else None
-        mapped = getattr(ip, "ipv4_mapped", None)
-        protocol = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
+        over_ip = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
         key = (actor and actor["id"], body.operation, body.family, body.type, body.protocol, body.result, body.level,
                port, address)
         closes = act["operation"] == "close" and body.cookie in self.cookies
         row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault(key, act | {
-            "actor": actor, "ip": ip and (f"::ffff:{mapped}" if mapped else str(ip)), "port": ip and port or None,
-            "path": None if ip else address or None, "addressLevel": act["level"], "lastOn": 0, "count": 0,
-            "protocol": {1: "unix", 2: protocol, 10: protocol}.get(body.family, f"family-{body.family}"),
-            "direction": "inbound" if act["operation"] in ("bind", "accept") else "outbound",
-            "sentBytes": 0, "receivedBytes": 0})
+            "actor": actor, "ip": ip and (f"::ffff:{ip.ipv4_mapped}" if getattr(ip, "ipv4_mapped", None) else str(ip)),
+            "port": ip and port or None, "path": None if ip else address or None, "addressLevel": act["level"],
+            "protocol": {1: "unix", 2: over_ip, 10: over_ip}.get(body.family, f"family-{body.family}"), "sentBytes": 0,
+            "direction": "inbound" if act["operation"] in ("bind", "accept") else "outbound", "receivedBytes": 0})
         row |= {name: row[name] + act[name] for name in ("sentBytes", "receivedBytes")}
-        row |= {"count": row["count"] + (not closes), "lastOn": max(row["lastOn"], act["timestamp"])}
+        row |= {"count": row.get("count", 0) + (not closes), "lastOn": max(row.get("lastOn", 0), act["timestamp"])}
         if body.cookie and act["operation"] in ("connect-attempt", "connect", "accept"):
             self.cookies[body.cookie] = row
 
@@ -284,7 +269,7 @@ class Trace:
                  SESSION_FAILED=closed.reason == "failed")
         self.gap(["reason"], UNKNOWN_CODE=self.closed and closed.reason not in ("ended", "signal", "failed"))
         level, weak, missing = cover(self.hooks.values())
-        self.gap(weak, WEAK_HOOK=1)
+        self.gap(map(label, weak), WEAK_HOOK=1)
         self.gap(missing, MISSING_OBSERVATION=1)
         return level
 
@@ -303,21 +288,20 @@ class Trace:
                 if row["product"] and row["sha256"] and row["path"] == self.files[row["id"]]["path"]}
         gaps, spots = ([{"code": key[0], "detail": key[1] or None, "count": n, "endsCompleteness": key in self.ending}
                         for key, n in sorted(told.items())] for told in (self.gaps, self.spots))
-        return compact(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset) | end | {
-            **{name: signed[name] for name in ("id", "signer", "number", "previous")},
+        return compact(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset, blindSpots=spots) | end | {
             "subject": [rows[at] | {"name": name} for name, at in sorted(left.items(), key=lambda item: item[1])]
                        or [{"name": "evidence", "sha256": log["rootSha256"]}],
-            "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown",
+            **{name: signed[name] for name in ("id", "signer", "number", "previous")}, "coverage": self.hooks.values(),
+            "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown", "gaps": gaps,
             "type": f"urn:testimony:session:{quote(opened.kind, safe='')}:v1", "event": uuid.UUID(signed["id"]).urn,
             "buildStartedOn": opened.opened_boottime_ns + self.offset, "complete": not self.gaps and not self.ending,
-            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "gaps": gaps, "blindSpots": spots,
-            "coverageLevel": level, "coverage": self.hooks.values(), "log": log, "platform": fields(opened.platform),
-            "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES},
-            "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
+            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "platform": fields(opened.platform),
+            "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES}, "log": log,
+            "coverageLevel": level, "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
             "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
                         for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],
             "network": [row | {"invokingProcess": row["actor"] and row["actor"] | {"comm": self.comm(row)}}
-                        for row in self.contacts.values()]}))
+                        for row in self.contacts.values()]})).encode()
 
     def comm(self, row):
         line = [row["actor"]]
@@ -338,8 +322,7 @@ def base64_bytes(text):  # of either alphabet, with or without padding, and one 
     return data
 
 def unique(pairs):
-    names = [name for name, _ in pairs if name in ("payloadType", "payload", "signatures", "keyid", "sig")]
-    need(len(set(names)) == len(names))
+    need(all(sum(key == name for key, _ in pairs) < 2 for name in "payloadType payload signatures keyid sig".split()))
     return dict(pairs)
 
 @refusing("ENVELOPE_MALFORMED")
@@ -359,19 +342,19 @@ def open_envelope(data, keys):  # section 2: the payload over which one of the k
     raise Refused("SIGNATURE_INVALID")
 
 @refusing("STATEMENT_MALFORMED")
-def read_statement(payload):  # sections 7 and 8.2
+def read_statement(payload):  # sections 7 and 8.2: what it says, and how many files are of which class
     text = payload.decode("utf-8")
-    bare = re.sub(r'"(\\.|[^"\\])*"', "", text)
+    bare = re.sub(r'"(\\["\\]|[^"\\])*"', "", text)  # without its strings, but for one that has another escape
     need(max(accumulate((mark in "[{") - (mark in "]}") for mark in bare), default=0) <= 127)
     need(all(-1 << 63 <= int(number) < 1 << 64 for number in re.findall("-?[0-9]+", bare)))
     statement = json.loads(text, parse_float=int, parse_constant=int)
-    need(compact(statement) == payload and not re.search(r'\\[^"\\]', text.replace("\\\\", "")))
-    testimony = statement["predicate"]["testimony"]
-    for version in testimony["version"], testimony["log"]["formatVersion"]:
+    need(compact(statement) == text and "\\" not in bare)
+    said = statement["predicate"]["testimony"]
+    for version in said["version"], said["log"]["formatVersion"]:
         need(type(version) is not int or version == 1 or not 0 <= version < 1 << 32, "VERSION_UNKNOWN")
     need(Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).is_valid(statement))
-    need(all(named["sequence"] == at for at, named in enumerate(testimony["log"]["segments"])))
-    return statement["predicate"]
+    need(all(named["sequence"] == at for at, named in enumerate(said["log"]["segments"])))
+    return said, Counter(file["annotations"]["class"] for file in statement["predicate"]["monitorLog"]["fileAccess"])
 
 def frames(data):  # section 3: those of a segment
     need(data[:4] == b"\x28\xb5\x2f\xfd" and zstandard.get_frame_parameters(data).window_size <= 8 << 20)
@@ -391,40 +374,36 @@ def root(leaves):
     half = 1 << (len(leaves) - 1).bit_length() - 1
     return hashlib.sha256(b"\1" + root(leaves[:half]) + root(leaves[half:])).digest()
 
+@refusing("LOG_MALFORMED")
 def read_log(directory, log, session):  # section 3: the facts of the log that the statement names
-    trace, leaves, previous = Trace(), [], b""
-    for named in log["segments"]:
+    trace, leaves = Trace(), []
+    for before, named in pairwise([{"sha256": ""}, *log["segments"]]):
         data = read(directory / named["sha256"], "SEGMENT_MISSING")[:named["bytes"] + 1]
         need(hashlib.sha256(data).hexdigest() == named["sha256"], "SEGMENT_CHANGED")
         header = messages.SegmentHeader(format_version=1, session_id=session, sequence=named["sequence"],
-                                        first_leaf=len(leaves), previous_sha256=previous)
-        with refusing("LOG_MALFORMED"):
-            for at, frame in enumerate(frames(data)):
-                need(frame.segment == header if at == 0 else not frame.HasField("segment"))
-                leaves.append(hashlib.sha256(b"\0" + frame.SerializeToString()).digest())
-                trace.push(frame)
-            need((len(leaves) - header.first_leaf, len(data)) == (named["frames"], named["bytes"]))
-        previous = bytes.fromhex(named["sha256"])
+                                        first_leaf=len(leaves), previous_sha256=bytes.fromhex(before["sha256"]))
+        for at, frame in enumerate(frames(data)):
+            need(frame.segment == header if at == 0 else not frame.HasField("segment"))
+            leaves.append(hashlib.sha256(b"\0" + frame.SerializeToString()).digest())
+            trace.push(frame)
+        need((len(leaves) - header.first_leaf, len(data)) == (named["frames"], named["bytes"]))
     need((len(leaves), root(leaves).hex()) == (log["treeSize"], log["rootSha256"]), "LOG_ROOT")
-    need(trace.opened, "LOG_MALFORMED")
+    need(trace.opened)
     return trace
 
 def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is complete
     need(path.exists() or not evidence.is_dir(), "NO_STATEMENT")
     payload = open_envelope(read(path, "UNREADABLE_FILE"), keys)
-    predicate = read_statement(payload)
-    said, files = predicate["testimony"], predicate["monitorLog"]["fileAccess"]
-    hooks, gaps, spots = said["coverage"], said["gaps"], said["blindSpots"]
+    said, classes = read_statement(payload)
+    hooks, codes, spots = said["coverage"], {gap["code"] for gap in said["gaps"]}, said["blindSpots"]
     if evidence.is_dir():
         trace = read_log(evidence, said["log"], bytes.fromhex(said["session"]["id"]))
-        gave_up = any(gap["code"] == "TRACE_TOO_LARGE" for gap in gaps)
-        need(gave_up or trace.payload(said["log"], said["session"]) == payload, "TRACE_DIFFERS")
+        need("TRACE_TOO_LARGE" in codes or trace.payload(said["log"], said["session"]) == payload, "TRACE_DIFFERS")
     level, weak, missing = cover(hooks)
     exact = all(hook["attempted"] == hook["delivered"] + hook["coalesced"]
                 and hook["lost"] == hook["truncated"] == hook["misses"] == 0 for hook in hooks)
-    ends = gaps or said["survivors"] or weak or missing or any(spot["endsCompleteness"] for spot in spots)
-    classes = Counter(file["annotations"]["class"] for file in files)
-    need(not said["lossless"] or exact and all(KINDS[gap["code"]] != "Loss" for gap in gaps), "CLAIM_CONTRADICTED")
+    ends = codes or said["survivors"] or weak or missing or any(spot["endsCompleteness"] for spot in spots)
+    need(not said["lossless"] or exact and all(KINDS[code] != "Loss" for code in codes), "CLAIM_CONTRADICTED")
     need(all(spot["endsCompleteness"] or spot["code"] in HARMLESS for spot in spots), "CLAIM_CONTRADICTED")
     need(all(said["digestClasses"][name] == classes[name] for name in CLASSES), "CLAIM_CONTRADICTED")
     need(said["coverageLevel"] == level and said["complete"] == (said["lossless"] and not ends), "CLAIM_CONTRADICTED")
