@@ -438,7 +438,7 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
         (*out).nlink = read(inode, offset!(inode_nlink));
         (*out).mnt_ns = u64::from(read::<u32>(namespace, offset!(mnt_ns_inum)));
         (*out).mount_id = read(mount, offset!(mount_id));
-        (*out).reserved = 0;
+        (*out).rdev = read(inode, offset!(inode_rdev));
         (*out).version = 0;
     }
 }

@@ -5,6 +5,7 @@
 #![expect(internal_features, reason = "the only way to an atomic fetch-add on this target")]
 
 mod account;
+mod act;
 mod atomic;
 mod cgroup;
 mod file;

@@ -5,13 +5,13 @@ use core::mem::MaybeUninit;
 
 use agent_ebpf::{
     Member, attention,
-    call::{Call, NONE, TRUNCATES, class},
+    call::{BY_COMPAT, Call, NONE, TRUNCATES, class},
     hook, name_op,
 };
 
 use crate::{
     account::{self, Ticket},
-    file,
+    act, file,
     globals::call,
     kernel::{Task, kernel_file_of, kernel_unknown},
     member,
@@ -29,7 +29,7 @@ pub(crate) struct Registers {
     _callee: [u64; 6],
     _r11: u64,
     r10: u64,
-    _r9: u64,
+    r9: u64,
     r8: u64,
     _ax: u64,
     _cx: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Registers {
 impl Registers {
     /// An argument of the system call by its index; 0 for one that it has not.
     #[inline(always)]
-    unsafe fn argument(registers: *const Self, index: u8) -> u64 {
+    pub(crate) unsafe fn argument(registers: *const Self, index: u8) -> u64 {
         // SAFETY: a tracepoint's argument, trusted by the verifier.
         unsafe {
             match index {
@@ -51,9 +51,17 @@ impl Registers {
                 2 => (*registers).dx,
                 3 => (*registers).r10,
                 4 => (*registers).r8,
+                5 => (*registers).r9,
                 _ => 0,
             }
         }
+    }
+
+    /// The system call's number.
+    #[inline(always)]
+    pub(crate) unsafe fn number(registers: *const Self) -> u64 {
+        // SAFETY: as in `argument`.
+        unsafe { (*registers).orig_ax }
     }
 }
 
@@ -61,8 +69,11 @@ impl Registers {
 #[inline(always)]
 pub(crate) fn exit(registers: *const Registers, result: i64) {
     // SAFETY: as in `argument`.
-    let word = call(unsafe { (*registers).orig_ax });
+    let word = call(unsafe { Registers::number(registers) });
     if word == 0 || (word as u8 == class::COMPAT && !by_compat_entry()) {
+        return;
+    }
+    if word as u8 == class::ACT && !act::is_told(&Call::unpack(word), registers) {
         return;
     }
     let (pid, tid) = member::current_ids();
@@ -92,13 +103,18 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
         }
     } else if u32::from(call.operation) == name_op::RENAME && call.class == class::NAME {
         file::renamed();
+    } else if call.class == class::ACT {
+        act::from_outside(word, registers);
     }
 }
 
 #[inline(always)]
 fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Registers, result: i64) {
     if by_compat_entry() {
-        return account::attend(member, attention::COMPAT_SYSCALL, word);
+        if word & BY_COMPAT != 0 {
+            account::attend(member, attention::COMPAT_SYSCALL, word);
+        }
+        return;
     }
     let class = word as u8;
     if class == class::OPEN || class == class::EXEC {
@@ -110,10 +126,13 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
     let call = Call::unpack(word);
     if class == class::NAME {
         named(member, pid, tid, &call, registers, result);
+    } else if class == class::ACT {
+        act::called(member, word, registers, result);
     } else if class == class::IO_URING {
         if result >= 0 {
             account::attend(member, attention::IO_URING, 0);
         }
+        act::called(member, word, registers, result);
     } else {
         socket_call(member, pid, tid, &call, registers, result);
     }

@@ -22,6 +22,7 @@ use std::{
 
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
+pub(crate) use calls::name as call_name;
 pub use hooks::{Attached, Limits};
 pub use load::{Error, cgroup_root};
 use table::Tables;

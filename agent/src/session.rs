@@ -4,6 +4,7 @@
 //! accesses to the hashers, and closes by the one end protocol: no more events, a grace period, the ring drained, the
 //! accounts and the folded repeats read.
 
+mod consequences;
 mod files;
 mod frames;
 mod names;
@@ -144,7 +145,10 @@ impl Session {
         let (frame, spot) = frames::of(event, &mut self.files, content);
         log.append(Body::Event(frame))?;
         match spot {
-            Some((code, detail)) => Ok(log.append(blind_spot(code, &detail, true))?),
+            Some((code, detail)) => {
+                let ends = codes::find(code).is_none_or(codes::Code::ends_completeness);
+                Ok(log.append(blind_spot(code, &detail, ends))?)
+            }
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 //! It believes nothing and proves nothing: unless a key is given, the signature is not checked, and it says so. Every
 //! text is clean from the moment it is read; what is slow or large is bounded by what a statement may have.
 
+mod acts;
 mod files;
 mod filter;
 mod gaps;
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     /// Only the network
     #[arg(long)]
     network: bool,
+    /// Only acts beyond files and network: system calls that reach into other processes, the kernel, mounts and namespaces,
+    /// or map code
+    #[arg(long)]
+    acts: bool,
     /// Only gaps and blind spots, with what to do about each, and the hooks behind the trace
     #[arg(long)]
     gaps: bool,
@@ -129,6 +134,7 @@ struct Views {
     tree: bool,
     files: bool,
     network: bool,
+    acts: bool,
     gaps: bool,
     /// Whether any was said.
     chosen: bool,
@@ -136,7 +142,7 @@ struct Views {
 
 impl Views {
     fn of(args: &Args) -> Self {
-        let chosen = args.tree || args.files || args.network || args.gaps;
+        let chosen = args.tree || args.files || args.network || args.acts || args.gaps;
         let want = |said: bool| said || !chosen;
         // By path, files are the question.
         let by_path = args.path.is_some() && !chosen;
@@ -144,6 +150,7 @@ impl Views {
             tree: want(args.tree),
             files: want(args.files),
             network: want(args.network) && !by_path,
+            acts: want(args.acts) && !by_path,
             gaps: want(args.gaps) && !by_path,
             chosen,
         }
@@ -209,6 +216,10 @@ fn write(
     if views.network {
         writeln!(out)?;
         network::write(out, terminal, part, lines_max)?;
+    }
+    if views.acts && (views.chosen || !part.acts.is_empty()) {
+        writeln!(out)?;
+        acts::write(out, terminal, part, lines_max)?;
     }
     Ok(())
 }

@@ -150,13 +150,17 @@ codes! {
             "Run again with less load on the host.";
         RECOVERED: "The statement was made from what a run that died left behind.",
             "Run again.";
-        BLOCK_DEVICE_WRITTEN: "A block device or memory device was opened: files can change below the file system.",
+        RAW_DEVICE: "A block device, the machine's memory or its ports were opened: files can change below the file system.",
             "Run as an ordinary user.";
-        FOREIGN_MEMORY: "A process outside the session was traced or its memory was written.",
+        FOREIGN_MEMORY: "A process that is not known to be of the session was traced, or its memory was read or written.",
             "Find out which process it was, and run without it.";
-        MODULE_LOADED: "A kernel module was loaded: nothing of the kernel's can be relied on.",
+        REACHED_FROM_OUTSIDE: "A task outside traced a process of the session, wrote its memory or took its descriptors.",
+            "Find out which task it was, and run without it.";
+        DESCRIPTOR_RECEIVED: "A descriptor came from a process that is not known to be of the session: what is read by it is no open.",
+            "Find out who sent it, and open files in the session itself.";
+        MODULE_LOADED: "A kernel module was loaded or removed, or another kernel: nothing of the kernel's can be relied on.",
             "Run as an ordinary user.";
-        BPF_USED: "A BPF program was loaded by the session.",
+        BPF_USED: "The session used bpf(), by which programs and maps of the tracer can be changed.",
             "Run as an ordinary user.";
         HELPER_CHANGED: "A helper that the kernel starts outside every session was changed.",
             "Run as an ordinary user.";

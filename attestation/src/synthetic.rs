@@ -43,6 +43,8 @@ const RENAME: u32 = 5;
 const CONNECT: u32 = 11;
 const CLOSE: u32 = 16;
 const ATTENTION: u32 = 18;
+/// Not among [`HOOKS`], as version 1 was at first: a session with acts declares it.
+const ACT: u32 = 20;
 
 /// A session being made, frame by frame.
 #[derive(Debug, Clone, Default)]
@@ -186,6 +188,16 @@ impl Session {
     pub fn open_known(&mut self, pid: u32, file_id: u64, bits: u8) {
         let open = log::Open { file_id, file: None, access: bits.into(), fd: 3 };
         self.event(OPEN, pid, event::Body::Open(open));
+    }
+
+    /// A system call beyond files, names and peers, in a session that declares it.
+    pub fn act(&mut self, pid: u32, act: log::Act) {
+        if let Some(frame::Body::Opened(opened)) = self.frames.first_mut().and_then(|frame| frame.body.as_mut())
+            && opened.hooks.iter().all(|hook| hook.id != ACT)
+        {
+            opened.hooks.push(log::Hook { id: ACT, observation: "act".into(), ..opened.hooks[0].clone() });
+        }
+        self.event(ACT, pid, event::Body::Act(act));
     }
 
     /// A rename.

@@ -15,7 +15,7 @@ use attestation::hex;
 use attestation::merkle::Hash;
 use attestation::synthetic::{self, ROOT, Session};
 use attestation::verify::{Objects, Options, Verdict, verify};
-use proto::evidence::frame;
+use proto::evidence::{Act, frame};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ fn goldens() -> Vec<Golden> {
         golden("not-closed", Session::build_open(), 25, false),
         golden("malformed", malformed(), 1000, false),
         golden("no-product", no_product(), 1000, true),
+        golden("acts", acts(), 1000, false),
     ]
 }
 
@@ -45,6 +46,27 @@ fn closed(mut session: Session) -> Session {
     session.accounts();
     session.close("ended", 0);
     session
+}
+
+/// A call with every field, one without, and one that is none.
+fn acts() -> Session {
+    let mut session = Session::build_open();
+    let arguments = || vec![0, 1, 2, 3, 4, u64::MAX];
+    let texts = vec![b"none".to_vec(), b"/mnt/\x1b".to_vec()];
+    let whole = Act {
+        call: "mount".into(),
+        arguments: arguments(),
+        texts,
+        outside: true,
+        dev: 8 << 20 | 1,
+        ino: 77,
+        result: 1,
+    };
+    session.act(ROOT, whole);
+    session.act(ROOT, Act { call: "ptrace".into(), arguments: arguments(), result: -1, ..Act::default() });
+    session.act(ROOT, Act { call: "No call".into(), arguments: arguments(), ..Act::default() });
+    session.act(ROOT, Act { call: "setns".into(), ..Act::default() });
+    closed(session)
 }
 
 fn blind_spot() -> Session {

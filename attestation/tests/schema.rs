@@ -7,7 +7,7 @@ use attestation::escape::is_escaped;
 use attestation::statement::read;
 use attestation::synthetic::{ROOT, Session};
 use jsonschema::Validator;
-use proto::evidence::{Attention, BlindSpot, Network, Survivor, event, frame, network};
+use proto::evidence::{Act, Attention, BlindSpot, Network, Survivor, event, frame, network};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::thread;
@@ -31,6 +31,10 @@ fn statement(session: &Session) -> Value {
 fn everything() -> Session {
     let mut session = Session::build_open();
     session.attention(ROOT, codes::IO_URING_USED);
+    let texts = vec![b"one".to_vec(), b"\x1b".to_vec()];
+    let act =
+        Act { call: "mount".into(), arguments: vec![7; 6], texts, outside: true, dev: 1, ino: 2, ..Act::default() };
+    session.act(ROOT, act);
     session.fork(ROOT, 1003);
     session.open_known(77, 3, 1);
     session.event(7, ROOT, event::Body::Attention(Attention { code: "NEW".into(), detail: 7 }));

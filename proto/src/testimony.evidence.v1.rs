@@ -153,7 +153,7 @@ pub struct Event {
     /// Bits of what could not be taken whole; 0 is whole. See TRUNCATED_* in docs/format.md.
     #[prost(uint32, tag = "8")]
     pub flags: u32,
-    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26")]
+    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -182,6 +182,8 @@ pub mod event {
         Attention(super::Attention),
         #[prost(message, tag = "26")]
         Provisional(super::Provisional),
+        #[prost(message, tag = "27")]
+        Act(super::Act),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -449,6 +451,31 @@ pub mod network {
             }
         }
     }
+}
+/// A system call that does something beyond files, names and peers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Act {
+    /// its name in Linux, as in "setns"
+    #[prost(string, tag = "1")]
+    pub call: ::prost::alloc::string::String,
+    /// all six, as the registers had them
+    #[prost(uint64, repeated, tag = "2")]
+    pub arguments: ::prost::alloc::vec::Vec<u64>,
+    /// what it returned: -errno, or what the call says
+    #[prost(int64, tag = "3")]
+    pub result: i64,
+    /// strings that arguments point to, read from memory that the program can change
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub texts: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// it reaches a process that is not known to be of the session, or takes from one
+    #[prost(bool, tag = "5")]
+    pub outside: bool,
+    /// of the file that it maps or the descriptor that it received
+    #[prost(uint32, tag = "6")]
+    pub dev: u32,
+    /// 0: none
+    #[prost(uint64, tag = "7")]
+    pub ino: u64,
 }
 /// A process that was there before entered the session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

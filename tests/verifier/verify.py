@@ -62,10 +62,14 @@ def word(enum, number):  # as statements write it: it must be known, but for a l
     words = {n: known.name.removeprefix("LEVEL_").lower() for n, known in enum.values_by_number.items() if n}
     return (words.get(number, "none") if enum.name == "Level" else words[number]).replace("_", "-")
 
+def device(number):
+    return f"{number >> 20}:{number & 0xfffff}"
+
 def fields(message, **more):  # under their names in camel case, each within its limit
     facts = {field: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
     need(all(facts[field] <= LIMITS[field.name] for field in facts if field.name in LIMITS))
-    return {field.json_name: word(field.enum_type, n) if field.enum_type else n for field, n in facts.items()} | more
+    return {field.json_name: word(field.enum_type, n) if field.enum_type else device(n) if field.name == "dev" else n
+            for field, n in facts.items()} | more
 
 def cover(hooks):  # section 5.5: the coverage level, the weak hooks, the observations that no hook makes
     levels = [(LEVELS.index(hook["level"]), hook["observation"] in NAMES, hook) for hook in hooks]
@@ -103,7 +107,7 @@ def write(shape, value):  # section 7: as the schema has it; what is no fact is 
 
 class Trace:  # its facts are kept under the names that they have in a statement, and others beside them
     def __init__(self):
-        self.opened, self.closed, self.hooks, self.accounts, self.contents = None, None, {}, {}, {}
+        self.opened, self.closed, self.hooks, self.accounts, self.contents, self.acts = None, None, {}, {}, {}, []
         self.gaps, self.spots, self.ending, self.reasons, self.names = Counter(), Counter(), set(), set(), []
         self.delivered, self.folds, self.processes, self.survivors = defaultdict(dict), defaultdict(Counter), [], []
         self.current, self.live, self.rows, self.files, self.contacts, self.cookies = {}, {}, {}, {}, {}, {}
@@ -194,6 +198,11 @@ class Trace:  # its facts are kept under the names that they have in a statement
             case "open": self.access(event, body.file_id, body.HasField("file") and body.file, body.access, actor)
             case "name": self.names.append(facts | {"process": actor["id"], "target": body.target or None})
             case "network": self.contact(facts, body, actor)
+            case "act":
+                need(re.fullmatch("[a-z0-9_]{1,32}", body.call) and len(body.arguments) == 6 and len(body.texts) <= 2)
+                self.acts.append(facts | {
+                    "process": actor["id"], "texts": body.texts or None, "outside": body.outside or None,
+                    "ino": body.ino or None, "dev": facts["dev"] if body.ino else None})
             case "joined":
                 there = self.live.get(pid)
                 if not there or there["start"] not in (0, body.start_ns):
@@ -208,9 +217,8 @@ class Trace:  # its facts are kept under the names that they have in a statement
         need(record.id == file_id if record else row)
         if record and (record.path or not row):
             new = fields(record, bits=0, uses={}, name=record.path, deleted=event.flags >> 16 & 1 or None,
-                         dev=f"{record.dev >> 20}:{record.dev & 0xfffff}", mode=f"{record.mode & 0o7777:04o}",
-                         type=TYPES.get(record.mode >> 12 & 15, "other"), filesystem=f"0x{record.fs_magic:08x}",
-                         ctime=record.ctime_sec * 10**9 + record.ctime_nsec)
+                         mode=f"{record.mode & 0o7777:04o}", type=TYPES.get(record.mode >> 12 & 15, "other"),
+                         filesystem=f"0x{record.fs_magic:08x}", ctime=record.ctime_sec * 10**9 + record.ctime_nsec)
             need(not row or all(row[name] == new[name] for name in ("dev", "ino", "size", "ctimeSec", "ctimeNsec")))
             row = self.rows.setdefault((file_id, record.path), new)
             self.files.setdefault(file_id, row)
@@ -298,6 +306,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
             "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "platform": fields(opened.platform),
             "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES}, "log": log,
             "coverageLevel": level, "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
+            "acts": self.acts or None,
             "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
                         for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],
             "network": [row | {"invokingProcess": row["actor"] and row["actor"] | {"comm": self.comm(row)}}

@@ -8,6 +8,9 @@ pub const NONE: u8 = 0xf;
 /// [`Call::operation`] of an open that always truncates, though it has no flags.
 pub const TRUNCATES: u8 = 1;
 
+/// In a word: by the 32-bit entry, too, this number is a call that is observed, though another one.
+pub const BY_COMPAT: u64 = 1 << 63;
+
 /// Values of [`Call::class`].
 pub mod class {
     /// Returns a descriptor of an opened file.
@@ -24,6 +27,32 @@ pub mod class {
     pub const COMPAT: u8 = 6;
     /// Puts another program in place, for which the kernel opened a dynamic loader.
     pub const EXEC: u8 = 7;
+    /// Told as the call it is; [`super::Call::operation`] is one of [`super::act`].
+    pub const ACT: u8 = 8;
+}
+
+/// Which of the calls of class ACT are told, and what they are about.
+pub mod act {
+    /// All of them.
+    pub const ALL: u8 = 0;
+    /// `ptrace`, where it makes one process the tracer of another.
+    pub const TRACE: u8 = 1;
+    /// Argument 0 is the process whose memory is read or, with [`super::Call::flag_bit`] 1, written.
+    pub const MEMORY: u8 = 2;
+    /// Argument 0 is a pidfd of the process whose descriptor is taken.
+    pub const DESCRIPTOR: u8 = 3;
+    /// `clone` with flags for new namespaces in argument 0.
+    pub const CLONE: u8 = 4;
+    /// `clone3`, whose flags are in the memory that argument 0 points to.
+    pub const CLONE3: u8 = 5;
+    /// `mmap` of a file, to execute it or to write it for all.
+    pub const MAP: u8 = 6;
+    /// `mprotect` and its kin, to make memory executable.
+    pub const PROTECT: u8 = 7;
+    /// `recvmsg` that received descriptors.
+    pub const RECEIVE: u8 = 8;
+    /// `ioctl` that puts a descriptor into another process, or a file under a device.
+    pub const CONTROL: u8 = 9;
 }
 
 /// One system call. Arguments are numbered from 0.
@@ -33,15 +62,15 @@ pub struct Call {
     pub class: u8,
     /// One of [`crate::hook`].
     pub hook: u8,
-    /// One of [`crate::name_op`] or [`crate::net_op`]; of an open, 0 or [`TRUNCATES`].
+    /// One of [`crate::name_op`], [`crate::net_op`] or [`act`]; of an open, 0 or [`TRUNCATES`].
     pub operation: u8,
     /// Descriptor of the directory of the first name; for a call by descriptor alone, of the file.
     pub from_directory: u8,
-    /// The first name.
+    /// The first name, or text.
     pub from_name: u8,
     /// Descriptor of the directory of the second name.
     pub to_directory: u8,
-    /// The second name.
+    /// The second name, or text.
     pub to_name: u8,
     /// Flags: of an open, or those that choose `flagged_operation`.
     pub flags: u8,

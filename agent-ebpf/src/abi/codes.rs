@@ -40,6 +40,8 @@ pub mod hook {
     pub const ATTENTION: u16 = 18;
     /// A write from outside to a file of the session.
     pub const OUTSIDE: u16 = 19;
+    /// Acts beyond files, names and peers: what sees or changes other processes, the kernel, or what paths mean.
+    pub const ACT: u16 = 20;
     /// One more than the last id; the number of rows an account table has.
     pub const COUNT: u16 = 24;
 }
@@ -70,6 +72,8 @@ pub mod kind {
     pub const ATTENTION: u16 = 11;
     /// [`super::Provisional`]; section: the new cgroup's name.
     pub const PROVISIONAL: u16 = 12;
+    /// [`super::Act`]; a section for each text.
+    pub const ACT: u16 = 13;
 }
 
 /// Bits of [`Header::flags`]: what could not be taken whole. Any of them counts as a truncation in the hook's account.
@@ -172,6 +176,8 @@ pub mod attention {
     pub const NO_SLOT: u32 = 5;
     /// Every scratch buffer of a CPU was busy; the event is counted as lost.
     pub const NO_SCRATCH: u32 = 6;
+    /// A task outside traced a member, wrote its memory or took its descriptors.
+    pub const REACHED_FROM_OUTSIDE: u32 = 7;
 }
 
 /// Values of [`Session::state`].

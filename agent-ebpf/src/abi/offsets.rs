@@ -41,6 +41,8 @@ offsets! {
     /// struct inode.
     inode_mode = "inode.i_mode",
     /// struct inode.
+    inode_rdev = "inode.i_rdev",
+    /// struct inode.
     inode_sb = "inode.i_sb",
     /// struct inode.
     inode_ino = "inode.i_ino",
@@ -56,6 +58,8 @@ offsets! {
     inode_ctime_sec = "inode.i_ctime_sec|inode.__i_ctime.tv_sec|inode.i_ctime.tv_sec",
     /// struct inode.
     inode_ctime_nsec = "inode.i_ctime_nsec|inode.__i_ctime.tv_nsec|inode.i_ctime.tv_nsec",
+    /// struct inode: of a pidfd, the `struct pid`, in newer kernels.
+    inode_private = "inode.i_private",
     /// struct super_block.
     sb_dev = "super_block.s_dev",
     /// struct super_block.
@@ -120,6 +124,12 @@ offsets! {
     task_cgroups = "task_struct.cgroups",
     /// struct task_struct, x86.
     task_status = "task_struct.thread_info.status",
+    /// struct task_struct.
+    task_thread_pid = "task_struct.thread_pid",
+    /// struct pid: 0 in the first namespace.
+    pid_level = "pid.level",
+    /// struct pid: its numbers, that of the first namespace first.
+    pid_numbers = "pid.numbers",
     /// struct files_struct.
     files_fdt = "files_struct.fdt",
     /// struct fdtable.
@@ -196,6 +206,8 @@ offsets! {
     kernfs_id = "kernfs_node.id",
     /// struct kernfs_node.
     kernfs_name = "kernfs_node.name",
+    /// struct sock: the process at the other end of a unix socket.
+    sock_peer_pid = "sock.sk_peer_pid",
     /// struct socket.
     socket_sk = "socket.sk",
     /// struct socket.

@@ -69,8 +69,8 @@ abi! {
         mnt_ns: u64,
         /// Id of the mount.
         mount_id: u32,
-        /// Zero.
-        reserved: u32,
+        /// Of a device, its number: major << 20 | minor.
+        rdev: u32,
         /// Reserved for a file system's own version.
         version: u64,
     }
@@ -197,6 +197,24 @@ abi! {
         remote: [u8; 16],
         /// Zero.
         reserved: u64,
+    }
+
+    /// A system call that does something beyond files, names and peers.
+    Act = 80 {
+        /// What it returned.
+        result: i64,
+        /// Its arguments, as the registers had them.
+        arguments: [u64; 6],
+        /// Inode number of the file that it is about, 0 if it is about none.
+        ino: u64,
+        /// `s_dev` of that file.
+        dev: u32,
+        /// Number of the call in the x86-64 table.
+        call: u32,
+        /// Not 0: it reaches into a process that is not known to be of the session.
+        outside: u32,
+        /// Zero.
+        reserved: u32,
     }
 
     /// A process that was there before entered the session.

@@ -143,6 +143,13 @@ pub enum Body {
         /// `sun_path`, or the sockaddr of a call that failed.
         address: Vec<u8>,
     },
+    /// A system call beyond files, names and peers.
+    Act {
+        /// The call, its arguments and its result.
+        fixed: Box<agent_ebpf::Act>,
+        /// Strings that arguments point to.
+        texts: Vec<Vec<u8>>,
+    },
     /// A process entered the session.
     Joined(agent_ebpf::Joined),
     /// A writer from outside.
@@ -217,6 +224,14 @@ fn body(reader: &mut Reader<'_>, kind: u16) -> Result<Body, Error> {
             let fixed = Box::new(reader.net()?);
             let address = if reader.left() == 0 { Vec::new() } else { reader.section()?.to_vec() };
             Body::Net { fixed, address }
+        }
+        kind::ACT => {
+            let fixed = Box::new(reader.act()?);
+            let mut texts = Vec::new();
+            while reader.left() > 0 {
+                texts.push(reader.section()?.to_vec());
+            }
+            Body::Act { fixed, texts }
         }
         kind::JOINED => Body::Joined(agent_ebpf::Joined { start_ns: reader.u64()?, cgroup_id: reader.u64()? }),
         kind::OUTSIDE => {

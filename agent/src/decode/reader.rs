@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
             nlink: u32,
             mnt_ns: u64,
             mount_id: u32,
-            reserved: u32,
+            rdev: u32,
             version: u64,
         }
     );
@@ -127,6 +127,16 @@ impl<'a> Reader<'a> {
             reserved: u64,
         }
     );
+
+    pub(super) fn act(&mut self) -> Result<agent_ebpf::Act, Error> {
+        let result = self.i64()?;
+        let mut arguments = [0; 6];
+        for argument in &mut arguments {
+            *argument = self.u64()?;
+        }
+        let (ino, dev, call) = (self.u64()?, self.u32()?, self.u32()?);
+        Ok(agent_ebpf::Act { result, arguments, ino, dev, call, outside: self.u32()?, reserved: self.u32()? })
+    }
 
     /// A section: its length, then its bytes.
     pub(super) fn section(&mut self) -> Result<&'a [u8], Error> {

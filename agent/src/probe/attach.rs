@@ -49,8 +49,10 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
         }),
         Err(_) => outcome.renames_by_sys_exit = true,
     }
-    if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
+    if outcome.renames_by_sys_exit || outcome.by_sys_exit.iter().any(|hook| *hook != hook::ACT) {
         outcome.by_sys_exit.push(hook::ATTENTION);
+    }
+    if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
     }
     let implied = implied(attacher.ebpf, &outcome.rows)?;
@@ -191,7 +193,7 @@ impl Attacher<'_> {
 /// Observations that ride on the hooks of others: what is said once, and writers from outside.
 fn implied(ebpf: &Ebpf, rows: &[Attached]) -> Result<Vec<Attached>, Error> {
     let open = rows.iter().find(|row| row.hook == hook::OPEN).ok_or(Error::Object("hook for opens"))?;
-    let by_syscalls = rows.iter().find(|row| row.programs == [SYS_EXIT.name]);
+    let by_syscalls = rows.iter().find(|row| row.programs == [SYS_EXIT.name] && row.hook != hook::ACT);
     let attention = by_syscalls.unwrap_or(open);
     let outside = if open.programs.first() == Some(&SYS_EXIT.name) { attention } else { open };
     let tag = |row: &Attached| tag(ebpf, row.programs[0]);

@@ -1,25 +1,35 @@
 //! Which system call makes which observation: the table behind the program `sys_exit`. Numbers of the x86-64 table.
 
+mod acts;
+
 use agent_ebpf::{
     CALLS,
-    call::{Call, NONE, TRUNCATES, class},
+    call::{BY_COMPAT, Call, NONE, TRUNCATES, class},
     hook, name_op, net_op,
 };
+
+use acts::ACTS;
+pub(crate) use acts::name;
 
 /// The table by number, of the calls behind these hooks. Renames always count as such, whoever reports them, where
 /// `renames` says that nobody else counts them.
 pub(super) fn table(hooks: &[u16], renames: bool) -> [u64; CALLS] {
     let mut table = [0; CALLS];
-    for (number, call) in ENTRIES {
+    let acts = ACTS.iter().map(|act| (act.number, act.call));
+    // The later entry of a number counts: by what else the end of system calls serves, io_uring escapes it.
+    for (number, call) in acts.chain(ENTRIES.iter().copied()) {
         if hooks.contains(&call.hook.into()) {
-            table[*number] = call.pack();
+            table[number] = call.pack();
         } else if renames && u16::from(call.hook) == hook::RENAME {
-            table[*number] = Call { hook: 0, ..*call }.pack();
+            table[number] = Call { hook: 0, ..call }.pack();
         }
     }
-    for (number, hook) in COMPAT {
-        if hooks.contains(hook) && table[*number] == 0 {
-            table[*number] = call(class::COMPAT, hook::ATTENTION, 0).pack();
+    for (number, hook) in COMPAT.iter().chain(acts::COMPAT) {
+        if hooks.contains(hook) {
+            if table[*number] == 0 {
+                table[*number] = call(class::COMPAT, hook::ATTENTION, 0).pack();
+            }
+            table[*number] |= BY_COMPAT;
         }
     }
     table
@@ -135,12 +145,21 @@ mod tests {
     fn only_the_calls_of_the_hooks_are_looked_at() {
         let table = table(&[hook::ACCEPT], false);
         assert_eq!((0..CALLS).filter(|number| table[*number] != 0).collect::<Vec<_>>(), [43, 288, 364]);
+        assert_eq!((0..CALLS).filter(|number| table[*number] & BY_COMPAT != 0).collect::<Vec<_>>(), [364]);
+    }
+
+    #[test]
+    fn io_uring_is_an_act_where_the_hooks_are_below_it() {
+        let class = |hooks: &[u16]| Call::unpack(table(hooks, false)[425]).class;
+        assert_eq!(class(&[hook::ACT]), class::ACT);
+        assert_eq!(class(&[hook::ACT, hook::ATTENTION]), class::IO_URING);
     }
 
     #[test]
     fn no_number_stands_twice() {
         let all: Vec<u16> = (1..hook::COUNT).collect();
         let own = |word: &&u64| **word != 0 && Call::unpack(**word).class != class::COMPAT;
-        assert_eq!(table(&all, true).iter().filter(own).count(), ENTRIES.len());
+        // io_uring_setup stands in both lists.
+        assert_eq!(table(&all, true).iter().filter(own).count(), ENTRIES.len() + ACTS.len() - 1);
     }
 }

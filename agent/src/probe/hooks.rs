@@ -254,6 +254,8 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
             returned(level::RETURNED_OBJECT),
         ],
     ),
+    // The arguments are numbers that the kernel saved at the entry; nobody changes them until the call is over.
+    only(hook::ACT, "act", &[returned(level::OBJECT)]),
     only(
         hook::CONNECT_ATTEMPT,
         "connect-attempt",

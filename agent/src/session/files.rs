@@ -11,6 +11,7 @@ use std::{
 use agent_ebpf::{FileVersion, access, flag, hook};
 use proto::evidence as log;
 
+use super::{consequences::Sensitive, frames::Spot};
 use crate::{
     content::Content,
     decode::{self, Head},
@@ -28,6 +29,8 @@ pub(super) struct Files {
     next: u64,
     /// (CPU, number) of the event that told a version, in the epoch.
     told: HashMap<(u32, u64), u64>,
+    /// By id: files whose opening says something of the session. There are few.
+    sensitive: HashMap<u64, Sensitive>,
     /// By a version under a path.
     ids: HashMap<Fingerprint, u64>,
     hashers: [RandomState; 2],
@@ -69,6 +72,11 @@ impl Files {
         Some(log::Open { file_id, file: None, access: known.access, fd: known.fd })
     }
 
+    /// What the opening of a file says of the session.
+    pub(super) fn consequence(&self, file_id: u64, access: u32, head: &Head) -> Spot {
+        self.sensitive.get(&file_id)?.opened(access, head.pid)
+    }
+
     /// A binary's id; its description only where the version was not told before.
     pub(super) fn binary(
         &mut self,
@@ -99,6 +107,9 @@ impl Files {
         let id = self.next;
         if self.ids.len() < REMEMBERED_MAX {
             self.ids.insert(fingerprint, id);
+        }
+        if let Some(sensitive) = Sensitive::of(file, &path) {
+            self.sensitive.insert(id, sensitive);
         }
         let described = describe(id, path, file);
         content.accessed(id, &described, access, head.boottime_ns, head.pid);

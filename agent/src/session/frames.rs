@@ -4,14 +4,15 @@ use agent_ebpf::{attention, flag, net_op};
 use attestation::codes;
 use proto::evidence::{self as log, event::Body};
 
-use super::{files::Files, names::absolute, weak_truncation};
+use super::{consequences, files::Files, names::absolute, weak_truncation};
 use crate::{
     content::Content,
     decode::{self, Event},
+    probe,
 };
 
 /// A blind spot that an event makes known: its code and detail.
-type Spot = Option<(&'static str, String)>;
+pub(super) type Spot = Option<(&'static str, String)>;
 
 /// The frame of an event, with its file's id; accesses go to the hashers on the way.
 pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log::Event, Spot) {
@@ -33,9 +34,16 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
             max_rss_bytes: exit.max_rss_bytes,
             start_ns: exit.start_ns,
         }),
-        decode::Body::Open { file, access, fd } => Body::Open(files.opened(file, access, fd, &head, content)),
+        decode::Body::Open { file, access, fd } => {
+            let open = files.opened(file, access, fd, &head, content);
+            spot = files.consequence(open.file_id, access, &head);
+            Body::Open(open)
+        }
         decode::Body::OpenKnown(known) => match files.again(&known, &head, content) {
-            Some(open) => Body::Open(open),
+            Some(open) => {
+                spot = files.consequence(open.file_id, open.access, &head);
+                Body::Open(open)
+            }
             None => {
                 spot = Some((codes::DECODE_FAILED, "an access of a file that was not told".to_owned()));
                 Body::Open(log::Open { file_id: u64::MAX, file: None, access: known.access, fd: known.fd })
@@ -56,6 +64,14 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
             Body::Name(change)
         }
         decode::Body::Net { fixed, address } => Body::Network(network(&head, &fixed, address)),
+        decode::Body::Act { fixed, texts } => {
+            let act = act(&fixed, texts);
+            spot = match &act {
+                Some(act) => consequences::of_act(act),
+                None => Some((codes::DECODE_FAILED, format!("the system call {}", fixed.call))),
+            };
+            Body::Act(act.unwrap_or_default())
+        }
         decode::Body::Joined(joined) => {
             Body::Joined(log::Joined { start_ns: joined.start_ns, cgroup_id: joined.cgroup_id })
         }
@@ -113,6 +129,27 @@ fn exec(
         user_ns: fixed.user_ns,
         args_bytes: fixed.args_bytes,
     }
+}
+
+/// A call by its name; none for one that is not told.
+fn act(fixed: &agent_ebpf::Act, texts: Vec<Vec<u8>>) -> Option<log::Act> {
+    Some(log::Act {
+        call: probe::call_name(fixed.call)?.to_owned(),
+        arguments: fixed.arguments.to_vec(),
+        result: fixed.result,
+        texts: texts.into_iter().map(without_end).collect(),
+        outside: fixed.outside != 0,
+        dev: fixed.dev,
+        ino: fixed.ino,
+    })
+}
+
+/// A string of the kernel side's without the NUL that ends it.
+fn without_end(mut text: Vec<u8>) -> Vec<u8> {
+    if text.last() == Some(&0) {
+        text.pop();
+    }
+    text
 }
 
 /// A symlink's target is its text as given; every other second name is resolved.
@@ -194,6 +231,7 @@ fn code(told: u32) -> &'static str {
         attention::WATCH_FULL => codes::WATCH_FULL,
         attention::NO_SLOT => codes::NO_SLOT,
         attention::NO_SCRATCH => codes::NO_SCRATCH,
+        attention::REACHED_FROM_OUTSIDE => codes::REACHED_FROM_OUTSIDE,
         _ => "UNKNOWN_ATTENTION",
     }
 }

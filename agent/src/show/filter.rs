@@ -1,7 +1,7 @@
 //! Which part of a trace is shown: by path, by process, by time.
 
 use super::{
-    statement::{Contact, NameChange},
+    statement::{Act, Contact, NameChange},
     text::Time,
     trace::{File, Process, Trace},
 };
@@ -26,6 +26,7 @@ pub(crate) struct Selection<'a> {
     pub(crate) files: Vec<&'a File>,
     pub(crate) contacts: Vec<&'a Contact>,
     pub(crate) names: Vec<&'a NameChange>,
+    pub(crate) acts: Vec<&'a Act>,
 }
 
 /// How a process is shown.
@@ -48,8 +49,12 @@ impl Wanted {
             None => trace.contacts().iter().filter(|contact| self.contact(contact)).collect(),
             Some(_) => Vec::new(),
         };
+        let acts = match &self.path {
+            None => trace.acts().iter().filter(|act| self.act(trace, act)).collect(),
+            Some(_) => Vec::new(),
+        };
         let processes = self.processes(trace, &files, &names);
-        Selection { trace, narrowed: self.any(), processes, files, contacts, names }
+        Selection { trace, narrowed: self.any(), processes, files, contacts, names, acts }
     }
 
     fn any(&self) -> bool {
@@ -111,6 +116,11 @@ impl Wanted {
     fn contact(&self, contact: &Contact) -> bool {
         let pid = self.pid.is_none_or(|pid| contact.process.as_ref().is_some_and(|process| process.pid == pid));
         pid && self.overlaps(Some(contact.timestamp), Some(contact.last_on))
+    }
+
+    fn act(&self, trace: &Trace, act: &Act) -> bool {
+        self.overlaps(Some(act.timestamp), Some(act.timestamp))
+            && self.by_pid(trace, std::iter::once(act.process as usize))
     }
 
     fn by_pid(&self, trace: &Trace, mut processes: impl Iterator<Item = usize>) -> bool {

@@ -49,6 +49,7 @@ pub(crate) fn value(source: &Source, part: &Selection<'_>, views: &Views) -> Val
     put(views.files, "files", part.files.iter().map(|file| json!(JsonFile::from(*file))).collect());
     put(views.files, "nameChanges", json!(part.names));
     put(views.network, "network", json!(part.contacts));
+    put(views.acts, "acts", json!(part.acts));
     value
 }
 

@@ -59,6 +59,26 @@ pub(crate) struct Testimony {
     pub(crate) platform: Platform,
     #[serde(default)]
     pub(crate) name_changes: Vec<NameChange>,
+    #[serde(default)]
+    pub(crate) acts: Vec<Act>,
+}
+
+/// A system call beyond files, names and peers.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Act {
+    pub(crate) call: Text,
+    pub(crate) arguments: Vec<Text>,
+    pub(crate) result: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) texts: Vec<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dev: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ino: Option<Text>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) outside: bool,
+    pub(crate) process: u32,
+    pub(crate) timestamp: Time,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -205,6 +225,8 @@ pub(crate) struct Annotations {
     pub(crate) accesses: u64,
     pub(crate) processes: Vec<u32>,
     pub(crate) size: u64,
+    pub(crate) dev: Text,
+    pub(crate) ino: Text,
     #[serde(default)]
     pub(crate) deleted: bool,
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use attestation::codes;
 
 use super::{
-    statement::{Contact, Finding, Hook, NameChange, Program, Statement},
+    statement::{Act, Contact, Finding, Hook, NameChange, Program, Statement},
     text::{Text, Time},
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct File {
     pub(crate) access: u8,
     pub(crate) accesses: u64,
     pub(crate) size: u64,
+    pub(crate) dev: Text,
+    pub(crate) ino: Text,
     pub(crate) deleted: bool,
     pub(crate) product: bool,
     /// Who, and how where the evidence tells it.
@@ -80,6 +82,8 @@ impl Trace {
             sha256: entry.digest.map(|digest| digest.sha256),
             accesses: entry.annotations.accesses,
             size: entry.annotations.size,
+            dev: entry.annotations.dev,
+            ino: entry.annotations.ino,
             deleted: entry.annotations.deleted,
             product: entry.annotations.product,
             who: entry.annotations.processes.into_iter().map(|id| (id as usize, None)).collect(),
@@ -95,6 +99,15 @@ impl Trace {
 
     pub(crate) fn names(&self) -> &[NameChange] {
         &self.statement.predicate.testimony.name_changes
+    }
+
+    /// Names of the files by superblock and inode.
+    pub(crate) fn names_of_inodes(&self) -> HashMap<(&str, &str), &str> {
+        self.files.iter().map(|file| ((&*file.dev, &*file.ino), &*file.path)).collect()
+    }
+
+    pub(crate) fn acts(&self) -> &[Act] {
+        &self.statement.predicate.testimony.acts
     }
 
     /// What ended completeness, and then what was noticed without ending it.

@@ -81,6 +81,10 @@ rules! {
     Time: "a time", is_time;
     Code: "a code", codes::is_code;
     GapCode: "a code of kind Loss or Gap", |text| codes::find(text).is_some_and(codes::Code::is_gap);
+    Call: "a system call's name", |text| {
+        (1..=32).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    };
     Level: "a level", |text| ["none", "user-argument", "returned-object", "object"].contains(&text);
     Monitor: "the type of Testimony's monitor", |text| text == super::MONITOR_TYPE;
     Host: "a host's URN", |text| text == "urn:testimony:host:unknown" || is_uuid_urn(text);

@@ -5,7 +5,7 @@ use super::network::level;
 use super::{EXTENSION_VERSION, Meta};
 use crate::escape::escape;
 use crate::evidence::{LogHead, SegmentSummary};
-use crate::trace::{Finding, HookRow, NameChange, Trace};
+use crate::trace::{Act, Finding, HookRow, NameChange, Trace};
 use crate::{hex, time};
 use proto::evidence::name_change::Operation;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -37,6 +37,9 @@ impl Serialize for Testimony<'_> {
         };
         map.serialize_entry("survivors", &List(|| trace.survivors().iter().map(survivor)))?;
         map.serialize_entry("nameChanges", &List(|| trace.names().map(|change| Name { trace, change })))?;
+        if trace.acts().len() > 0 {
+            map.serialize_entry("acts", &List(|| trace.acts().map(|act| ActEntry { trace, act })))?;
+        }
         map.end()
     }
 }
@@ -224,5 +227,33 @@ fn operation(operation: Operation) -> &'static str {
         Operation::Truncate => "truncate",
         Operation::Exchange => "exchange",
         Operation::Unspecified => "unknown",
+    }
+}
+
+struct ActEntry<'a> {
+    trace: &'a Trace,
+    act: Act<'a>,
+}
+
+impl Serialize for ActEntry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let act = &self.act;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("call", act.call)?;
+        map.serialize_entry("arguments", &List(|| act.arguments.iter().map(u64::to_string)))?;
+        map.serialize_entry("result", &act.result)?;
+        if act.texts.iter().any(Option::is_some) {
+            map.serialize_entry("texts", &List(|| act.texts.iter().flatten().map(|text| escape(text))))?;
+        }
+        if let Some((dev, ino)) = act.file {
+            map.serialize_entry("dev", &format!("{}:{}", dev >> 20, dev & 0xf_ffff))?;
+            map.serialize_entry("ino", &ino.to_string())?;
+        }
+        if act.outside {
+            map.serialize_entry("outside", &true)?;
+        }
+        map.serialize_entry("process", &act.process)?;
+        map.serialize_entry("timestamp", &time_of(self.trace, act.boottime_ns))?;
+        map.end()
     }
 }

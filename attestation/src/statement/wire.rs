@@ -8,11 +8,12 @@ mod claims;
 mod files;
 
 use super::rules::{
-    Capabilities, Code, ContactOperation, Direction, Escaped, Event, EventType, GapCode, Hex, Host, Ip, Level, Monitor,
-    NameOperation, Origin, Protocol, SessionId, SessionType, Sha256, Signed, Signer, Text, Time, Unsigned,
+    Call, Capabilities, Code, ContactOperation, Device, Direction, Escaped, Event, EventType, GapCode, Hex, Host, Ip,
+    Level, Monitor, NameOperation, Origin, Protocol, SessionId, SessionType, Sha256, Signed, Signer, Text, Time,
+    Unsigned,
 };
 use crate::json::{Bounded, Count, Object, nullable, present};
-use files::FileAccess;
+use files::{FileAccess, True};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::marker::PhantomData;
@@ -115,6 +116,8 @@ struct Testimony<'a> {
     survivors: Count<Object<Survivor<'a>>>,
     #[serde(borrow)]
     name_changes: Count<Object<NameChange<'a>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    acts: Option<Count<Object<Act<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -267,6 +270,26 @@ struct NameChange<'a> {
     result: i32,
     #[serde(borrow)]
     level: Text<'a, Level>,
+    #[serde(borrow)]
+    timestamp: Text<'a, Time>,
+}
+
+#[derive(Deserialize)]
+struct Act<'a> {
+    #[serde(borrow)]
+    call: Text<'a, Call>,
+    #[serde(borrow)]
+    arguments: [Text<'a, Unsigned>; 6],
+    result: i64,
+    #[serde(default, borrow, deserialize_with = "present")]
+    texts: Option<Count<Text<'a, Escaped>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    dev: Option<Text<'a, Device>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    ino: Option<Text<'a, Unsigned>>,
+    #[serde(default, deserialize_with = "present")]
+    outside: Option<True>,
+    process: u32,
     #[serde(borrow)]
     timestamp: Text<'a, Time>,
 }

@@ -1,6 +1,7 @@
 //! The fold: each frame changes the state a little, and nothing is read twice.
 
 use super::account::Accounts;
+use super::acts::{self, ActRow};
 use super::coverage::{self, Findings};
 use super::facts::Trace;
 use super::files::Files;
@@ -96,6 +97,7 @@ pub struct Builder {
     pub(super) files: Files,
     pub(super) contacts: Contacts,
     names: Vec<super::facts::NameRow>,
+    acts: Vec<ActRow>,
     accounts: Accounts,
     findings: Findings,
     survivors: Vec<(u32, u64)>,
@@ -122,6 +124,7 @@ impl Builder {
             files: Files::default(),
             contacts: Contacts::default(),
             names: Vec::new(),
+            acts: Vec::new(),
             accounts: Accounts::default(),
             findings: Findings::default(),
             survivors: Vec::new(),
@@ -169,6 +172,7 @@ impl Builder {
             files: self.files,
             contacts: self.contacts.into_list(),
             names: self.names,
+            acts: self.acts,
             products,
             coverage: rows,
             level,
@@ -246,6 +250,7 @@ impl Builder {
             event::Body::Open(open) => self.file_open(event, open),
             event::Body::Name(change) => self.name(event, change),
             event::Body::Network(act) => self.network(event, act),
+            event::Body::Act(act) => self.act(event, act),
             event::Body::Joined(joined) => self.joined(event.pid, joined),
             // Who made the session's cgroup stands outside of it.
             event::Body::Provisional(_) => Ok(()),
@@ -349,6 +354,27 @@ impl Builder {
             boottime_ns: event.boottime_ns,
         };
         self.names.push(row);
+        Ok(())
+    }
+
+    fn act(&mut self, event: &log::Event, act: &log::Act) -> Result<(), TraceError> {
+        let arguments = acts::arguments(act).ok_or(TraceError::Value("call"))?;
+        self.charge(size_of::<ActRow>())?;
+        let mut texts = [None; acts::TEXTS_MAX];
+        for (text, bytes) in texts.iter_mut().zip(&act.texts) {
+            *text = Some(self.text(bytes)?);
+        }
+        let row = ActRow {
+            process: self.actor(event.pid),
+            call: self.text(act.call.as_bytes())?,
+            arguments,
+            result: act.result,
+            texts,
+            outside: act.outside,
+            file: (act.ino != 0).then_some((act.dev, act.ino)),
+            boottime_ns: event.boottime_ns,
+        };
+        self.acts.push(row);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! A finished trace: what a statement says, in the order of the log.
 
+use super::acts::{Act, ActRow};
 use super::coverage::{CoverageLevel, Finding, HookRow};
 use super::files::Files;
 use super::intern::{Interner, Text};
@@ -19,6 +20,7 @@ pub struct Trace {
     pub(super) files: Files,
     pub(super) contacts: Vec<Contact>,
     pub(super) names: Vec<NameRow>,
+    pub(super) acts: Vec<ActRow>,
     /// (file, name), in the order of files.
     pub(super) products: Vec<(u32, Text)>,
     pub(super) coverage: Vec<HookRow>,
@@ -231,6 +233,20 @@ impl Trace {
             path: self.strings.get(row.path),
             target: self.strings.get(row.target),
             result: row.result,
+            boottime_ns: row.boottime_ns,
+        })
+    }
+
+    /// Acts beyond files, names and peers, in the log's order.
+    pub fn acts(&self) -> impl ExactSizeIterator<Item = Act<'_>> {
+        self.acts.iter().map(|row| Act {
+            process: row.process,
+            call: str::from_utf8(self.strings.get(row.call)).unwrap_or_default(),
+            arguments: &row.arguments,
+            result: row.result,
+            texts: row.texts.map(|text| text.map(|text| self.strings.get(text))),
+            outside: row.outside,
+            file: row.file,
             boottime_ns: row.boottime_ns,
         })
     }

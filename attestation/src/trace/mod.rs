@@ -8,6 +8,7 @@
 //! What it does not prove: that the kernel side told the truth. It proves what follows from the frames.
 
 mod account;
+mod acts;
 mod builder;
 mod coverage;
 mod facts;
@@ -18,6 +19,7 @@ mod processes;
 #[cfg(test)]
 mod tests;
 
+pub use acts::Act;
 pub use builder::{Builder, STATE_BYTES_MAX, TraceError};
 pub use coverage::{CoverageLevel, Finding, HookRow, NAME_OBSERVATIONS, REQUIRED_OBSERVATIONS};
 pub use facts::{Exec, FileVersion, NameChange, Trace};

@@ -69,7 +69,7 @@ impl TryFrom<Vec<u32>> for Actors {
 /// Stands there where it is true.
 #[derive(Deserialize)]
 #[serde(try_from = "bool")]
-struct True;
+pub(super) struct True;
 
 impl TryFrom<bool> for True {
     type Error = &'static str;

@@ -1,0 +1,79 @@
+//! What an act or an opening says of the whole session: that something may be missing, or that paths changed their meaning.
+
+use agent_ebpf::{FileVersion, access};
+use attestation::codes;
+use proto::evidence as log;
+
+use super::frames::Spot;
+
+/// The last name of the paths where the settings of helpers stand that the kernel starts.
+const HELPER_SETTINGS: [&[u8]; 7] =
+    [b"core_pattern", b"modprobe", b"hotplug", b"poweroff_cmd", b"uevent_helper", b"release_agent", b"register"];
+/// Magic of procfs.
+const PROC: u32 = 0x9fa0;
+/// Magics of the file systems where those settings are: procfs, sysfs, cgroup, binfmt_misc.
+const SETTINGS: [u32; 4] = [PROC, 0x6265_6572, 0x0027_e0eb, 0x4249_4e4d];
+/// `mem`, `kmem` and `port`: the machine's own memory and ports.
+const MEMORY_DEVICES: [u32; 3] = [1 << 20 | 1, 1 << 20 | 2, 1 << 20 | 4];
+
+/// Of a system call: one that failed has none.
+pub(super) fn of_act(act: &log::Act) -> Spot {
+    let code = match act.call.as_str() {
+        _ if act.result < 0 => return None,
+        "bpf" => codes::BPF_USED,
+        "init_module" | "finit_module" | "delete_module" | "kexec_load" | "kexec_file_load" => codes::MODULE_LOADED,
+        // Of ioctl those are told that put a file under a loop device, and one that a supervisor makes in another process.
+        "iopl" | "ioperm" | "ioctl" => codes::RAW_DEVICE,
+        "clock_settime" | "settimeofday" => codes::CLOCK_STEPPED,
+        "ptrace" | "process_vm_readv" | "process_vm_writev" if act.outside => codes::FOREIGN_MEMORY,
+        "recvmsg" | "pidfd_getfd" if act.outside => codes::DESCRIPTOR_RECEIVED,
+        "setns" | "unshare" | "clone" | "clone3" => codes::NAMESPACE_CHANGED,
+        _ => return None,
+    };
+    Some((code, act.call.clone()))
+}
+
+/// A file whose opening says something of the session.
+pub(super) enum Sensitive {
+    /// A block device or the machine's memory, by its number.
+    Device(String),
+    /// The setting of a helper, by its name.
+    Setting(String),
+    /// The memory of the process with this id.
+    Memory(Vec<u8>),
+}
+
+impl Sensitive {
+    /// What a file is; most are nothing.
+    pub(super) fn of(file: &FileVersion, path: &[u8]) -> Option<Self> {
+        const S_IFMT: u32 = 0o170_000;
+        const S_IFBLK: u32 = 0o060_000;
+        const S_IFCHR: u32 = 0o020_000;
+        let kind = file.mode & S_IFMT;
+        if kind == S_IFBLK || (kind == S_IFCHR && MEMORY_DEVICES.contains(&file.rdev)) {
+            return Some(Self::Device(format!("{}:{}", file.rdev >> 20, file.rdev & 0xf_ffff)));
+        }
+        if !SETTINGS.contains(&file.fs_magic) {
+            return None;
+        }
+        let mut names = path.rsplit(|byte| *byte == b'/');
+        let (last, above) = (names.next()?, names.next()?);
+        if HELPER_SETTINGS.contains(&last) {
+            return Some(Self::Setting(String::from_utf8_lossy(last).into_owned()));
+        }
+        (file.fs_magic == PROC && last == b"mem").then(|| Self::Memory(above.to_vec()))
+    }
+
+    /// Of its opening by a process, with these bits of [`access`].
+    pub(super) fn opened(&self, bits: u32, pid: u32) -> Spot {
+        let writes = bits & access::WRITE != 0;
+        match self {
+            Self::Device(number) if writes || bits & access::READ != 0 => Some((codes::RAW_DEVICE, number.clone())),
+            Self::Setting(name) if writes => Some((codes::HELPER_CHANGED, name.clone())),
+            Self::Memory(of) if writes && *of != pid.to_string().as_bytes() => {
+                Some((codes::FOREIGN_MEMORY, "/proc".to_owned()))
+            }
+            _ => None,
+        }
+    }
+}

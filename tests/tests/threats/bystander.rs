@@ -1,0 +1,64 @@
+//! A process outside every session.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use tests::Scratch;
+
+use crate::calls;
+
+/// A script that runs beside the session.
+pub(crate) struct Bystander {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Bystander {
+    /// Starts a script, and waits until it has printed a line.
+    pub(crate) fn start(scratch: &Scratch, script: &str) -> Self {
+        let words = calls::script(script);
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .current_dir(scratch.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stdin = child.stdin.take().expect("piped");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut bystander = Self { child, stdin, stdout };
+        bystander.hear();
+        bystander
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its next line.
+    pub(crate) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty(), "it ended");
+        line.trim_end().to_owned()
+    }
+
+    /// Says a line to it.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("it listens");
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One that does nothing until it is told to end.
+pub(crate) fn idle(scratch: &Scratch) -> Bystander {
+    Bystander::start(scratch, "print('here', flush=True)\nsys.stdin.readline()")
+}

@@ -1,0 +1,57 @@
+//! Scripts that make system calls by their numbers, and what is told of them.
+
+use attestation::trace::Act;
+use tests::{Ran, Record, Run, Scratch, python};
+
+/// A script may say `call(NUMBER, arguments…)`, which gives the result or -errno, and `must(result)`.
+const CALL: &str = r#"
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def call(number, *arguments):
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    result = libc.syscall(ctypes.c_long(number), *words)
+    return -ctypes.get_errno() if result == -1 else result
+def must(result):
+    if result < 0: sys.exit(os.strerror(-result))
+    return result
+"#;
+
+/// The command line of a script.
+pub(crate) fn script(body: &str) -> Vec<String> {
+    python(&format!("{CALL}{body}"))
+}
+
+/// Runs a script, which must succeed.
+pub(crate) fn run(scratch: &Scratch, body: &str) -> Record {
+    succeeded(Run::new(scratch, script(body)).go())
+}
+
+/// The record of a run that succeeded.
+pub(crate) fn succeeded(ran: Ran) -> Record {
+    assert_eq!(ran.code(), 0, "{}{}", String::from_utf8_lossy(&ran.stdout), ran.stderr);
+    ran.record()
+}
+
+/// What was told of a call, in order.
+pub(crate) fn told<'a>(record: &'a Record, call: &str) -> Vec<Act<'a>> {
+    record.trace.acts().filter(|act| act.call == call).collect()
+}
+
+/// The one act that was told of a call.
+#[track_caller]
+pub(crate) fn one<'a>(record: &'a Record, call: &str) -> Act<'a> {
+    let acts = told(record, call);
+    assert_eq!(acts.len(), 1, "{call}: {acts:?}");
+    acts[0]
+}
+
+/// The first text of an act.
+pub(crate) fn text<'a>(act: &Act<'a>) -> &'a [u8] {
+    act.texts[0].unwrap_or_default()
+}
+
+/// Whether the record has this code, whatever it ends.
+pub(crate) fn says(record: &Record, code: &str) -> bool {
+    record.trace.blind_spots().iter().any(|spot| spot.code == code)
+}

@@ -1,0 +1,98 @@
+//! 13: a process that reaches into another makes it do its work, or changes what was seen.
+
+use tests::{Run, Scratch};
+
+use crate::{
+    bystander::{self, Bystander},
+    calls::{one, run, script, succeeded, told},
+};
+
+const ATTACH: &str = "must(call(101, 0x4206, pid, 0, 0))";
+
+#[test]
+fn a_bystander_that_is_traced_ends_completeness() {
+    let scratch = Scratch::new();
+    let bystander = bystander::idle(&scratch);
+    let record = run(&scratch, &format!("pid = {}\n{ATTACH}", bystander.pid()));
+    record.must_lack("FOREIGN_MEMORY");
+    let act = one(&record, "ptrace");
+    assert_eq!((act.arguments[1], act.outside), (bystander.pid().into(), true));
+}
+
+#[test]
+fn a_bystander_s_memory_that_is_read_ends_completeness() {
+    let scratch = Scratch::new();
+    let mut bystander = Bystander::start(
+        &scratch,
+        "memory = ctypes.create_string_buffer(b'secret')\nprint('here', flush=True)\nprint(ctypes.addressof(memory), flush=True)\nsys.stdin.readline()",
+    );
+    let address = bystander.hear();
+    let record = run(
+        &scratch,
+        &format!(
+            r#"
+import struct
+buffer = ctypes.create_string_buffer(6)
+here = struct.pack("<2Q", ctypes.addressof(buffer), 6)
+there = struct.pack("<2Q", {address}, 6)
+must(call(310, {}, here, 1, there, 1, 0))
+assert buffer.raw == b"secret"
+"#,
+            bystander.pid()
+        ),
+    );
+    record.must_lack("FOREIGN_MEMORY");
+    assert!(one(&record, "process_vm_readv").outside);
+}
+
+#[test]
+fn a_bystander_s_memory_that_is_opened_for_writing_ends_completeness() {
+    let scratch = Scratch::new();
+    let bystander = bystander::idle(&scratch);
+    let record = run(&scratch, &format!("os.open('/proc/{}/mem', os.O_RDWR)", bystander.pid()));
+    record.must_lack("FOREIGN_MEMORY");
+}
+
+#[test]
+fn a_member_that_is_traced_from_outside_ends_completeness() {
+    let scratch = Scratch::new();
+    let mut tracer = Bystander::start(
+        &scratch,
+        &format!(
+            "print('here', flush=True)\npid = int(sys.stdin.readline())\n{ATTACH}\nprint('traced', flush=True)\nsys.stdin.readline()"
+        ),
+    );
+    let command = script(
+        "import time\nopen('pid.new', 'w').write(str(os.getpid()))\nos.rename('pid.new', 'pid')\nwhile not os.path.exists('go'): time.sleep(0.01)",
+    );
+    let mut run = Run::new(&scratch, command).start();
+    run.wait_for(&scratch.join("pid"));
+    tracer.tell(&std::fs::read_to_string(scratch.join("pid")).unwrap());
+    tracer.hear();
+    drop(tracer);
+    scratch.write("go", "");
+    succeeded(run.wait()).must_lack("REACHED_FROM_OUTSIDE");
+}
+
+#[test]
+fn twin() {
+    let scratch = Scratch::new();
+    // A debugger and its program, both of the session.
+    let record = run(
+        &scratch,
+        &format!(
+            r#"
+import signal
+pid = os.fork()
+if pid == 0:
+    signal.pause()
+{ATTACH}
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+open("/proc/self/mem", "rb+").close()
+"#
+        ),
+    );
+    record.must_be_complete();
+    assert!(told(&record, "ptrace").iter().all(|act| !act.outside));
+}
