@@ -131,7 +131,7 @@ fn act_text(record: &mut Record, address: u64) {
     }
 }
 
-/// The process that the call reaches into, by its id in the first namespace: 0 if that cannot be told, none if the call
+/// The thread that the call reaches into, by its id in the first namespace: 0 if that cannot be told, none if the call
 /// reaches into none.
 #[inline(always)]
 fn reaches(call: &Call, registers: *const Registers) -> Option<u32> {
@@ -153,7 +153,11 @@ fn is_outside(member: &Member, call: &Call, registers: *const Registers) -> bool
         // SAFETY: as in `is_told`.
         return peer(unsafe { Registers::argument(registers, 0) }) != member.serial;
     }
-    reaches(call, registers).is_some_and(|pid| member::of(pid).is_none_or(|whose| whose.serial != member.serial))
+    let Some(tid) = reaches(call, registers) else { return false };
+    match member::of(member::member_of_thread(tid)) {
+        Some(whose) => whose.serial != member.serial,
+        None => true,
+    }
 }
 
 /// A process id that the running task gave, 0 if its numbers are those of another namespace.
@@ -179,7 +183,8 @@ pub(crate) fn from_outside(word: u64, registers: *const Registers) {
     if call.operation == act::MEMORY && call.flag_bit == 0 {
         return;
     }
-    let Some(pid) = reaches(call, registers) else { return };
+    let Some(tid) = reaches(call, registers) else { return };
+    let pid = member::member_of_thread(tid);
     if let Some(member) = member::of(pid) {
         account::attend(&member, attention::REACHED_FROM_OUTSIDE, u64::from(pid));
     }

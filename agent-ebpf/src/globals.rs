@@ -118,6 +118,9 @@ pub(crate) static SESSIONS: Array<Session> = Array::with_max_entries(1, 0);
 /// Thread group to session.
 #[map]
 pub(crate) static TASKS: HashMap<u32, Member> = HashMap::with_max_entries(65536, 1);
+/// Thread to thread group, of members; the first thread of each is left out, its number is the group's.
+#[map]
+pub(crate) static THREADS: HashMap<u32, u32> = HashMap::with_max_entries(65536, 1);
 /// ((slot * 2 + epoch parity) * CPUs + CPU) * hooks + hook.
 #[map]
 pub(crate) static ACCOUNTS: Array<Account> = Array::with_max_entries(1, 0);

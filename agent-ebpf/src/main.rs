@@ -47,7 +47,11 @@ macro_rules! spared_tracepoint {
 }
 
 spared_tracepoint!(fork, fork_spare, "sched_process_fork", |ctx| process::fork(ctx.arg(0), ctx.arg(1)));
-spared_tracepoint!(exec, exec_spare, "sched_process_exec", |ctx| process::exec(ctx.arg(0), ctx.arg(2)));
+spared_tracepoint!(exec, exec_spare, "sched_process_exec", |ctx| process::exec(
+    ctx.arg(0),
+    ctx.arg::<i32>(1) as u32,
+    ctx.arg(2)
+));
 spared_tracepoint!(exit, exit_spare, "sched_process_exit", |ctx| process::exit(ctx.arg(0)));
 spared_tracepoint!(sock_state, sock_state_spare, "inet_sock_set_state", |ctx| net::state(ctx.arg(0), ctx.arg(2)));
 spared_tracepoint!(cgroup_attach, cgroup_attach_spare, "cgroup_attach_task", |ctx| cgroup::attach(

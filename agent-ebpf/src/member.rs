@@ -3,7 +3,7 @@
 use agent_ebpf::{Member, Session, state};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::globals::{SESSIONS, TASKS};
+use crate::globals::{SESSIONS, TASKS, THREADS};
 
 /// Thread group and thread of the running task.
 #[inline(always)]
@@ -17,6 +17,31 @@ pub(crate) fn current_ids() -> (u32, u32) {
 pub(crate) fn of(pid: u32) -> Option<Member> {
     // SAFETY: the entry is freed by RCU; its values are only ever set as a whole.
     unsafe { TASKS.get(&pid) }.copied()
+}
+
+/// The member that a thread belongs to; 0 if it belongs to none. Global, as [`account::attend`] is.
+///
+/// [`account::attend`]: crate::account::attend
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn member_of_thread(tid: u32) -> u32 {
+    if TASKS.get_ptr(&tid).is_some() {
+        return tid;
+    }
+    // SAFETY: as in `of`.
+    unsafe { THREADS.get(&tid) }.copied().unwrap_or(0)
+}
+
+/// A member has another thread. Where the table is full, nobody knows whose thread it is.
+#[inline(always)]
+pub(crate) fn has_thread(pid: u32, tid: u32) {
+    let _ = THREADS.insert(&tid, &pid, 0);
+}
+
+/// A thread ended, or has the group's number now.
+#[inline(always)]
+pub(crate) fn lost_thread(tid: u32) {
+    let _ = THREADS.remove(&tid);
 }
 
 /// Whether the slot still holds this member's session, and it takes events.

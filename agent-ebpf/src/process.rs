@@ -25,6 +25,9 @@ pub(crate) fn fork(parent: u64, child: u64) {
     let child_pid: u32 = read(child, offset!(task_tgid));
     let parent_pid: u32 = read(parent, offset!(task_tgid));
     if child_pid == parent_pid {
+        if member::of(parent_pid).is_some() {
+            member::has_thread(parent_pid, read(child, offset!(task_pid)));
+        }
         return;
     }
     let start: u64 = process_start(child);
@@ -50,6 +53,9 @@ pub(crate) fn fork(parent: u64, child: u64) {
 pub(crate) fn exit(task: u64) {
     let (pid, tid) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
+    if tid != pid {
+        member::lost_thread(tid);
+    }
     let signal: u64 = read(task, offset!(task_signal));
     let live: i32 = read(signal, offset!(signal_live));
     // Two threads may both see zero; only one of them finds the entry to remove.
@@ -77,9 +83,12 @@ pub(crate) fn exit(task: u64) {
 
 /// `sched_process_exec`: the new program is in place and has not run yet.
 #[inline(always)]
-pub(crate) fn exec(task: u64, bprm: u64) {
+pub(crate) fn exec(task: u64, old_tid: u32, bprm: u64) {
     let (pid, tid) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
+    if old_tid != pid {
+        member::lost_thread(old_tid);
+    }
     if !member::executes(pid, read::<u64>(task, offset!(task_exec_id)) as u32) {
         return;
     }

@@ -73,7 +73,10 @@ pub(crate) fn exit(registers: *const Registers, result: i64) {
     if word == 0 || (word as u8 == class::COMPAT && !by_compat_entry()) {
         return;
     }
-    if word as u8 == class::ACT && !act::is_told(&Call::unpack(word), registers) {
+    if word as u8 == class::ACT
+        && !act::is_told(&Call::unpack(word), registers)
+        && (word & BY_COMPAT == 0 || !by_compat_entry())
+    {
         return;
     }
     let (pid, tid) = member::current_ids();
@@ -103,7 +106,7 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
         }
     } else if u32::from(call.operation) == name_op::RENAME && call.class == class::NAME {
         file::renamed();
-    } else if call.class == class::ACT {
+    } else if call.class == class::ACT && !by_compat_entry() {
         act::from_outside(word, registers);
     }
 }

@@ -195,6 +195,9 @@ impl Prepared {
         } else {
             self.log.append(blind_spot(codes::INHERITANCE_ONLY, "", false))?;
         }
+        if self.probe.hooks().iter().all(|attached| attached.observation != "act") {
+            self.log.append(blind_spot(codes::ACTS_NOT_OBSERVED, "", false))?;
+        }
         session.adopt(&mut self.probe, child.id(), start_ns)?;
         if let Some(cgroup) = &cgroup {
             cgroup.take(child.id())?;

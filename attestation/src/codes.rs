@@ -176,6 +176,8 @@ codes! {
             "Start with standard input, output and error only.";
         NAMESPACE_CHANGED: "A process entered or made namespaces; paths are tied to device and inode.",
             "Nothing, where it is expected.";
+        ACTS_NOT_OBSERVED: "Mounts, namespaces, traced processes and the like were not observed on this kernel.",
+            "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         HOOK_REFUSED: "A stronger hook was refused by the kernel; the next one is used.",
             "See `testimony doctor`.";
     }

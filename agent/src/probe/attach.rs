@@ -35,7 +35,7 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
         attacher.denied.insert(Point::Lsm, why);
     }
     let mut outcome = Outcome { rows: Vec::new(), by_sys_exit: Vec::new(), renames_by_sys_exit: false };
-    for observation in OBSERVATIONS {
+    for observation in OBSERVATIONS.iter().filter(|observation| observation.hook != hook::ACT) {
         let row = attacher.observe(observation)?;
         if row.programs.first() == Some(&SYS_EXIT.name) {
             outcome.by_sys_exit.push(row.hook);
@@ -49,10 +49,18 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
         }),
         Err(_) => outcome.renames_by_sys_exit = true,
     }
-    if outcome.renames_by_sys_exit || outcome.by_sys_exit.iter().any(|hook| *hook != hook::ACT) {
+    if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
         outcome.by_sys_exit.push(hook::ATTENTION);
     }
-    if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
+    // Where tracepoints are preempted, the kernel skips the end of some system calls, and no session would be complete that is
+    // on the strongest hooks but for acts.
+    if !spares || !outcome.by_sys_exit.is_empty() {
+        for observation in OBSERVATIONS.iter().filter(|observation| observation.hook == hook::ACT) {
+            outcome.rows.push(attacher.observe(observation)?);
+            outcome.by_sys_exit.push(hook::ACT);
+        }
+    }
+    if !outcome.by_sys_exit.is_empty() || outcome.renames_by_sys_exit {
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
     }
     let implied = implied(attacher.ebpf, &outcome.rows)?;

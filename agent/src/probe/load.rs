@@ -186,6 +186,7 @@ fn load(limits: &Limits, cpus: u32) -> Result<(Ebpf, attach::Types), Error> {
         .map_max_entries("FILES", limits.folds)
         .map_max_entries("WATCH", limits.folds)
         .map_max_entries("TASKS", limits.members)
+        .map_max_entries("THREADS", limits.members)
         .map_max_entries("FREE_SLOTS", limits.slots)
         .map_max_entries("SCRATCH", cpus * SCRATCH_PER_CPU)
         .load(object::Linked::with(cast).bytes())

@@ -12,7 +12,7 @@ fn a_socket_of_any_family_is_told() {
         &scratch,
         "for family, kind in (16, 3), (17, 3), (38, 5), (40, 1), (2, 3): print(call(41, family, kind, 1 if family == 2 else 0))",
     );
-    record.must_be_complete();
+    record.must_be_complete_on_the_weakest();
     let told = told(&record, "socket");
     let asked: Vec<_> = told.iter().map(|act| (act.arguments[0], act.arguments[1])).collect();
     assert_eq!(asked, [(16, 3), (17, 3), (38, 5), (40, 1), (2, 3)]);
@@ -23,6 +23,6 @@ fn a_socket_of_any_family_is_told() {
 fn twin() {
     let scratch = Scratch::new();
     let record = run(&scratch, "pass");
-    record.must_be_complete();
+    record.must_be_complete_on_the_weakest();
     assert!(told(&record, "socket").is_empty());
 }

@@ -9,7 +9,7 @@ fn a_clock_that_could_not_be_set_is_told_and_ends_nothing() {
     let scratch = Scratch::new();
     // More nanoseconds than a second has.
     let record = run(&scratch, "import struct\nassert call(227, 0, struct.pack('<2q', 1, 1 << 40)) < 0");
-    record.must_be_complete();
+    record.must_be_complete_on_the_weakest();
     assert_eq!(one(&record, "clock_settime").arguments[0], 0);
 }
 
@@ -17,6 +17,6 @@ fn a_clock_that_could_not_be_set_is_told_and_ends_nothing() {
 fn twin() {
     let scratch = Scratch::new();
     let record = run(&scratch, "import time\ntime.clock_gettime(time.CLOCK_REALTIME)");
-    record.must_be_complete();
+    record.must_be_complete_on_the_weakest();
     assert!(told(&record, "clock_settime").is_empty());
 }

@@ -18,10 +18,10 @@ use crate::{command, vm};
 
 /// Suites that run in every guest.
 const GUEST_SUITES: [&str; 1] = ["hooks"];
-/// The suite of many sessions: in a guest, whose processor is software, each loads its programs for seconds. Without a
-/// choice of kernels its tests are dealt out between the oldest and the newest kernel, and those below in both; in every
+/// The suites of many sessions: in a guest, whose processor is software, each loads its programs for seconds. Without a
+/// choice of kernels their tests are dealt out between the oldest and the newest kernel, and those below in both; in every
 /// kernel that is named with `--kernels` all of them run.
-const DEALT_SUITE: &str = "run";
+const DEALT_SUITES: [&str; 2] = ["run", "threats"];
 const DEALT_KERNELS: [&str; 2] = ["6.1", "7.3"];
 /// Tests of what the verifier of one kernel alone has been seen to break.
 const NOT_DEALT: &str = "folding::";
@@ -132,7 +132,7 @@ fn in_guest(
         // A filter of the user's own is the choice then.
         let dealt = if whole || !harness.is_empty() {
             String::new()
-        } else if is_one_of(binary, &[DEALT_SUITE]) {
+        } else if is_one_of(binary, &DEALT_SUITES) {
             format!("--exact {}", deal(&tests_of(binary)?, kernel).join(" "))
         } else {
             ONLY_NAMED.map(|test| format!("--skip {test}")).join(" ")
@@ -173,7 +173,7 @@ fn guest_suites(kernel: &str, whole: bool) -> Vec<&'static str> {
         return REFUSED_KERNEL_SUITES.to_vec();
     }
     let strong = STRONG_SUITES.iter().filter(|(_, in_kernel)| *in_kernel == kernel).map(|(suite, _)| *suite);
-    let dealt = (whole || DEALT_KERNELS.contains(&kernel)).then_some(DEALT_SUITE);
+    let dealt = DEALT_SUITES.into_iter().filter(|_| whole || DEALT_KERNELS.contains(&kernel));
     GUEST_SUITES.into_iter().chain(dealt).chain(strong).collect()
 }
 
