@@ -5,7 +5,7 @@
 use agent_ebpf::{
     Act, Member, attention,
     call::{Call, NONE, act},
-    hook, kind,
+    flag, hook, kind,
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
@@ -24,17 +24,18 @@ const PTRACE_SEIZE: u64 = 0x4206;
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 /// CLONE_NEWTIME: of `clone` it would lie in the signal's bits.
 const NEW_TIME_NAMESPACE: u64 = 0x80;
-const PROT_WRITE: u64 = 2;
 const PROT_EXEC: u64 = 4;
 const MAP_SHARED: u64 = 1;
 const MAP_ANONYMOUS: u64 = 0x20;
-/// SECCOMP_IOCTL_NOTIF_ADDFD: a supervisor puts a descriptor into a process that it stopped.
-const ADD_DESCRIPTOR: u64 = 0x4018_2103;
-const LOOP_SET_FD: u64 = 0x4c00;
-const LOOP_CHANGE_FD: u64 = 0x4c06;
-const LOOP_CONFIGURE: u64 = 0x4c0a;
+/// SECCOMP_IOCTL_NOTIF_ADDFD: a supervisor puts a descriptor into a process that it stopped. Of this request the kernel looks at
+/// the lower half only.
+const ADD_DESCRIPTOR: u32 = 0x2103;
+const LOOP_SET_FD: u32 = 0x4c00;
+const LOOP_CHANGE_FD: u32 = 0x4c06;
+const LOOP_CONFIGURE: u32 = 0x4c0a;
 const SOL_SOCKET: u32 = 1;
 const SCM_RIGHTS: u32 = 1;
+const AF_UNIX: u16 = 1;
 /// Messages of a `recvmsg` beside its data that are looked at.
 const CONTROLS_MAX: u32 = 4;
 
@@ -51,12 +52,12 @@ pub(crate) fn is_told(call: &Call, registers: *const Registers) -> bool {
         act::CLONE => argument(0) & NEW_NAMESPACES != 0,
         act::MAP => {
             let (protection, flags) = (argument(2), argument(3));
-            flags & MAP_ANONYMOUS == 0
-                && (protection & PROT_EXEC != 0 || (flags & MAP_SHARED != 0 && protection & PROT_WRITE != 0))
+            protection & PROT_EXEC != 0 || (flags & MAP_SHARED != 0 && flags & MAP_ANONYMOUS == 0)
         }
         act::PROTECT => argument(2) & PROT_EXEC != 0,
         act::CONTROL => {
-            matches!(argument(1), ADD_DESCRIPTOR | LOOP_SET_FD | LOOP_CHANGE_FD | LOOP_CONFIGURE)
+            let request = argument(1) as u32;
+            request & 0xffff == ADD_DESCRIPTOR || matches!(request, LOOP_SET_FD | LOOP_CHANGE_FD | LOOP_CONFIGURE)
         }
         _ => true,
     }
@@ -68,21 +69,23 @@ pub(crate) fn called(member: &Member, word: u64, registers: *const Registers, re
     let call = &Call::unpack(word);
     // SAFETY: as in `is_told`.
     let argument = |index| unsafe { Registers::argument(registers, index) };
+    let descriptor =
+        if call.operation == act::RECEIVE { received(call, argument(0), argument(1), result) } else { NOTHING };
     let happened = match call.operation {
         // The child returns from it too.
         act::CLONE => result > 0,
         act::CLONE3 => result > 0 && asks_for_namespaces(argument(0)),
-        act::RECEIVE => result >= 0 && received(argument(1)) != NOTHING,
+        act::RECEIVE => descriptor != NOTHING,
         _ => true,
     };
     if happened {
-        tell(member, call, registers, result);
+        tell(member, call, registers, result, descriptor);
     }
 }
 
 /// Sends the call.
 #[inline(always)]
-fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64) {
+fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64, received: u32) {
     let (pid, tid) = member::current_ids();
     let Some(ticket) = account::take(member, hook::ACT) else { return };
     let Some(mut record) = account::begin::<Act>(&ticket) else { return };
@@ -100,7 +103,7 @@ fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64) 
         (*body).reserved = 0;
         let file = match call.operation {
             act::MAP => kernel_file_of(Registers::argument(registers, 4)),
-            act::RECEIVE => kernel_file_of(u64::from(received(Registers::argument(registers, 1)))),
+            act::RECEIVE => kernel_file_of(u64::from(received)),
             act::DESCRIPTOR => kernel_file_of(result as u64),
             _ => 0,
         };
@@ -109,6 +112,10 @@ fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64) 
         (*body).dev = read(read::<u64>(inode, offset!(inode_sb)), offset!(sb_dev));
         text(&mut record, registers, call.from_name);
         text(&mut record, registers, call.to_name);
+    }
+    // Of a call that failed, a text that cannot be read may be the very reason.
+    if result < 0 {
+        record.flags &= !flag::TRUNCATIONS;
     }
     record.finish(&ticket, kind::ACT, pid, tid);
 }
@@ -201,11 +208,21 @@ fn asks_for_namespaces(arguments: u64) -> bool {
 /// No descriptor.
 const NOTHING: u32 = u32::MAX;
 
+/// Descriptors may have come, and which cannot be told.
+const SOMETHING: u32 = u32::MAX - 1;
+
 /// The first descriptor that a `recvmsg` received. What arrived is read from the process's memory, where the kernel has just
-/// put it.
+/// put it. Where it could not be put, or came with other messages (`recvmmsg`), there may have been some.
 #[inline(always)]
-fn received(message: u64) -> u32 {
+fn received(call: &Call, fd: u64, message: u64, result: i64) -> u32 {
+    const EFAULT: i64 = 14;
     let [control, bytes] = user::<[u64; 2]>(message + 32);
+    if control == 0 || family(fd) != AF_UNIX || (result < 0 && result != -EFAULT) {
+        return NOTHING;
+    }
+    if result < 0 || call.flag_bit == 1 {
+        return SOMETHING;
+    }
     let (mut at, mut seen) = (0_u64, 0);
     while seen < CONTROLS_MAX && at + 16 < bytes {
         let [length, kind] = user::<[u64; 2]>(control + at);
@@ -216,6 +233,13 @@ fn received(message: u64) -> u32 {
         seen += 1;
     }
     NOTHING
+}
+
+/// The address family of a socket.
+#[inline(always)]
+fn family(fd: u64) -> u16 {
+    let socket: u64 = read(kernel_file_of(fd), offset!(file_private));
+    read(read::<u64>(socket, offset!(socket_sk)), offset!(sock_family))
 }
 
 /// The serial of the session of the process at the other end of a socket, as the kernel remembers it from the connection; 0 if

@@ -162,7 +162,8 @@ pub(crate) fn current() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn kernel_file_of(fd: u64) -> u64 {
-    Task::running().file(fd)
+    // A descriptor is an int: the kernel does not look at what a program left in the upper half of the register.
+    Task::running().file(u64::from(fd as u32))
 }
 
 /// Start of the process that a task belongs to, CLOCK_BOOTTIME in nanoseconds.

@@ -32,10 +32,10 @@ pub(crate) extern "C" fn member_of_thread(tid: u32) -> u32 {
     unsafe { THREADS.get(&tid) }.copied().unwrap_or(0)
 }
 
-/// A member has another thread. Where the table is full, nobody knows whose thread it is.
+/// A member has another thread. False where the table is full.
 #[inline(always)]
-pub(crate) fn has_thread(pid: u32, tid: u32) {
-    let _ = THREADS.insert(&tid, &pid, 0);
+pub(crate) fn has_thread(pid: u32, tid: u32) -> bool {
+    THREADS.insert(&tid, &pid, 0).is_ok()
 }
 
 /// A thread ended, or has the group's number now.

@@ -25,8 +25,11 @@ pub(crate) fn fork(parent: u64, child: u64) {
     let child_pid: u32 = read(child, offset!(task_tgid));
     let parent_pid: u32 = read(parent, offset!(task_tgid));
     if child_pid == parent_pid {
-        if member::of(parent_pid).is_some() {
-            member::has_thread(parent_pid, read(child, offset!(task_pid)));
+        if let Some(member) = member::of(parent_pid) {
+            let tid = read(child, offset!(task_pid));
+            if !member::has_thread(parent_pid, tid) {
+                account::attend(&member, attention::MEMBERS_FULL, u64::from(tid));
+            }
         }
         return;
     }
@@ -52,10 +55,10 @@ pub(crate) fn fork(parent: u64, child: u64) {
 #[inline(always)]
 pub(crate) fn exit(task: u64) {
     let (pid, tid) = member::current_ids();
-    let Some(member) = member::of(pid) else { return };
     if tid != pid {
         member::lost_thread(tid);
     }
+    let Some(member) = member::of(pid) else { return };
     let signal: u64 = read(task, offset!(task_signal));
     let live: i32 = read(signal, offset!(signal_live));
     // Two threads may both see zero; only one of them finds the entry to remove.

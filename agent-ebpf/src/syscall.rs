@@ -19,6 +19,8 @@ use crate::{
     net, process, watch,
 };
 
+/// Of the calls of class IO_URING the rare one, told as an act too.
+const IO_URING_SETUP: u64 = 425;
 const O_ACCMODE: u64 = 3;
 /// thread_info.status: the system call came by the 32-bit entry.
 const TS_COMPAT: u32 = 2;
@@ -135,7 +137,10 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
         if result >= 0 {
             account::attend(member, attention::IO_URING, 0);
         }
-        act::called(member, word, registers, result);
+        // SAFETY: as in `argument`.
+        if unsafe { Registers::number(registers) } == IO_URING_SETUP {
+            act::called(member, word, registers, result);
+        }
     } else {
         socket_call(member, pid, tid, &call, registers, result);
     }

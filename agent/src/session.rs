@@ -142,7 +142,7 @@ impl Session {
 
     fn event(&mut self, event: Event, log: &mut Log, content: &mut Content) -> Result<(), Error> {
         self.follow(&event);
-        let (frame, spot) = frames::of(event, &mut self.files, content);
+        let (frame, spot) = frames::of(event, &mut self.files, &self.live, content);
         log.append(Body::Event(frame))?;
         match spot {
             Some((code, detail)) => {

@@ -49,7 +49,7 @@ pub mod act {
     pub const MAP: u8 = 6;
     /// `mprotect` and its kin, to make memory executable.
     pub const PROTECT: u8 = 7;
-    /// `recvmsg` that received descriptors.
+    /// `recvmsg` that received descriptors; with [`super::Call::flag_bit`] 1, `recvmmsg` that may have.
     pub const RECEIVE: u8 = 8;
     /// `ioctl` that puts a descriptor into another process, or a file under a device.
     pub const CONTROL: u8 = 9;

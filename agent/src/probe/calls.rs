@@ -135,6 +135,9 @@ const ENTRIES: &[(usize, Call)] = &[
     (76, one(hook::TRUNCATE, name_op::TRUNCATE, NONE, 0)),   // truncate
     (77, one(hook::TRUNCATE, name_op::TRUNCATE, 0, NONE)),   // ftruncate
     (425, call(class::IO_URING, hook::ATTENTION, 0)),        // io_uring_setup
+    // A ring may be inherited.
+    (426, call(class::IO_URING, hook::ATTENTION, 0)), // io_uring_enter
+    (427, call(class::IO_URING, hook::ATTENTION, 0)), // io_uring_register
 ];
 
 #[cfg(test)]

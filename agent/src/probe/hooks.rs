@@ -254,8 +254,8 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
             returned(level::RETURNED_OBJECT),
         ],
     ),
-    // The arguments are numbers that the kernel saved at the entry; nobody changes them until the call is over.
-    only(hook::ACT, "act", &[returned(level::OBJECT)]),
+    // Arguments are registers as the kernel saved them, but texts and what was received are read from the program's memory.
+    only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]),
     only(
         hook::CONNECT_ATTEMPT,
         "connect-attempt",

@@ -1,5 +1,7 @@
 //! What an act or an opening says of the whole session: that something may be missing, or that paths changed their meaning.
 
+use std::collections::HashMap;
+
 use agent_ebpf::{FileVersion, access};
 use attestation::codes;
 use proto::evidence as log;
@@ -13,20 +15,29 @@ const HELPER_SETTINGS: [&[u8]; 7] =
 const PROC: u32 = 0x9fa0;
 /// Magics of the file systems where those settings are: procfs, sysfs, cgroup, binfmt_misc.
 const SETTINGS: [u32; 4] = [PROC, 0x6265_6572, 0x0027_e0eb, 0x4249_4e4d];
-/// `mem`, `kmem` and `port`: the machine's own memory and ports.
-const MEMORY_DEVICES: [u32; 3] = [1 << 20 | 1, 1 << 20 | 2, 1 << 20 | 4];
+/// `mem`, `kmem` and `port`, the machine's own memory and ports, and the device mapper's control.
+const MEMORY_DEVICES: [u32; 4] = [1 << 20 | 1, 1 << 20 | 2, 1 << 20 | 4, 10 << 20 | 236];
+/// Character devices below which file systems lie: SCSI generic, flash memory.
+const RAW_MAJORS: [u32; 2] = [21, 90];
+
+/// Requests of loop devices, by their upper byte.
+const LOOP: u64 = 0x4c00;
 
 /// Of a system call: one that failed has none.
 pub(super) fn of_act(act: &log::Act) -> Spot {
     let code = match act.call.as_str() {
+        // It may fail after descriptors came.
+        "recvmsg" | "recvmmsg" if act.outside => codes::DESCRIPTOR_RECEIVED,
         _ if act.result < 0 => return None,
         "bpf" => codes::BPF_USED,
         "init_module" | "finit_module" | "delete_module" | "kexec_load" | "kexec_file_load" => codes::MODULE_LOADED,
-        // Of ioctl those are told that put a file under a loop device, and one that a supervisor makes in another process.
-        "iopl" | "ioperm" | "ioctl" => codes::RAW_DEVICE,
+        "iopl" | "ioperm" => codes::RAW_DEVICE,
+        "ioctl" if act.arguments.get(1).is_some_and(|request| request & 0xff00 == LOOP) => codes::RAW_DEVICE,
         "clock_settime" | "settimeofday" => codes::CLOCK_STEPPED,
         "ptrace" | "process_vm_readv" | "process_vm_writev" if act.outside => codes::FOREIGN_MEMORY,
-        "recvmsg" | "pidfd_getfd" if act.outside => codes::DESCRIPTOR_RECEIVED,
+        "pidfd_getfd" if act.outside => codes::DESCRIPTOR_RECEIVED,
+        // Its events carry descriptors of files that others open.
+        "fanotify_init" => codes::DESCRIPTOR_RECEIVED,
         "setns" | "unshare" | "clone" | "clone3" => codes::NAMESPACE_CHANGED,
         _ => return None,
     };
@@ -50,7 +61,8 @@ impl Sensitive {
         const S_IFBLK: u32 = 0o060_000;
         const S_IFCHR: u32 = 0o020_000;
         let kind = file.mode & S_IFMT;
-        if kind == S_IFBLK || (kind == S_IFCHR && MEMORY_DEVICES.contains(&file.rdev)) {
+        let raw = MEMORY_DEVICES.contains(&file.rdev) || RAW_MAJORS.contains(&(file.rdev >> 20));
+        if kind == S_IFBLK || (kind == S_IFCHR && raw) {
             return Some(Self::Device(format!("{}:{}", file.rdev >> 20, file.rdev & 0xf_ffff)));
         }
         if !SETTINGS.contains(&file.fs_magic) {
@@ -61,17 +73,22 @@ impl Sensitive {
         if HELPER_SETTINGS.contains(&last) {
             return Some(Self::Setting(String::from_utf8_lossy(last).into_owned()));
         }
-        (file.fs_magic == PROC && last == b"mem").then(|| Self::Memory(above.to_vec()))
+        // /proc/PID/mem, or /proc/PID/task/TID/mem.
+        let of = if names.next() == Some(b"task") { names.next()? } else { above };
+        (file.fs_magic == PROC && last == b"mem").then(|| Self::Memory(of.to_vec()))
     }
 
-    /// Of its opening by a process, with these bits of [`access`].
-    pub(super) fn opened(&self, bits: u32, pid: u32) -> Spot {
+    /// Of its opening with these bits of [`access`], by a session of these processes.
+    pub(super) fn opened(&self, bits: u32, live: &HashMap<u32, u64>) -> Spot {
         let writes = bits & access::WRITE != 0;
         match self {
-            Self::Device(number) if writes || bits & access::READ != 0 => Some((codes::RAW_DEVICE, number.clone())),
+            // Opened neither to read nor to write, a device still takes commands.
+            Self::Device(number) if bits & access::PATH_ONLY == 0 => Some((codes::RAW_DEVICE, number.clone())),
             Self::Setting(name) if writes => Some((codes::HELPER_CHANGED, name.clone())),
-            Self::Memory(of) if writes && *of != pid.to_string().as_bytes() => {
-                Some((codes::FOREIGN_MEMORY, "/proc".to_owned()))
+            Self::Memory(of) if writes || bits & access::READ != 0 => {
+                let pid = str::from_utf8(of).ok().and_then(|of| of.parse().ok());
+                let foreign = pid.is_none_or(|pid: u32| !live.contains_key(&pid));
+                foreign.then(|| (codes::FOREIGN_MEMORY, "/proc".to_owned()))
             }
             _ => None,
         }

@@ -73,8 +73,8 @@ impl Files {
     }
 
     /// What the opening of a file says of the session.
-    pub(super) fn consequence(&self, file_id: u64, access: u32, head: &Head) -> Spot {
-        self.sensitive.get(&file_id)?.opened(access, head.pid)
+    pub(super) fn consequence(&self, file_id: u64, access: u32, live: &HashMap<u32, u64>) -> Spot {
+        self.sensitive.get(&file_id)?.opened(access, live)
     }
 
     /// A binary's id; its description only where the version was not told before.

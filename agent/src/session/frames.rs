@@ -1,5 +1,7 @@
 //! Decoded events as frames of the log.
 
+use std::collections::HashMap;
+
 use agent_ebpf::{attention, flag, net_op};
 use attestation::codes;
 use proto::evidence::{self as log, event::Body};
@@ -15,7 +17,12 @@ use crate::{
 pub(super) type Spot = Option<(&'static str, String)>;
 
 /// The frame of an event, with its file's id; accesses go to the hashers on the way.
-pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log::Event, Spot) {
+pub(super) fn of(
+    event: Event,
+    files: &mut Files,
+    live: &HashMap<u32, u64>,
+    content: &mut Content,
+) -> (log::Event, Spot) {
     let head = event.head;
     let mut spot = None;
     let body = match event.body {
@@ -36,19 +43,14 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
         }),
         decode::Body::Open { file, access, fd } => {
             let open = files.opened(file, access, fd, &head, content);
-            spot = files.consequence(open.file_id, access, &head);
+            spot = files.consequence(open.file_id, access, live);
             Body::Open(open)
         }
-        decode::Body::OpenKnown(known) => match files.again(&known, &head, content) {
-            Some(open) => {
-                spot = files.consequence(open.file_id, open.access, &head);
-                Body::Open(open)
-            }
-            None => {
-                spot = Some((codes::DECODE_FAILED, "an access of a file that was not told".to_owned()));
-                Body::Open(log::Open { file_id: u64::MAX, file: None, access: known.access, fd: known.fd })
-            }
-        },
+        decode::Body::OpenKnown(known) => {
+            let (open, said) = known_open(&known, &head, files, live, content);
+            spot = said;
+            Body::Open(open)
+        }
         decode::Body::Name { fixed, from, to } => {
             let change = log::NameChange {
                 operation: i32::try_from(fixed.operation).unwrap_or_default(),
@@ -65,12 +67,9 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
         }
         decode::Body::Net { fixed, address } => Body::Network(network(&head, &fixed, address)),
         decode::Body::Act { fixed, texts } => {
-            let act = act(&fixed, texts);
-            spot = match &act {
-                Some(act) => consequences::of_act(act),
-                None => Some((codes::DECODE_FAILED, format!("the system call {}", fixed.call))),
-            };
-            Body::Act(act.unwrap_or_default())
+            let (act, said) = act(&fixed, texts);
+            spot = said;
+            Body::Act(act)
         }
         decode::Body::Joined(joined) => {
             Body::Joined(log::Joined { start_ns: joined.start_ns, cgroup_id: joined.cgroup_id })
@@ -90,6 +89,26 @@ pub(super) fn of(event: Event, files: &mut Files, content: &mut Content) -> (log
         }
     };
     (framed(&head, body), spot)
+}
+
+/// An access of a version that was told, and what it says of the session.
+fn known_open(
+    known: &agent_ebpf::OpenKnown,
+    head: &decode::Head,
+    files: &mut Files,
+    live: &HashMap<u32, u64>,
+    content: &mut Content,
+) -> (log::Open, Spot) {
+    match files.again(known, head, content) {
+        Some(open) => {
+            let spot = files.consequence(open.file_id, open.access, live);
+            (open, spot)
+        }
+        None => {
+            let spot = Some((codes::DECODE_FAILED, "an access of a file that was not told".to_owned()));
+            (log::Open { file_id: u64::MAX, file: None, access: known.access, fd: known.fd }, spot)
+        }
+    }
 }
 
 fn framed(head: &decode::Head, body: Body) -> log::Event {
@@ -131,17 +150,22 @@ fn exec(
     }
 }
 
-/// A call by its name; none for one that is not told.
-fn act(fixed: &agent_ebpf::Act, texts: Vec<Vec<u8>>) -> Option<log::Act> {
-    Some(log::Act {
-        call: probe::call_name(fixed.call)?.to_owned(),
+/// A call by its name, and what it says of the session.
+fn act(fixed: &agent_ebpf::Act, texts: Vec<Vec<u8>>) -> (log::Act, Spot) {
+    let Some(call) = probe::call_name(fixed.call) else {
+        return (log::Act::default(), Some((codes::DECODE_FAILED, format!("the system call {}", fixed.call))));
+    };
+    let act = log::Act {
+        call: call.to_owned(),
         arguments: fixed.arguments.to_vec(),
         result: fixed.result,
         texts: texts.into_iter().map(without_end).collect(),
         outside: fixed.outside != 0,
         dev: fixed.dev,
         ino: fixed.ino,
-    })
+    };
+    let spot = consequences::of_act(&act);
+    (act, spot)
 }
 
 /// A string of the kernel side's without the NUL that ends it.

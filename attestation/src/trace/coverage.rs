@@ -6,8 +6,9 @@ use crate::codes;
 use proto::evidence::{self as log, Level};
 use std::collections::BTreeMap;
 
-/// Observations of names. Their hooks alone may take from user memory: no claim about content or peers rests on them.
-pub const NAME_OBSERVATIONS: [&str; 6] = ["rename", "link", "unlink", "mkdir", "rmdir", "symlink"];
+/// Observations of names, and of acts beyond files and peers. Their hooks alone may take from user memory: no claim about content
+/// or peers rests on them.
+pub const NAME_OBSERVATIONS: [&str; 7] = ["rename", "link", "unlink", "mkdir", "rmdir", "symlink", "act"];
 
 /// Observations that a complete session has hooks for.
 pub const REQUIRED_OBSERVATIONS: [&str; 12] =

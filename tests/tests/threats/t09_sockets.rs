@@ -20,6 +20,24 @@ fn a_socket_of_any_family_is_told() {
 }
 
 #[test]
+fn a_connection_whose_descriptor_has_more_than_an_int_is_told() {
+    let scratch = Scratch::new();
+    let record = run(
+        &scratch,
+        r#"
+import socket, struct
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("listener")
+listener.listen()
+own = socket.socket(socket.AF_UNIX)
+must(call(42, own.fileno() | 1 << 40, struct.pack("<H", 1) + b"listener", 10))
+"#,
+    );
+    record.must_be_complete_on_the_weakest();
+    assert!(record.trace.contacts().any(|(contact, name)| contact.family == 1 && name.ends_with(b"listener")));
+}
+
+#[test]
 fn twin() {
     let scratch = Scratch::new();
     let record = run(&scratch, "pass");

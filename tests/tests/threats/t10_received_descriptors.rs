@@ -43,6 +43,44 @@ assert os.read(descriptors[0], 7) == b"content"
     assert_eq!(act.file.map(|(_, ino)| ino), Some(secret.metadata().unwrap().ino()));
 }
 
+/// Receives by `recvmmsg`, of which only the first message could be looked at.
+const MANY: &str = r#"
+import socket, struct
+own = socket.socket(socket.AF_UNIX)
+own.connect("sender")
+data, control = ctypes.create_string_buffer(1), ctypes.create_string_buffer(64)
+part = ctypes.create_string_buffer(struct.pack("<2Q", ctypes.addressof(data), 1))
+header = struct.pack("<QIIQQQQIIQ", 0, 0, 0, ctypes.addressof(part), 1, ctypes.addressof(control), 64, 0, 0, 0)
+message = ctypes.create_string_buffer(header)
+assert must(call(299, own.fileno() | 1 << 40, message, 1, 0, 0)) == 1
+assert os.read(struct.unpack_from("<i", control, 16)[0], 7) == b"content"
+"#;
+
+/// Receives into a header that the kernel cannot write to: the descriptor is there, and the call has failed.
+const UNWRITABLE: &str = r#"
+import socket, struct
+own = socket.socket(socket.AF_UNIX)
+own.connect("sender")
+page = must(call(9, 0, 4096, 3, 0x22, -1, 0))
+data, control = ctypes.create_string_buffer(1), ctypes.create_string_buffer(64)
+part = ctypes.create_string_buffer(struct.pack("<2Q", ctypes.addressof(data), 1))
+header = struct.pack("<QIIQQQQII", 0, 0, 0, ctypes.addressof(part), 1, ctypes.addressof(control), 64, 0, 0)
+ctypes.memmove(page, header, len(header))
+must(call(10, page, 4096, 1))
+assert call(47, own.fileno(), page, 0) == -14
+assert os.read(struct.unpack_from("<i", control, 16)[0], 7) == b"content"
+"#;
+
+#[test]
+fn a_descriptor_received_in_an_odd_way_ends_completeness() {
+    for script in [MANY, UNWRITABLE] {
+        let scratch = Scratch::new();
+        scratch.write("secret", "content");
+        let _sender = Bystander::start(&scratch, SENDER);
+        run(&scratch, script).must_lack("DESCRIPTOR_RECEIVED");
+    }
+}
+
 #[test]
 fn twin() {
     let scratch = Scratch::new();

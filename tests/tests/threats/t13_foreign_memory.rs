@@ -54,6 +54,13 @@ fn a_bystander_s_memory_that_is_opened_for_writing_ends_completeness() {
 }
 
 #[test]
+fn a_bystander_s_memory_that_is_opened_for_reading_ends_completeness() {
+    let scratch = Scratch::new();
+    let bystander = bystander::idle(&scratch);
+    run(&scratch, &format!("os.open('/proc/{}/mem', os.O_RDONLY)", bystander.pid())).must_lack("FOREIGN_MEMORY");
+}
+
+#[test]
 fn a_member_that_is_traced_from_outside_ends_completeness() {
     let scratch = Scratch::new();
     let mut tracer = Bystander::start(
@@ -87,6 +94,7 @@ pid = os.fork()
 if pid == 0:
     signal.pause()
 {ATTACH}
+open(f"/proc/{{pid}}/mem", "rb+").close()
 os.kill(pid, signal.SIGKILL)
 os.waitpid(pid, 0)
 open("/proc/self/mem", "rb+").close()

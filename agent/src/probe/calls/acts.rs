@@ -32,8 +32,8 @@ const fn two(told: Told, first: u8, second: u8) -> Told {
     Told { call: Call { from_name: first, to_name: second, ..told.call }, ..told }
 }
 
-/// Whose memory is written.
-const fn writes(told: Told) -> Told {
+/// With the bit that tells two kinds of one operation apart.
+const fn marked(told: Told) -> Told {
     Told { call: Call { flag_bit: 1, ..told.call }, ..told }
 }
 
@@ -61,7 +61,9 @@ pub(super) const ACTS: &[Told] = &[
     told(122, "setfsuid", act::ALL),
     told(123, "setfsgid", act::ALL),
     told(126, "capset", act::ALL),
+    told(135, "personality", act::ALL),
     two(told(155, "pivot_root", act::ALL), 0, 1),
+    told(159, "adjtimex", act::ALL),
     one(told(161, "chroot", act::ALL), 0),
     one(told(163, "acct", act::ALL), 0),
     told(164, "settimeofday", act::ALL),
@@ -82,9 +84,11 @@ pub(super) const ACTS: &[Told] = &[
     told(272, "unshare", act::ALL),
     told(298, "perf_event_open", act::ALL),
     told(300, "fanotify_init", act::ALL),
+    marked(told(299, "recvmmsg", act::RECEIVE)),
+    told(305, "clock_adjtime", act::ALL),
     told(308, "setns", act::ALL),
     told(310, "process_vm_readv", act::MEMORY),
-    writes(told(311, "process_vm_writev", act::MEMORY)),
+    marked(told(311, "process_vm_writev", act::MEMORY)),
     told(313, "finit_module", act::ALL),
     told(317, "seccomp", act::ALL),
     one(told(319, "memfd_create", act::ALL), 0),
@@ -103,9 +107,11 @@ pub(super) const ACTS: &[Told] = &[
     told(438, "pidfd_getfd", act::DESCRIPTOR),
     one(told(442, "mount_setattr", act::ALL), 1),
     told(447, "memfd_secret", act::ALL),
+    one(told(467, "open_tree_attr", act::ALL), 1),
 ];
 
-/// Numbers that the 32-bit entry gives to those of these calls that are rare, or would end completeness.
+/// Numbers that the 32-bit entry gives to those of these calls that may end completeness, or change what paths mean. Those
+/// that every 32-bit program makes are left out: the strong hooks see its files and peers.
 pub(super) const COMPAT: &[(usize, u16)] = &[
     (21, hook::ACT),  // mount
     (22, hook::ACT),  // umount
@@ -115,6 +121,7 @@ pub(super) const COMPAT: &[(usize, u16)] = &[
     (79, hook::ACT),  // settimeofday
     (87, hook::ACT),  // swapon
     (101, hook::ACT), // ioperm
+    (102, hook::ACT), // socketcall
     (110, hook::ACT), // iopl
     (128, hook::ACT), // init_module
     (129, hook::ACT), // delete_module
@@ -122,12 +129,15 @@ pub(super) const COMPAT: &[(usize, u16)] = &[
     (264, hook::ACT), // clock_settime
     (283, hook::ACT), // kexec_load
     (310, hook::ACT), // unshare
+    (337, hook::ACT), // recvmmsg
     (346, hook::ACT), // setns
     (347, hook::ACT), // process_vm_readv
     (348, hook::ACT), // process_vm_writev
     (350, hook::ACT), // finit_module
     (357, hook::ACT), // bpf
+    (372, hook::ACT), // recvmsg
     (404, hook::ACT), // clock_settime64
+    (417, hook::ACT), // recvmmsg_time64
     (425, hook::ACT), // io_uring_setup
     (428, hook::ACT), // open_tree
     (429, hook::ACT), // move_mount
