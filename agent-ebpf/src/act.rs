@@ -1,6 +1,6 @@
 //! Acts beyond files, names and peers: what sees or changes other processes or the kernel, what changes the meaning of paths,
 //! descriptors that come without an open. Each is told as the system call that it is, when it is over, with its arguments:
-//! those are numbers in registers, which the kernel saved at the entry and nobody changes.
+//! registers as the kernel saved them at the entry. Texts and what was received are read from the program's memory.
 
 use agent_ebpf::{
     Act, Member, attention,
@@ -102,7 +102,9 @@ fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64, 
         (*body).outside = u32::from(is_outside(member, call, registers));
         (*body).reserved = 0;
         let file = match call.operation {
-            act::MAP => kernel_file_of(Registers::argument(registers, 4)),
+            act::MAP if Registers::argument(registers, 3) & MAP_ANONYMOUS == 0 => {
+                kernel_file_of(Registers::argument(registers, 4))
+            }
             act::RECEIVE => kernel_file_of(u64::from(received)),
             act::DESCRIPTOR => kernel_file_of(result as u64),
             _ => 0,

@@ -62,14 +62,11 @@ def word(enum, number):  # as statements write it: it must be known, but for a l
     words = {n: known.name.removeprefix("LEVEL_").lower() for n, known in enum.values_by_number.items() if n}
     return (words.get(number, "none") if enum.name == "Level" else words[number]).replace("_", "-")
 
-def device(number):
-    return f"{number >> 20}:{number & 0xfffff}"
-
 def fields(message, **more):  # under their names in camel case, each within its limit
     facts = {field: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
     need(all(facts[field] <= LIMITS[field.name] for field in facts if field.name in LIMITS))
-    return {field.json_name: word(field.enum_type, n) if field.enum_type else device(n) if field.name == "dev" else n
-            for field, n in facts.items()} | more
+    return {field.json_name: f"{n >> 20}:{n & 0xfffff}" if field.name == "dev" else word(field.enum_type, n)
+            if field.enum_type else n for field, n in facts.items()} | more
 
 def cover(hooks):  # section 5.5: the coverage level, the weak hooks, the observations that no hook makes
     levels = [(LEVELS.index(hook["level"]), hook["observation"] in NAMES, hook) for hook in hooks]
@@ -113,10 +110,9 @@ class Trace:  # its facts are kept under the names that they have in a statement
         self.current, self.live, self.rows, self.files, self.contacts, self.cookies = {}, {}, {}, {}, {}, {}
 
     def gap(self, details=("",), **counts):  # so often for each detail; a count may be a condition
-        for (code, count), detail in product(counts.items(), map(str, details)):
-            if count:
-                known = (code, detail) in self.gaps or len(self.gaps) < 4096
-                self.gaps[code, detail if known else ""] += count
+        for (code, count), detail in product([told for told in counts.items() if told[1]], map(str, details)):
+            known = (code, detail) in self.gaps or len(self.gaps) < 4096
+            self.gaps[code, detail if known else ""] += count
 
     def report(self, code, detail, ends):
         need(is_code(code))
@@ -200,9 +196,8 @@ class Trace:  # its facts are kept under the names that they have in a statement
             case "network": self.contact(facts, body, actor)
             case "act":
                 need(re.fullmatch("[a-z0-9_]{1,32}", body.call) and len(body.arguments) == 6 and len(body.texts) <= 2)
-                self.acts.append(facts | {
-                    "process": actor["id"], "texts": body.texts or None, "outside": body.outside or None,
-                    "ino": body.ino or None, "dev": facts["dev"] if body.ino else None})
+                given = {name: facts[name] or None for name in ("texts", "outside", "ino")}
+                self.acts.append(facts | given | {"process": actor["id"], "dev": body.ino and facts["dev"] or None})
             case "joined":
                 there = self.live.get(pid)
                 if not there or there["start"] not in (0, body.start_ns):
