@@ -26,6 +26,7 @@ pub use launch::{Launch, launch};
 pub use owner::Owner;
 
 use crate::{
+    chain::{self, Chain},
     content::{self, Content},
     evidence::Log,
     glob::Glob,
@@ -68,6 +69,9 @@ pub struct Args {
     /// Files above this size get no digest, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
     file_bytes_max: u64,
+    /// Where the last number and digest of this host's statements are kept, so that each can name the one before it
+    #[arg(long, value_name = "DIR", default_value = chain::DEFAULT)]
+    chain: PathBuf,
     /// Use the weakest hook of every observation, to compare
     #[arg(long)]
     weakest_hooks: bool,
@@ -129,6 +133,7 @@ struct Prepared {
     session_id: [u8; 16],
     signals: signals::Signals,
     program: platform::Program,
+    chain: Option<Chain>,
 }
 
 fn clock_now() -> content::Clock {
@@ -180,7 +185,11 @@ impl Prepared {
         let mut content = Content::start(limits, clock_now(), output_reader(&owner))?;
         content.name_products(products(&args.product)?);
         let signals = signals::Signals::catch()?;
-        Ok(Self { probe, output, owner, log, key, content, session_id, signals, program })
+        let chain = Chain::open(&args.chain).inspect_err(|error| {
+            summary::warn(&format!("the statement will have no number: {}: {error}", args.chain.display()));
+        });
+        let chain = chain.ok();
+        Ok(Self { probe, output, owner, log, key, content, session_id, signals, program, chain })
     }
 
     /// Starts the command as the root of a session.
@@ -194,6 +203,9 @@ impl Prepared {
             session.follow_cgroup(&mut self.probe, cgroup.id())?;
         } else {
             self.log.append(blind_spot(codes::INHERITANCE_ONLY, "", false))?;
+        }
+        if self.chain.is_none() {
+            self.log.append(blind_spot(codes::NOT_CHAINED, "", false))?;
         }
         if self.probe.hooks().iter().all(|attached| attached.observation != "act") {
             self.log.append(blind_spot(codes::ACTS_NOT_OBSERVED, "", false))?;
@@ -293,8 +305,16 @@ impl Prepared {
         drop(cgroup);
         let (head, trace, held) = self.log.finish()?;
         clock.lap("seal the log");
-        let meta = Meta { signer: self.key.file.public().keyid().to_owned(), ..Meta::default() };
-        let signed = self.output.sign(&trace, &head, &meta, &self.key, &self.owner)?;
+        let mut meta = Meta { signer: self.key.file.public().keyid().to_owned(), ..Meta::default() };
+        let link = self.chain.and_then(|chain| {
+            let link = chain.next(&trace.opened().host_id, &meta.signer, &trace.opened().boot_id);
+            // A statement without a number is better than none.
+            link.inspect_err(|error| summary::warn(&format!("the statement has no number: {error}"))).ok()
+        });
+        if let Some(link) = &link {
+            (meta.number, meta.previous) = (Some(link.number), link.previous);
+        }
+        let signed = self.output.sign(&trace, &head, &meta, &self.key, &self.owner, link)?;
         held.give(|path| self.owner.give(path))?;
         clock.lap("sign");
         let _ = args;

@@ -4,6 +4,7 @@
 //! text is clean from the moment it is read; what is slow or large is bounded by what a statement may have.
 
 mod acts;
+mod event;
 mod files;
 mod filter;
 mod gaps;
@@ -22,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use attestation::{escape::escape, time::SECOND_NS};
+use attestation::{escape::escape, time::SECOND_NS, verify::ProveError};
 
 use filter::{Selection, Wanted};
 use source::{Evidence, Signature, Source};
@@ -67,6 +68,12 @@ pub(crate) struct Args {
     /// Only until this time, said as for --since
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     until: Option<Moment>,
+    /// Only frame N of the evidence log, counted from 0
+    #[arg(long, value_name = "N", conflicts_with_all = ["tree", "files", "network", "acts", "gaps", "path", "pid", "since", "until", "json"])]
+    event: Option<u64>,
+    /// Of that frame, the proof that it stands in the signed log, which `verify --proof` checks without the log
+    #[arg(long, requires = "event")]
+    proof: bool,
     /// Verify by this public key first, and show nothing that is refused (repeatable)
     #[arg(long = "key", value_name = "PEM")]
     keys: Vec<PathBuf>,
@@ -84,6 +91,14 @@ pub(crate) enum Error {
     /// The file.
     #[error(transparent)]
     Source(#[from] source::Error),
+    /// The frame that was asked for.
+    #[error("frame {leaf} cannot be shown")]
+    Frame {
+        /// Which.
+        leaf: u64,
+        /// Why.
+        source: ProveError,
+    },
     /// The output.
     #[error("the output could not be written")]
     Write(#[from] io::Error),
@@ -94,7 +109,7 @@ impl Error {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Source(source::Error::Key { .. }) => 64,
-            Self::Source(source::Error::Refused { .. }) | Self::Write(_) => 1,
+            Self::Source(source::Error::Refused { .. }) | Self::Frame { .. } | Self::Write(_) => 1,
             Self::Source(_) => 2,
         }
     }
@@ -164,6 +179,9 @@ pub(crate) fn read(file: &Path, keys: &[PathBuf]) -> Result<Trace, source::Error
 
 /// Shows.
 pub(crate) fn run(args: &Args) -> Result<u8, Error> {
+    if let Some(leaf) = args.event {
+        return event::show(args, leaf);
+    }
     let source = source::open(&args.file, &args.keys)?;
     let started = source.trace.started();
     let wanted = Wanted {

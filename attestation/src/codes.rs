@@ -178,6 +178,8 @@ codes! {
             "Nothing, where it is expected.";
         ACTS_NOT_OBSERVED: "Mounts, namespaces, traced processes and the like were not observed on this kernel.",
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
+        NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
+            "Give a folder that can be written with `--chain`.";
         HOOK_REFUSED: "A stronger hook was refused by the kernel; the next one is used.",
             "See `testimony doctor`.";
     }
@@ -280,6 +282,12 @@ codes! {
             "Do not rely on the statement.";
         CLAIM_CONTRADICTED: "The statement claims more than its own parts allow.",
             "Do not rely on the statement.";
+        CHAIN_FORKED: "Statements of one chain contradict each other: one was replaced, or the chain began anew or was kept twice.",
+            "Find out which of them the host's user has, and who has its key.";
+        PROOF_MALFORMED: "The file is no proof of a frame.",
+            "Make it again with `testimony show --event N --proof`.";
+        NOT_IN_LOG: "The proof does not lead from its frame to the root of the statement's log.",
+            "Do not rely on the frame: it is of another log, or was changed.";
         INCOMPLETE: "The statement is incomplete.",
             "See the gaps; `--accept-incomplete` takes it as it is.";
     }

@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod hex;
 mod json;
 pub mod merkle;
+pub mod proof;
 pub mod statement;
 #[cfg(any(test, feature = "test-support"))]
 pub mod synthetic;

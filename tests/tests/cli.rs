@@ -252,6 +252,66 @@ fn show_with_another_key_shows_nothing() {
 }
 
 #[test]
+fn a_frame_is_proven_without_the_log() {
+    let bench = Bench::new();
+    bench.traced("r", "cat /etc/hostname > /dev/null");
+    let shown = bench.run(&["show", "--event", "1", "r.intoto.jsonl"]);
+    assert!(shown.status == 0 && shown.out.contains("session opened, of: sh -c"), "{}{}", shown.out, shown.err);
+    let proof = bench.run(&["show", "--event", "1", "--proof", "r.intoto.jsonl"]);
+    assert_eq!(proof.status, 0, "{}", proof.err);
+    fs::write(bench.path("proof"), &proof.out).unwrap();
+    let beyond = bench.run(&["show", "--event", "4000000000", "r.intoto.jsonl"]);
+    assert!(beyond.status == 1 && beyond.err.contains("outside a tree of"), "{}", beyond.err);
+    fs::rename(bench.path("r.evidence"), bench.path("elsewhere")).unwrap();
+    let verify = |proof: &str| {
+        bench.run(&["verify", "--accept-incomplete", "--key", "key.pub", "--proof", proof, "r.intoto.jsonl"])
+    };
+    let verdict = verify("proof");
+    assert!(verdict.status == 0 && verdict.out.contains("session opened, of: sh -c"), "{}", verdict.out);
+    fs::write(bench.path("bent"), proof.out.replace("\"leaf\":1,", "\"leaf\":2,")).unwrap();
+    let verdict = verify("bent");
+    assert!(verdict.status == 1 && verdict.out.contains("NOT_IN_LOG"), "{}", verdict.out);
+    let verdict = verify("key.pub");
+    assert!(verdict.status == 1 && verdict.out.contains("PROOF_MALFORMED"), "{}", verdict.out);
+    let verdict = verify("nothing");
+    assert!(verdict.status == 64 && verdict.err.contains("--proof nothing"), "{}", verdict.err);
+}
+
+#[test]
+fn statements_are_a_chain_in_which_gaps_and_forks_show() {
+    let bench = Bench::new();
+    need_root();
+    let run = |name: &str| {
+        let answer = bench.run(&["run", "--key", "key", "--chain", "chain", "-o", name, "--", "true"]);
+        assert_eq!(answer.status, 0, "{}", answer.err);
+    };
+    ["a", "b", "c"].into_iter().for_each(run);
+    let verify = |names: &[&str]| {
+        let files: Vec<String> = names.iter().map(|name| format!("{name}.intoto.jsonl")).collect();
+        let words =
+            ["verify", "--accept-incomplete", "--key", "key.pub"].into_iter().chain(files.iter().map(String::as_str));
+        bench.run(&words.collect::<Vec<_>>())
+    };
+    let all = verify(&["c", "a", "b"]);
+    assert!(all.status == 0 && all.out.contains("3 statements of"), "{}", all.out);
+    assert!(all.out.contains("numbers 1 to 3"), "{}", all.out);
+    let some = verify(&["a", "c"]);
+    assert!(some.status == 0 && some.out.contains("not given: 2"), "{}", some.out);
+    // Somebody with the key lets the chain begin anew, to have another third statement.
+    fs::remove_dir_all(bench.path("chain")).unwrap();
+    ["d", "e"].into_iter().for_each(run);
+    let forked = verify(&["a", "b", "c", "d", "e"]);
+    assert!(forked.status == 1 && forked.out.contains("CHAIN_FORKED"), "{}", forked.out);
+    // Where no chain can be kept, the statement says so and is whole.
+    fs::write(bench.path("no-folder"), "").unwrap();
+    let answer = bench.run(&["run", "--key", "key", "--chain", "no-folder", "-o", "f", "--", "true"]);
+    assert_eq!(answer.status, 0, "{}", answer.err);
+    let shown = bench.run(&["show", "--gaps", "f.intoto.jsonl"]);
+    assert!(shown.out.contains("NOT_CHAINED"), "{}", shown.out);
+    assert!(answer.err.contains("will have no number"), "{}", answer.err);
+}
+
+#[test]
 fn explain_knows_every_case_and_suggests() {
     let bench = Bench::new();
     let answer = bench.run(&["explain", "not_closed"]);

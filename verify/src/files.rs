@@ -4,6 +4,7 @@
 use attestation::evidence::{Limits, LogError, header};
 use attestation::hex;
 use attestation::merkle::Hash;
+use attestation::proof::PROOF_BYTES_MAX;
 use attestation::verify::Objects;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -71,6 +72,13 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(KEY_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A proof's bytes, and one more of what is too large for one.
+pub(crate) fn read_proof(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(PROOF_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

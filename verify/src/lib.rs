@@ -8,7 +8,7 @@ mod report;
 
 use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
-use attestation::verify::{Check, Options, Verdict, unsigned, verify};
+use attestation::verify::{Check, Options, Outcome, Verdict, inclusion, sequence, unsigned, verify};
 use files::{Directory, Target};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,10 +29,13 @@ pub struct Args {
     /// Directory with the evidence [default: FILE with .evidence for .intoto.jsonl, where that is there]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// A frame's proof, as `testimony show --event N --proof` prints it: checked against the statement, without its log
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
     /// Accept a statement that says itself that it is incomplete
     #[arg(long)]
     pub accept_incomplete: bool,
-    /// Print one JSON object a file
+    /// Print one JSON object a file, and one of the checks between files
     #[arg(long)]
     pub json: bool,
     /// Statements, as signed envelopes
@@ -69,16 +72,37 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
         return complain(program, err, &format!("--evidence {}: no directory", report::path(directory)));
     }
-    let mut exit_code = 0;
+    let proof = match args.proof.as_ref().map(|path| files::read_proof(path).map_err(|error| (path, error))).transpose()
+    {
+        Ok(proof) => proof,
+        Err((path, error)) => {
+            return complain(program, err, &format!("--proof {}: {error}", report::path(path)));
+        }
+    };
+    if proof.is_some() && args.files.len() > 1 {
+        return complain(program, err, "--proof is of one statement: give one file");
+    }
+    let (mut exit_code, mut verdicts) = (0, Vec::new());
     for file in &args.files {
-        let verdict = verify_file(file, &keys, args);
+        let mut verdict = verify_file(file, &keys, args);
+        if let (Some(proof), Some(claims)) = (&proof, &verdict.claims) {
+            let check = inclusion(proof, claims);
+            verdict.checks.push(check);
+        }
         exit_code = exit_code.max(verdict.exit_code());
         let printed = if args.json { report::json(out, file, &verdict) } else { report::text(out, file, &verdict) };
         if let Err(error) = printed {
             return complain(program, err, &format!("the verdict could not be printed: {error}")).min(2);
         }
+        verdicts.push(verdict);
     }
-    exit_code
+    let checks = sequence(&verdicts);
+    let refused = checks.iter().any(|check| check.outcome == Outcome::Refused);
+    let printed = if args.json { report::json_checks(out, &checks) } else { report::text_checks(out, &checks) };
+    if let Err(error) = printed {
+        return complain(program, err, &format!("the verdict could not be printed: {error}")).min(2);
+    }
+    exit_code.max(u8::from(refused))
 }
 
 fn complain(program: &str, err: &mut dyn Write, message: &str) -> u8 {

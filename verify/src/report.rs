@@ -22,15 +22,7 @@ pub(crate) fn path(path: &Path) -> Cow<'_, str> {
 /// A line a check, the gaps, and a last line with the verdict.
 pub(crate) fn text(out: &mut dyn Write, file: &Path, verdict: &Verdict) -> io::Result<()> {
     writeln!(out, "{}", path(file))?;
-    for check in &verdict.checks {
-        writeln!(out, "  {:<11}  {:<14}  {}", check.outcome.as_str(), check.name, check.says)?;
-        if check.outcome == Outcome::Proven {
-            writeln!(out, "  {:29}not proven: {}", "", check.does_not_prove)?;
-        }
-        if let Some(code) = check.code.and_then(codes::find) {
-            writeln!(out, "  {:29}{}: {} {}", "", code.name, code.meaning, code.action)?;
-        }
-    }
+    lines(out, &verdict.checks)?;
     for gap in verdict.gaps.iter().take(GAPS_SHOWN_MAX) {
         let (code, detail) = (escape(gap.code.as_bytes()), escape(gap.detail.as_bytes()));
         let space = if detail.is_empty() { "" } else { " " };
@@ -40,6 +32,44 @@ pub(crate) fn text(out: &mut dyn Write, file: &Path, verdict: &Verdict) -> io::R
         writeln!(out, "  gap          and {more} more")?;
     }
     writeln!(out, "{}", last_line(verdict))?;
+    out.flush()
+}
+
+fn lines(out: &mut dyn Write, checks: &[Check]) -> io::Result<()> {
+    for check in checks {
+        writeln!(out, "  {:<11}  {:<14}  {}", check.outcome.as_str(), check.name, check.says)?;
+        if check.outcome == Outcome::Proven {
+            writeln!(out, "  {:29}not proven: {}", "", check.does_not_prove)?;
+        }
+        if let Some(code) = check.code.and_then(codes::find) {
+            writeln!(out, "  {:29}{}: {} {}", "", code.name, code.meaning, code.action)?;
+        }
+    }
+    Ok(())
+}
+
+/// The checks between several files.
+pub(crate) fn text_checks(out: &mut dyn Write, checks: &[Check]) -> io::Result<()> {
+    if !checks.is_empty() {
+        writeln!(out, "these files together")?;
+        lines(out, checks)?;
+        let mut refused = checks.iter().filter(|check| check.outcome == Outcome::Refused);
+        if let Some(code) = refused.find_map(|check| check.code) {
+            writeln!(out, "REFUSED ({code})")?;
+        }
+    }
+    out.flush()
+}
+
+/// The same as a line of JSON.
+pub(crate) fn json_checks(out: &mut dyn Write, checks: &[Check]) -> io::Result<()> {
+    if !checks.is_empty() {
+        let checks: Vec<JsonCheck<'_>> = checks.iter().map(JsonCheck::from).collect();
+        let refused = checks.iter().any(|check| check.outcome == Outcome::Refused.as_str());
+        let line = serde_json::json!({ "file": null, "exitCode": u8::from(refused), "checks": checks });
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+    }
     out.flush()
 }
 
@@ -63,8 +93,11 @@ fn last_line(verdict: &Verdict) -> String {
 }
 
 fn first_refusal(verdict: &Verdict) -> Option<&'static str> {
-    let mut refused = verdict.checks.iter().filter(|check| check.outcome == Outcome::Refused);
-    refused.next().map(|check| check.code.unwrap_or("REFUSED"))
+    let refused = verdict.checks.iter().filter(|check| check.outcome == Outcome::Refused);
+    let mut refusals: Vec<&str> = refused.map(|check| check.code.unwrap_or("REFUSED")).collect();
+    // Being incomplete is the least of them.
+    refusals.sort_by_key(|code| *code == codes::INCOMPLETE);
+    refusals.first().copied()
 }
 
 /// One line of JSON.

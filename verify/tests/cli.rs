@@ -46,6 +46,7 @@ impl Bench {
         Args {
             keys: vec![self.path("key.pub")],
             evidence: None,
+            proof: None,
             accept_incomplete: false,
             json: false,
             files: vec![self.path("run.intoto.jsonl")],

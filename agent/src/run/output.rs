@@ -17,7 +17,7 @@ use attestation::{
 };
 
 use super::{owner::Owner, summary};
-use crate::{evidence::descriptor_path, sign::Key};
+use crate::{chain::Link, evidence::descriptor_path, sign::Key};
 
 /// NAME.intoto.jsonl and NAME.evidence.
 pub(super) struct Output {
@@ -90,6 +90,7 @@ impl Output {
         meta: &Meta,
         key: &Key,
         owner: &Owner,
+        link: Option<Link>,
     ) -> anyhow::Result<Signed> {
         let file = self.part.take().context("the statement's file was not claimed")?;
         let ours = file.metadata()?;
@@ -97,6 +98,10 @@ impl Output {
         let payload = |out: &mut dyn Write| statement::write(out, trace, head, meta);
         let written = dsse::write_envelope(&mut out, payload, &[&key.file])?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        // Before anybody can have the statement: the next one must not follow the one before it.
+        if let Some(Err(error)) = link.map(|link| link.signed(&written.payload_sha256)) {
+            summary::warn(&format!("the next statement will not name this one: {error}"));
+        }
         let statement = self.held(STATEMENT);
         fs::rename(self.held(PART), &statement)?;
         let there = fs::symlink_metadata(&statement)?;

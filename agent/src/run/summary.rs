@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use attestation::trace::Trace;
+use attestation::{escape::escape, trace::Trace};
 
 use super::output::Signed;
 
@@ -37,6 +37,11 @@ impl Summary {
                 .collect(),
         }
     }
+}
+
+/// Says what went wrong without ending the run.
+pub(super) fn warn(says: &str) {
+    eprintln!("testimony: {}", escape(says.as_bytes()));
 }
 
 impl Signed {

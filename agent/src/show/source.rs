@@ -110,6 +110,17 @@ pub(crate) struct Source {
     pub(crate) evidence: Evidence,
 }
 
+/// The head of the log that a statement names, and where its evidence is; with keys, of a statement that verifies.
+pub(crate) fn head(file: &Path, keys: &[PathBuf]) -> Result<(LogHead, Directory), Error> {
+    let artifact = Artifact::of(file);
+    let path = if file.exists() && !file.is_dir() { file.to_owned() } else { artifact.statement() };
+    let evidence = Some(artifact.evidence()).filter(|evidence| evidence.is_dir());
+    check(&path, keys, evidence.as_deref())?;
+    let envelope = dsse::read(read(&path)?).map_err(|source| Error::Envelope { path: path.clone(), source })?;
+    let claims = statement::read(&envelope.into_unverified()).map_err(|source| Error::Statement { path, source })?;
+    Ok((claims.log, Directory::new(artifact.evidence())))
+}
+
 /// Opens what `file` stands for.
 pub(crate) fn open(file: &Path, keys: &[PathBuf]) -> Result<Source, Error> {
     let artifact = Artifact::of(file);

@@ -5,11 +5,13 @@
 //! Objects and their names (sealed: the lowercase SHA-256 of the bytes; open: `open-<sequence>`) belong to the caller:
 //! here are readers and writers only. docs/format.md says the same for strangers.
 
+mod describe;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use describe::describe;
 pub use reader::{Limits, LogError, LogReader, SegmentReader, header};
 pub use writer::{LogWriter, Segment};
 

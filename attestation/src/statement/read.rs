@@ -68,6 +68,8 @@ pub struct Claims {
     pub listed: [u64; 2],
     /// What the log does not say.
     pub meta: Meta,
+    /// Host and boot, in hexadecimal: with the signer, the scope of its number.
+    pub host_and_boot: [String; 2],
 }
 
 /// A gap or a blind spot, as signed.

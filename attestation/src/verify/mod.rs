@@ -9,6 +9,8 @@
 mod checks;
 mod compare;
 mod evidence;
+mod inclusion;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ use crate::trace::Finding;
 use std::io::{self, Read};
 
 pub use evidence::{Survey, survey, unsigned};
+pub use inclusion::{ProveError, inclusion, prove};
+pub use sequence::sequence;
 
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +112,8 @@ pub struct Verdict {
     pub claims: Option<Box<Claims>>,
     /// SHA-256 of the payload, once its signature held.
     pub payload_sha256: Option<Hash>,
+    /// Ids of the keys whose signatures held.
+    pub keyids: Vec<String>,
 }
 
 impl Verdict {
@@ -136,6 +142,7 @@ impl Verdict {
             understood: true,
             claims: None,
             payload_sha256: None,
+            keyids: Vec::new(),
         }
     }
 
@@ -178,6 +185,7 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
         Err(error) => return verdict.refuse(checks::untrusted(&error)),
     };
     verdict.payload_sha256 = Some(verified.payload_sha256);
+    verdict.keyids.clone_from(&verified.keyids);
     verdict.checks.push(checks::signature(&verified));
     match statement::read(&verified.payload) {
         Ok(claims) => verify_statement(verdict, &verified.payload, claims, options),

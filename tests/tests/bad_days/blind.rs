@@ -42,6 +42,7 @@ fn an_io_uring_that_was_refused_is_no_matter() {
 /// Opens a file by the 32-bit entry. Without a library: its addresses must fit 32 bits.
 const COMPAT_OPEN: &str = r#"
 static const char name[] = "input";
+static const char other[] = "other";
 static long compat(long number, long one, long two) {
     long result;
     __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(one), "c"(two), "d"(0L)
@@ -64,6 +65,7 @@ fn compat(call: &str) -> Option<(Scratch, Record)> {
         return None;
     }
     scratch.write("input", "x");
+    let _ = std::fs::remove_file(scratch.join("other"));
     let ran = Run::new(&scratch, [&program]).go();
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     let record = ran.record();
@@ -86,6 +88,22 @@ fn an_unlink_by_the_32_bit_entry_is_seen_or_ends_completeness() {
     if record.names().is_empty() {
         record.must_lack("COMPAT_SYSCALL");
     }
+}
+
+/// The numbers 9 and 101 mean `mmap` and `ptrace` by the other entry, of which most calls are not told.
+#[test]
+fn a_link_by_the_32_bit_entry_is_seen_or_ends_completeness() {
+    let Some((_, record)) = compat("compat(9, (long)name, (long)other)") else { return };
+    if record.names().is_empty() {
+        record.must_lack("COMPAT_SYSCALL");
+    }
+}
+
+/// `ioperm`, which gives ports back here.
+#[test]
+fn a_call_by_the_32_bit_entry_whose_number_is_another_s_ends_completeness() {
+    let Some((_, record)) = compat("compat(101, 0x80, 1)") else { return };
+    record.must_lack("COMPAT_SYSCALL");
 }
 
 #[test]

@@ -30,6 +30,8 @@ impl Wire<'_> {
             digest_classes: [classes.kernel, classes.stable, classes.ephemeral, classes.raced, classes.absent],
             counted_classes: listed.file_access.0,
             listed: [listed.process.count(), listed.network.count()],
+            host_and_boot: [&testimony.session.0.host_id, &testimony.session.0.boot_id]
+                .map(|id| id.as_str().to_owned()),
             meta: testimony.session.0.meta(),
         })
     }

@@ -1,0 +1,247 @@
+//! The chain of statements: each has the next number of its scope (host, signing key, boot) and the digest of the one before it,
+//! so that one which is left out or replaced leaves a gap or a fork (docs/format.md, section 11).
+//!
+//! The last link of a scope is a file of the host. Whoever signs holds its lock from the number to the statement, so
+//! statements of parallel sessions follow each other. A number is noted before its statement is signed, and the digest before
+//! the statement gets its name: where a run dies between, the number is void, or its statement is missing; it is never given
+//! again. Nothing is forced to the disk, since a scope ends with its boot.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use attestation::{hex, merkle::Hash};
+use rustix::{
+    fs::{Access, FlockOperation, access, flock},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Where the links are unless it is said.
+pub const DEFAULT: &str = "/var/lib/testimony/chain";
+/// How long a run waits for another that signs in its scope.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a link's file at most.
+const BYTES_MAX: u64 = 4096;
+
+/// The folder of the links.
+pub struct Chain {
+    folder: PathBuf,
+}
+
+/// The place of a statement that is about to be signed. The scope is locked as long as it lives.
+pub struct Link {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Digest of the payload before it.
+    pub previous: Option<Hash>,
+    path: PathBuf,
+    _locked: File,
+}
+
+/// What a link's file says, always in as many bytes: it is written in place, which needs no room on the disk.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Last {
+    /// The last number that was given, in 20 digits.
+    number: String,
+    /// The payload of the last statement that was signed, in hexadecimal; zeros if there is none.
+    sha256: String,
+}
+
+impl Last {
+    fn new(number: u64, payload: Option<&Hash>) -> Self {
+        Self { number: format!("{number:020}"), sha256: hex::encode(payload.unwrap_or(&[0; 32])) }
+    }
+
+    /// Number and payload; none if they have not their form.
+    fn place(&self) -> Option<(u64, Option<Hash>)> {
+        let number = self.number.parse().ok().filter(|_| self.number.len() == 20)?;
+        Some((number, Some(hex::decode_sha256(&self.sha256)?).filter(|payload| *payload != [0; 32])))
+    }
+}
+
+impl Chain {
+    /// In this folder, which is made if it is not there.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        access(folder, Access::WRITE_OK | Access::EXEC_OK)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The next place in a scope. Waits for whoever signs in it, but not for ever.
+    pub fn next(&self, host_id: &[u8], signer: &str, boot_id: &[u8]) -> io::Result<Link> {
+        let host = hex::encode(&Sha256::digest(host_id)[..8]);
+        let boot = hex::encode(boot_id);
+        let name = format!("{host}-{boot}-{}", hex::encode(&Sha256::digest(signer)));
+        let locked = open(&self.folder.join(format!("{name}.lock")), true)?;
+        lock(&locked)?;
+        let path = self.folder.join(format!("{name}.json"));
+        let (number, previous) = match open(&path, false) {
+            Ok(file) => read(file)?.place().ok_or_else(|| broken(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget_other_boots(&host, &boot)?;
+                (0, None)
+            }
+            Err(error) => return Err(error),
+        };
+        let number = number.checked_add(1).ok_or_else(|| broken(&path))?;
+        write(&path, &Last::new(number, previous.as_ref()))?;
+        Ok(Link { number, previous, path, _locked: locked })
+    }
+
+    /// Scopes of this host's boots that are over are of no use. Other files, and those of hosts that share the folder, are none
+    /// of our business.
+    fn forget_other_boots(&self, host: &str, boot: &str) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let other = name.to_str().and_then(link_of).is_some_and(|link| link.0 == host && link.1 != boot);
+            if other {
+                // Another run may have removed it.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// The statement of this place has been signed: the next one follows it.
+    pub fn signed(self, payload_sha256: &Hash) -> io::Result<()> {
+        write(&self.path, &Last::new(self.number, Some(payload_sha256)))
+    }
+}
+
+/// Host and boot in the name of a link or its lock: with the signer, in hexadecimal.
+fn link_of(name: &str) -> Option<(&str, &str)> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    let mut parts = stem.split('-');
+    let mut part = |bytes: usize| parts.next().filter(|text| hex::decode(text).is_some_and(|part| part.len() == bytes));
+    let (host, boot, _) = (part(8)?, part(16)?, part(32)?);
+    (["json", "lock"].contains(&extension) && parts.next().is_none()).then_some((host, boot))
+}
+
+/// Opens a file of the folder, and nothing that stands in its place.
+fn open(path: &Path, make: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(make).truncate(false).mode(0o600);
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(broken(path)) }
+}
+
+/// A run that is stopped while it signs must not keep others from signing.
+fn lock(file: &File) -> io::Result<()> {
+    let limit = Instant::now() + WAIT_MAX;
+    while let Err(error) = flock(file, FlockOperation::NonBlockingLockExclusive) {
+        if error != Errno::WOULDBLOCK || Instant::now() > limit {
+            return Err(error.into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn broken(path: &Path) -> io::Error {
+    let says =
+        format!("{} is broken: remove it, and the chain begins anew, which verification calls a fork", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, says)
+}
+
+fn read(file: File) -> io::Result<Last> {
+    let mut json = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut json)?;
+    serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn write(path: &Path, last: &Last) -> io::Result<()> {
+    open(path, true)?.write_all_at(&serde_json::to_vec(last)?, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &[u8] = b"host";
+
+    #[test]
+    fn each_follows_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(&folder.path().join("chain")).unwrap();
+        let first = chain.next(HOST, "key", b"boot").unwrap();
+        assert_eq!((first.number, first.previous), (1, None));
+        first.signed(&[7; 32]).unwrap();
+        let second = chain.next(HOST, "key", b"boot").unwrap();
+        assert_eq!((second.number, second.previous), (2, Some([7; 32])));
+        // It dies before it has signed: its number is void.
+        drop(second);
+        let third = chain.next(HOST, "key", b"boot").unwrap();
+        assert_eq!((third.number, third.previous), (3, Some([7; 32])));
+        drop(third);
+        assert_eq!(chain.next(HOST, "another key", b"boot").unwrap().number, 1);
+        assert_eq!(chain.next(b"another host", "key", b"boot").unwrap().number, 1);
+    }
+
+    #[test]
+    fn a_boot_begins_anew_and_forgets_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        chain.next(HOST, "key", b"one boot of 16 B").unwrap().signed(&[7; 32]).unwrap();
+        fs::write(folder.path().join("notes.json"), "of somebody else").unwrap();
+        assert_eq!(chain.next(HOST, "key", b"another, 16 B. x").unwrap().number, 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn nothing_that_stands_in_a_link_s_place_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        let path = chain.next(HOST, "key", b"boot").unwrap().path.clone();
+        let other = folder.path().join("other");
+        fs::write(&other, "of somebody else").unwrap();
+        for path in [path.clone(), path.with_extension("lock")] {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&other, &path).unwrap();
+            assert!(chain.next(HOST, "key", b"boot").is_err());
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(fs::read_to_string(other).unwrap(), "of somebody else");
+    }
+
+    #[test]
+    fn many_at_once_have_a_number_each_and_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let sign = |_| {
+            let link = Chain::open(folder.path()).unwrap().next(HOST, "key", b"boot").unwrap();
+            let payload = Sha256::digest(link.number.to_be_bytes()).into();
+            let place = (link.number, link.previous, payload);
+            link.signed(&payload).unwrap();
+            place
+        };
+        let mut places: Vec<(u64, Option<Hash>, Hash)> = thread::scope(|scope| {
+            let signing: Vec<_> = (0..16).map(|index| scope.spawn(move || sign(index))).collect();
+            signing.into_iter().map(|signing| signing.join().unwrap()).collect()
+        });
+        places.sort_unstable();
+        assert!(places.iter().zip(1..).all(|(place, number)| place.0 == number));
+        assert!(places.windows(2).all(|pair| pair[1].1 == Some(pair[0].2)));
+    }
+
+    #[test]
+    fn a_broken_link_is_said_and_nothing_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        let path = chain.next(HOST, "key", b"boot").unwrap().path.clone();
+        let last = serde_json::to_string(&Last::new(u64::MAX, None)).unwrap();
+        for json in ["", "{}", &last, &last.replace("\"1", "\""), "{\"number\":\"1\",\"sha256\":\"x\"}"] {
+            fs::write(&path, json).unwrap();
+            assert!(chain.next(HOST, "key", b"boot").is_err(), "{json}");
+        }
+    }
+}
