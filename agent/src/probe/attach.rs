@@ -10,7 +10,7 @@ use aya::{
 
 use super::{
     Error, btf,
-    hooks::{self, Attached, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    hooks::{self, ACTS, Attached, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
     load::cgroup_root,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
         attacher.denied.insert(Point::Lsm, why);
     }
     let mut outcome = Outcome { rows: Vec::new(), by_sys_exit: Vec::new(), renames_by_sys_exit: false };
-    for observation in OBSERVATIONS.iter().filter(|observation| observation.hook != hook::ACT) {
+    for observation in OBSERVATIONS {
         let row = attacher.observe(observation)?;
         if row.programs.first() == Some(&SYS_EXIT.name) {
             outcome.by_sys_exit.push(row.hook);
@@ -55,10 +55,8 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
     // Where tracepoints are preempted, the kernel skips the end of some system calls, and no session would be complete that is
     // on the strongest hooks but for acts.
     if !spares || !outcome.by_sys_exit.is_empty() {
-        for observation in OBSERVATIONS.iter().filter(|observation| observation.hook == hook::ACT) {
-            outcome.rows.push(attacher.observe(observation)?);
-            outcome.by_sys_exit.push(hook::ACT);
-        }
+        outcome.rows.push(attacher.observe(&ACTS)?);
+        outcome.by_sys_exit.push(hook::ACT);
     }
     if !outcome.by_sys_exit.is_empty() || outcome.renames_by_sys_exit {
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;

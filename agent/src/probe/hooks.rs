@@ -144,7 +144,11 @@ pub(super) fn spare(name: &str) -> Option<&'static str> {
     programs().find(|program| program.name == name)?.spare
 }
 
-/// Every observation.
+/// Acts beyond files, names and peers, which not every set of hooks has. Arguments are registers as the kernel saved them, but
+/// texts and what was received are read from the program's memory.
+pub(super) const ACTS: Observation = only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]);
+
+/// Every observation that all sets of hooks have.
 pub(super) const OBSERVATIONS: &[Observation] = &[
     only(
         hook::FORK,
@@ -254,8 +258,6 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
             returned(level::RETURNED_OBJECT),
         ],
     ),
-    // Arguments are registers as the kernel saved them, but texts and what was received are read from the program's memory.
-    only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]),
     only(
         hook::CONNECT_ATTEMPT,
         "connect-attempt",
