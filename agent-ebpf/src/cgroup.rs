@@ -1,6 +1,6 @@
 //! Membership by cgroup v2: tasks that enter a session's cgroup, and cgroups made below a watched prefix.
 
-use agent_ebpf::{Joined, Member, Provisional, Session, attention, hook, kind, state};
+use agent_ebpf::{CANARY, Joined, Member, Provisional, Session, attention, hook, kind, state};
 use aya_ebpf::{bindings::BPF_ANY, cty::c_void, helpers::bpf_loop};
 
 use crate::{
@@ -68,6 +68,12 @@ fn enter(cgroup: u64, pid: u32, tid: u32, start: u64) {
     let member = Member { start_ns: start, ..Member::of(search.serial, search.slot) };
     if let Some(already) = member::of(pid) {
         if already.serial == member.serial {
+            return;
+        }
+        if already.serial == member.serial | CANARY {
+            // It is here to be seen, and stays what it is.
+            let Some(ticket) = account::take(&already, hook::CGROUP) else { return };
+            account::send(&ticket, kind::JOINED, pid, tid, Joined { start_ns: start, cgroup_id });
             return;
         }
     }

@@ -1,6 +1,6 @@
 //! Whose event it is: a task belongs to the session of its thread group, or to none.
 
-use agent_ebpf::{Member, Session, state};
+use agent_ebpf::{CANARY, Member, Session, state};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::globals::{SESSIONS, TASKS, THREADS};
@@ -50,7 +50,7 @@ pub(crate) fn session(member: &Member) -> Option<*mut Session> {
     let session = SESSIONS.get_ptr_mut(member.slot)?;
     // SAFETY: a pointer into the map's value.
     let (serial, open) = unsafe { ((*session).serial, (*session).state) };
-    (serial == member.serial && (open == state::OPEN || open == state::PROVISIONAL)).then_some(session)
+    (serial == member.serial & !CANARY && (open == state::OPEN || open == state::PROVISIONAL)).then_some(session)
 }
 
 /// Notes an exec by its number in the task; false if it was told.

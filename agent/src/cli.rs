@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use attestation::escape::escape;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{doctor, explain, keygen, recover, run, show};
+use crate::{canary, doctor, explain, keygen, recover, run, show};
 
 /// Traces what a build really does, and swears to it with what it could not see.
 #[derive(Debug, Parser)]
@@ -44,7 +44,7 @@ enum Command {
     #[command(hide = true)]
     Launch(run::Launch),
     #[command(hide = true)]
-    Canary(doctor::Canary),
+    Canary(canary::Args),
 }
 
 /// Wrong usage, sysexits(3).
@@ -69,7 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Completions { shell } => completions(shell),
         Command::Man { command } => ended(manual(command.as_deref()), |_| USAGE),
         Command::Launch(args) => run::launch(&args).into(),
-        Command::Canary(args) => ended(doctor::perform(&args), |_| REFUSED),
+        Command::Canary(args) => ended(canary::perform(&args), |_| REFUSED),
     }
 }
 

@@ -3,14 +3,11 @@
 //! It asks the host, and then it tries: the kernel side is loaded as `run` loads it, a session of the doctor's own is
 //! traced, signed and verified, and every hook is held against the acts that were performed in it.
 
-mod canary;
 mod host;
 mod report;
 mod trial;
 
 use std::{io, path::PathBuf};
-
-pub(crate) use canary::{Canary, perform};
 
 use crate::{probe, sign};
 

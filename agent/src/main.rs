@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod artifact;
+mod canary;
 mod chain;
 mod cli;
 mod content;

@@ -14,6 +14,7 @@ mod object;
 mod recent;
 mod ring;
 mod table;
+mod truncate;
 
 use std::{
     fs,
@@ -26,6 +27,7 @@ pub(crate) use calls::name as call_name;
 pub use hooks::{Attached, Limits};
 pub use load::{Error, cgroup_root};
 use table::Tables;
+pub use truncate::truncate;
 
 /// The loaded and attached kernel side.
 pub struct Probe {
@@ -71,6 +73,11 @@ impl Probe {
     /// A slot's session as the kernel side has it.
     pub fn session(&self, slot: u32) -> Result<Session, Error> {
         self.tables.session(slot)
+    }
+
+    /// Renames that the host has seen, by the hook that counts them.
+    pub fn renames(&self) -> Result<u64, Error> {
+        self.tables.renames()
     }
 
     /// A serial that no session of this loader had.

@@ -4,6 +4,7 @@
 //! program stops itself, is made the session's root, and becomes the command. While it runs the ring is drained; at its
 //! end the session is closed, the digests are settled, and the statement is written and signed.
 
+mod canaries;
 mod cgroup;
 mod launch;
 mod output;
@@ -22,6 +23,7 @@ use std::{
 use attestation::{codes, statement::Meta};
 use proto::evidence::{SessionClosed, SessionOpened};
 
+use canaries::Canaries;
 pub use launch::{Launch, launch};
 pub use owner::Owner;
 
@@ -153,6 +155,7 @@ struct Running {
     child: Child,
     session: Session,
     cgroup: Option<cgroup::Cgroup>,
+    canaries: Canaries,
 }
 
 /// How following ended.
@@ -195,6 +198,7 @@ impl Prepared {
     /// Starts the command as the root of a session.
     fn start(&mut self, args: &Args) -> anyhow::Result<Running> {
         let cgroup = cgroup::Cgroup::create(&self.session_id).ok();
+        let mut canaries = Canaries::start(cgroup.as_ref());
         let child = launch::spawn(&args.command, &self.owner)?;
         let opened = self.opened(args, child.id(), cgroup.is_some())?;
         let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened)?;
@@ -210,12 +214,14 @@ impl Prepared {
         if self.probe.hooks().iter().all(|attached| attached.observation != "act") {
             self.log.append(blind_spot(codes::ACTS_NOT_OBSERVED, "", false))?;
         }
+        canaries.begin(&mut session, &mut self.probe)?;
         session.adopt(&mut self.probe, child.id(), start_ns)?;
         if let Some(cgroup) = &cgroup {
             cgroup.take(child.id())?;
         }
+        canaries.finish(&mut self.into(&mut session))?;
         launch::go(&child)?;
-        Ok(Running { child, session, cgroup })
+        Ok(Running { child, session, cgroup, canaries })
     }
 
     fn opened(&mut self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {
@@ -237,6 +243,11 @@ impl Prepared {
         })
     }
 
+    /// What the agent's known acts are entered into.
+    fn into<'a>(&'a mut self, session: &'a mut Session) -> canaries::Into<'a> {
+        canaries::Into { session, probe: &mut self.probe, log: &mut self.log, content: &mut self.content }
+    }
+
     /// Drains until the command and its children are gone.
     fn follow(&mut self, args: &Args, running: &mut Running) -> Ended {
         match self.drain_until_gone(args, running) {
@@ -253,20 +264,22 @@ impl Prepared {
         // Of this thread alone: the command was started before, and so were the hashers. Where it is refused, the ring may
         // fill up sooner, and what is lost is counted.
         let _ = rustix::process::setpriority_process(None, DRAIN_NICE);
-        let session = &mut running.session;
-        while !launch::ended(&running.child) {
+        let Running { child, session, canaries, .. } = running;
+        while !launch::ended(child) {
             self.probe.wait(DRAIN_EVERY_MS)?;
-            self.signals.forward(&running.child);
+            self.signals.forward(child);
+            canaries.look(&mut self.into(session))?;
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
             self.content.pump();
             self.log.tick()?;
         }
         let limit = Instant::now() + Duration::from_secs_f64(args.grace.clamp(0.0, 86_400.0));
         loop {
+            canaries.look(&mut self.into(session))?;
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
             self.content.pump();
             if session.living() == 0 || Instant::now() > limit {
-                return Ok(());
+                return canaries.end(&mut self.into(session));
             }
             self.probe.wait(GRACE_LOOK_MS)?;
         }
@@ -280,12 +293,13 @@ impl Prepared {
         ended: Ended,
         clock: &mut summary::Timings,
     ) -> anyhow::Result<output::Signed> {
-        let Running { mut session, cgroup, child: _ } = running;
+        let Running { mut session, cgroup, canaries, child: _ } = running;
         if let Ended::Broken(error) = ended {
             let detail = format!("{:#}", anyhow::Error::from(error));
             self.log.append(blind_spot(codes::EVIDENCE_NOT_WRITTEN, &detail, true))?;
         }
         let survivors = session.close(&mut self.probe, &mut self.log, &mut self.content)?;
+        drop(canaries);
         clock.lap("close and drain");
         for content::Finding { mut digest, left_at } in self.content.finish(survivors)? {
             digest.left_at = left_at.unwrap_or_default();

@@ -15,10 +15,10 @@ pub use names::{boottime_ns, grain_ns};
 
 use std::collections::HashMap;
 
-use agent_ebpf::{Member, Session as Slot, flag, hook, state};
+use agent_ebpf::{CANARY, Member, Session as Slot, flag, hook, state};
 use attestation::codes;
 use proto::evidence::{
-    BlindSpot, Directive, Folded, HookAccount, HookMisses, SessionClosed, SessionOpened, Survivor, frame::Body,
+    BlindSpot, Canary, Directive, Folded, HookAccount, HookMisses, SessionClosed, SessionOpened, Survivor, frame::Body,
 };
 
 use crate::{
@@ -58,6 +58,10 @@ pub struct Session {
     foreign: u64,
     root_pid: u32,
     root_status: Option<u32>,
+    /// Hook and time of the known acts that were told since the last round.
+    told: Vec<(u16, u64)>,
+    /// Renames that were counted at the last look.
+    renames: u64,
     /// Members that were there at the end, and those whose process id was seen to be another's.
     left: u64,
 }
@@ -84,6 +88,8 @@ impl Session {
             foreign: 0,
             root_pid,
             root_status: None,
+            told: Vec::new(),
+            renames: probe.renames()?,
             left: 0,
         })
     }
@@ -92,6 +98,34 @@ impl Session {
     pub fn adopt(&mut self, probe: &mut Probe, pid: u32, start_ns: u64) -> Result<(), Error> {
         probe.adopt(pid, Member { start_ns, ..Member::of(self.serial, self.slot) })?;
         self.live.insert(pid, start_ns);
+        Ok(())
+    }
+
+    /// Makes a process one that performs known acts in the session: no part of it, but seen by its hooks.
+    pub fn adopt_canary(&mut self, probe: &mut Probe, pid: u32, start_ns: u64) -> Result<(), Error> {
+        Ok(probe.adopt(pid, Member { start_ns, ..Member::of(self.serial | CANARY, self.slot) })?)
+    }
+
+    /// Whether every hook has told as many known acts as the round has.
+    pub fn has_told(&self, round: &Canary) -> bool {
+        let of_round = |at: u64| (round.began_boottime_ns..=round.ended_boottime_ns).contains(&at);
+        let told = |hook: u32| self.told.iter().filter(|(by, at)| u32::from(*by) == hook && of_round(*at)).count();
+        round.acts.iter().all(|act| told(act.hook) as u64 >= u64::from(act.count))
+    }
+
+    /// Enters a round of known acts, whose events have been drained: for each hook how many it must have seen.
+    pub fn round(&mut self, log: &mut Log, round: Canary) -> Result<(), Error> {
+        self.told.retain(|(_, at)| *at > round.ended_boottime_ns);
+        Ok(log.append(Body::Canary(round))?)
+    }
+
+    /// Whether the host's renames, of which the rounds made so many since the last look, were counted. No event tells it; where they
+    /// are not, folded repeats may be of other paths.
+    pub fn renamed(&mut self, probe: &Probe, log: &mut Log, times: u64) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.renames, probe.renames()?);
+        if self.renames.wrapping_sub(before) < times {
+            log.append(blind_spot(codes::PROGRAM_CHANGED, "renames are not counted", true))?;
+        }
         Ok(())
     }
 
@@ -125,6 +159,10 @@ impl Session {
     fn record(&mut self, bytes: &[u8], log: &mut Log, content: &mut Content) -> Result<(), Error> {
         match decode::decode(bytes) {
             Ok(event) if event.head.serial == self.serial => self.event(event, log, content),
+            Ok(event) if event.head.serial == self.serial | CANARY => {
+                self.told.push((event.head.hook, event.head.boottime_ns));
+                Ok(log.append(frames::canary(&event.head))?)
+            }
             Ok(_) => {
                 self.foreign += 1;
                 Ok(())
@@ -201,7 +239,9 @@ impl Session {
                 truncated: account.truncated,
             }))?;
         }
-        for folded in probe.take_folded(self.serial, self.epoch)? {
+        let mut folds = probe.take_folded(self.serial, self.epoch)?;
+        folds.extend(probe.take_folded(self.serial | CANARY, self.epoch)?);
+        for folded in folds {
             log.append(Body::Folded(Folded {
                 epoch: self.epoch,
                 hook: folded.hook,
@@ -217,8 +257,10 @@ impl Session {
         if let Some(cgroup_id) = self.cgroup_id {
             probe.forget_cgroup(cgroup_id)?;
         }
-        probe.dismiss(self.serial)?;
-        probe.forget_files(self.serial)?;
+        for serial in [self.serial, self.serial | CANARY] {
+            probe.dismiss(serial)?;
+            probe.forget_files(serial)?;
+        }
         Ok(!survivors.is_empty())
     }
 

@@ -114,6 +114,12 @@ codes! {
             "Keep the evidence and report it: an exit was not seen.";
         UNKNOWN_PROCESS: "A process acted whose beginning was not seen.",
             "Keep the evidence and report it: a fork was not seen.";
+        HOOK_SILENT: "A known act of the agent's own was not seen by its hook.",
+            "Find out who muted it; trust nothing of this session.";
+        HOOK_NOT_TRIED: "No known act could be performed for this hook: whether it saw anything is not known.",
+            "See that the host allows it, for instance that the loopback device is up; `testimony doctor` tries each.";
+        CANARIES_LATE: "More than a minute passed between two known acts that this hook saw.",
+            "Run again with less load on the host.";
         WEAK_HOOK: "A hook takes from user memory what must come from the kernel's own objects.",
             "See `testimony doctor` for what this kernel would grant.";
         MISSING_OBSERVATION: "An observation that every session needs has no hook.",
@@ -140,8 +146,8 @@ codes! {
             "Do not move tasks between cgroups in the command.";
         PROGRAM_CHANGED: "A kernel program or its attachment was not the same at the end as at the start.",
             "Find out who changed it; trust nothing of this session.";
-        HOOK_SILENT: "A known act of the agent's own was not seen by its hook.",
-            "Find out who muted it; trust nothing of this session.";
+        CANARIES_ENDED: "The process that performs the agent's known acts could not be made, or ended before the session.",
+            "Find out who ended it; the session may have been watched by nothing since.";
         EVIDENCE_NOT_WRITTEN: "Evidence could not be written, for instance because the disk was full.",
             "Free space and run again.";
         DECODE_FAILED: "Records from the kernel were not understood.",

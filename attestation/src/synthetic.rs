@@ -200,6 +200,22 @@ impl Session {
         self.event(ACT, pid, event::Body::Act(act));
     }
 
+    /// A round of known acts: an event of each hook in `told`, and one act claimed for each in `acts`.
+    pub fn canaries(&mut self, round: u64, told: &[u32], acts: &[u32]) {
+        let began_boottime_ns = self.clock_ns;
+        for hook in told {
+            self.event(*hook, ROOT, event::Body::Canary(log::CanaryEvent {}));
+        }
+        let acts = acts.iter().map(|hook| log::CanaryAct { hook: *hook, count: 1 }).collect();
+        let ended_boottime_ns = self.clock_ns;
+        self.push(frame::Body::Canary(log::Canary { round, began_boottime_ns, ended_boottime_ns, acts }));
+    }
+
+    /// Time passes.
+    pub fn wait(&mut self, ns: u64) {
+        self.clock_ns += ns;
+    }
+
     /// A rename.
     pub fn rename(&mut self, pid: u32, path: &[u8], target: &[u8]) {
         let change = log::NameChange {

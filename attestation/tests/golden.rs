@@ -13,7 +13,7 @@ use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
 use attestation::hex;
 use attestation::merkle::Hash;
-use attestation::synthetic::{self, ROOT, Session};
+use attestation::synthetic::{self, HOOKS, ROOT, Session};
 use attestation::verify::{Objects, Options, Verdict, verify};
 use proto::evidence::{Act, frame};
 use std::fs;
@@ -39,6 +39,8 @@ fn goldens() -> Vec<Golden> {
         golden("malformed", malformed(), 1000, false),
         golden("no-product", no_product(), 1000, true),
         golden("acts", acts(), 1000, false),
+        golden("canaries", canaries(&[]), 1000, true),
+        golden("canaries-silent", canaries(&[4, 9]), 1000, false),
     ]
 }
 
@@ -66,6 +68,24 @@ fn acts() -> Session {
     session.act(ROOT, Act { call: "ptrace".into(), arguments: arguments(), result: -1, ..Act::default() });
     session.act(ROOT, Act { call: "No call".into(), arguments: arguments(), ..Act::default() });
     session.act(ROOT, Act { call: "setns".into(), ..Act::default() });
+    closed(session)
+}
+
+/// Three rounds; in the second some hooks are silent. One more round is of no number that can be, and one of a hook that there is
+/// not.
+fn canaries(silent: &[u32]) -> Session {
+    let hooks: Vec<u32> = HOOKS.iter().filter(|hook| hook.1 != "attention").map(|hook| hook.0).collect();
+    let told: Vec<u32> = hooks.iter().copied().filter(|hook| !silent.contains(hook)).collect();
+    let mut session = Session::build_open();
+    session.canaries(0, &hooks, &hooks);
+    session.wait(2_000_000_000);
+    session.canaries(1, &told, &hooks);
+    if !silent.is_empty() {
+        session.wait(61_000_000_000);
+        session.canaries(3, &hooks, &hooks);
+        session.canaries(2, &hooks, &[1, 2, 99]);
+    }
+    session.canaries(2, &hooks, &hooks);
     closed(session)
 }
 

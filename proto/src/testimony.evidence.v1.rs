@@ -2,7 +2,7 @@
 /// One leaf of the log's Merkle tree.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "frame::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub body: ::core::option::Option<frame::Body>,
 }
 /// Nested message and enum types in `Frame`.
@@ -29,6 +29,8 @@ pub mod frame {
         Survivor(super::Survivor),
         #[prost(message, tag = "10")]
         Closed(super::SessionClosed),
+        #[prost(message, tag = "11")]
+        Canary(super::Canary),
     }
 }
 /// First frame of every segment.
@@ -153,7 +155,7 @@ pub struct Event {
     /// Bits of what could not be taken whole; 0 is whole. See TRUNCATED_* in docs/format.md.
     #[prost(uint32, tag = "8")]
     pub flags: u32,
-    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
+    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -184,6 +186,8 @@ pub mod event {
         Provisional(super::Provisional),
         #[prost(message, tag = "27")]
         Act(super::Act),
+        #[prost(message, tag = "28")]
+        Canary(super::CanaryEvent),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -578,6 +582,33 @@ pub struct HookAccount {
     pub lost: u64,
     #[prost(uint64, tag = "7")]
     pub truncated: u64,
+}
+/// A round of known acts that the agent itself performed in the session, after the events of it that arrived: each hook that is
+/// named must have told as many of them, between the two times.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Canary {
+    /// 0, 1, 2 ...
+    #[prost(uint64, tag = "1")]
+    pub round: u64,
+    #[prost(uint64, tag = "2")]
+    pub began_boottime_ns: u64,
+    #[prost(uint64, tag = "3")]
+    pub ended_boottime_ns: u64,
+    /// by hook, each once
+    #[prost(message, repeated, tag = "4")]
+    pub acts: ::prost::alloc::vec::Vec<CanaryAct>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanaryAct {
+    #[prost(uint32, tag = "1")]
+    pub hook: u32,
+    /// acts that this hook must have seen, at least; not 0
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+}
+/// An event of the agent's own known acts. It is numbered as any other, and is no part of the trace.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanaryEvent {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BlindSpot {

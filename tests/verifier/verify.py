@@ -30,6 +30,7 @@ HARMLESS = {code for code, kind in KINDS.items() if kind not in ("Loss", "Gap", 
 NOT_UNDERSTOOD = ("ENVELOPE_MALFORMED", "PAYLOAD_TYPE", "STATEMENT_MALFORMED", "VERSION_UNKNOWN", "UNREADABLE_FILE")
 LIMITS = {"args_bytes": 6291456, "access": 255, "local_port": 65535, "remote_port": 65535}
 NAMES = "rename link unlink mkdir rmdir symlink act".split()
+UNTRIED, MINUTE = "attention outside-write membership".split(), 60 * 10**9
 OBSERVATIONS = "exec fork exit open rename link unlink connect send bind accept close".split()
 LEVELS = SCHEMA["$defs"]["level"]["enum"]
 CLASSES = SCHEMA["$defs"]["testimony"]["properties"]["digestClasses"]["required"]
@@ -105,6 +106,7 @@ def write(shape, value):  # section 7: as the schema has it; what is no fact is 
 class Trace:  # its facts are kept under the names that they have in a statement, and others beside them
     def __init__(self):
         self.opened, self.closed, self.hooks, self.accounts, self.contents, self.acts = None, None, {}, {}, {}, []
+        self.known, self.rounds, self.since = [], 0, 0
         self.gaps, self.spots, self.ending, self.reasons, self.names = Counter(), Counter(), set(), set(), []
         self.delivered, self.folds, self.processes, self.survivors = defaultdict(dict), defaultdict(Counter), [], []
         self.current, self.live, self.rows, self.files, self.contacts, self.cookies = {}, {}, {}, {}, {}, {}
@@ -142,7 +144,10 @@ class Trace:  # its facts are kept under the names that they have in a statement
             case "opened":
                 need(not self.opened and len({hook.id for hook in body.hooks}) == len(body.hooks))
                 self.opened, self.offset, sums = body, body.realtime_offset_ns, dict.fromkeys(NUMBERS, 0)
-                self.hooks = {hook.id: fields(hook, hook=hook.id, misses=None, **sums) for hook in body.hooks}
+                self.since = body.opened_boottime_ns
+                known = {"seen": 0, "silent": 0, "first": None, "last": None, "longestNs": 0, "since": self.since}
+                self.hooks = {hook.id: fields(hook, hook=hook.id, misses=None, known=known.copy(), **sums)
+                              for hook in body.hooks}
                 self.process(body.root_pid, "root")
             case "event":
                 need(body.number not in self.delivered[key])
@@ -157,6 +162,18 @@ class Trace:  # its facts are kept under the names that they have in a statement
                 need(body.file_id in self.files and len(self.reasons | {body.reason, "NOT_HASHED", ""}) <= 256)
                 self.reasons.add(body.reason)
                 self.contents[body.file_id] = facts | {"product": body.product or None, "reason": body.reason or None}
+            case "canary":
+                acts, began, ended = body.acts, body.began_boottime_ns, body.ended_boottime_ns
+                need(body.round == self.rounds and self.since <= began <= ended and all(act.count for act in acts))
+                need([act.hook for act in acts] == sorted({act.hook for act in acts} & self.hooks.keys()))
+                told = Counter(hook for hook, at in self.known if began <= at <= ended)
+                self.known = [known for known in self.known if known[1] > ended]
+                self.rounds, self.since = self.rounds + 1, ended
+                for row, saw in [(self.hooks[act.hook]["known"], told[act.hook] >= act.count) for act in acts]:
+                    row["seen" if saw else "silent"] += 1
+                    if saw:
+                        row["longestNs"] = max(row["longestNs"], ended - row["since"])
+                        row |= {"first": row["first"] or began + self.offset, "last": ended + self.offset, "since": began}
             case "blind_spot": self.report(body.code, body.detail, body.ends_completeness)
             case "survivor":
                 self.survivors.append(facts | {"start": body.start_ns + self.offset if body.start_ns else None})
@@ -165,7 +182,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
     def act(self, kind, event):  # section 5.2
         body, pid, now, actor = getattr(event, kind), event.pid, event.boottime_ns + self.offset, None
         facts = fields(body, timestamp=now)
-        if kind not in ("joined", "outside_write", "attention", "provisional") and (pid or kind != "network"):
+        if kind not in ("joined", "outside_write", "attention", "provisional", "canary") and (pid or kind != "network"):
             self.gap([pid], UNKNOWN_PROCESS=pid not in self.current)
             actor = self.current.get(pid) or self.process(pid, "unknown")
         match kind:
@@ -204,6 +221,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
                     there = self.process(pid, "joined")
                     self.report("JOINED_PROCESS", str(pid), True)
                 there["start"] = body.start_ns
+            case "canary": self.known.append((event.hook, event.boottime_ns))
             case "outside_write": self.report("OUTSIDE_WRITE", "", False)
             case "attention": self.report(body.code, str(body.detail or ""), False)
 
@@ -239,7 +257,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
             self.cookies[body.cookie] = row
 
     def judge(self):  # section 5.5
-        closed, marked, repeats = self.closed or messages.SessionClosed(), set(), Counter()
+        closed, opened, marked, repeats = self.closed or messages.SessionClosed(), self.opened, set(), Counter()
         for survivor in self.survivors:
             process = self.live.get(survivor["pid"])
             known = process and len({process["start"], survivor["startNs"]} - {0}) < 2
@@ -266,6 +284,13 @@ class Trace:  # its facts are kept under the names that they have in a statement
         self.gap(["misses"], MALFORMED_LOG=any(row.hook not in self.hooks for row in closed.misses))
         unequal = {number for (_, number), n in repeats.items() if n and self.closed}
         self.gap([label(hook) for hook in self.hooks.values() if hook["hook"] in unequal], FOLD_MISMATCH=1)
+        for hook in self.hooks.values() if self.rounds else ():
+            row, enters = hook["known"], hook["observation"] == "membership" and opened.membership == "cgroup+inheritance"
+            if row["seen"] or row["silent"] or hook["observation"] not in UNTRIED or enters:
+                row["longestNs"] = max(row["longestNs"], (closed.closed_boottime_ns if self.closed else self.since) - row["since"])
+                hook["canaries"] = row
+                self.gap([label(hook)], HOOK_SILENT=row["silent"], CANARIES_LATE=row["seen"] and row["longestNs"] > MINUTE,
+                         HOOK_NOT_TRIED=not row["seen"] + row["silent"])
         self.gap([process["pid"] for process in self.processes for run in process["execs"]
                   if len(run["arguments"]) != run["argsBytes"]], TRUNCATED_ARGV=1)
         self.gap(NOT_CLOSED=not self.closed, SESSION_CUT=closed.reason == "signal" and closed.root_status < 0,
@@ -409,6 +434,10 @@ def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is
     ends = codes or said["survivors"] or weak or missing or any(spot["endsCompleteness"] for spot in spots)
     need(not said["lossless"] or exact and all(KINDS[code] != "Loss" for code in codes), "CLAIM_CONTRADICTED")
     need(all(spot["endsCompleteness"] or spot["code"] in HARMLESS for spot in spots), "CLAIM_CONTRADICTED")
+    for hook in hooks if any("canaries" in hook for hook in hooks) else ():
+        row = hook.get("canaries", {"seen": int(hook["observation"] in UNTRIED), "silent": 0, "longestNs": 0})
+        fault = "HOOK_SILENT" if row["silent"] else "CANARIES_LATE" if row["seen"] else "HOOK_NOT_TRIED"
+        need(fault in codes or not row["silent"] and row["seen"] and int(row["longestNs"]) <= MINUTE, "CLAIM_CONTRADICTED")
     need(all(said["digestClasses"][name] == classes[name] for name in CLASSES), "CLAIM_CONTRADICTED")
     need(said["coverageLevel"] == level and said["complete"] == (said["lossless"] and not ends), "CLAIM_CONTRADICTED")
     need(said["complete"] or accept_incomplete, "INCOMPLETE")

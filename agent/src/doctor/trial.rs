@@ -12,11 +12,9 @@ use std::{
 
 use attestation::codes;
 
-use super::{
-    Check, Status,
-    canary::{ACTS, INPUT, MOVED},
-};
+use super::{Check, Status};
 use crate::{
+    canary::{ACTS, Act, INPUT, MOVED},
     show::{self, Trace},
     sign,
 };
@@ -178,7 +176,8 @@ fn stronger(trace: &Trace) -> Option<Check> {
 }
 
 fn acts_for(observation: &str) -> impl Iterator<Item = &'static str> {
-    ACTS.iter().filter(move |(_, observations, _)| observations.contains(&observation)).map(|(name, ..)| *name)
+    let made_for = move |act: &&Act| act.observations.iter().any(|(name, _)| *name == observation);
+    ACTS.iter().filter(made_for).map(|act| act.name)
 }
 
 /// A count alone could be of something else: the very acts must stand in the trace.

@@ -28,6 +28,7 @@ pub(super) struct Tables {
 }
 
 /// Index in the map COUNTERS.
+const RENAMES: u32 = 0;
 const SERIAL: u32 = 1;
 
 impl Tables {
@@ -37,6 +38,10 @@ impl Tables {
 
     pub(super) fn session(&self, slot: u32) -> Result<Session, Error> {
         Ok(self.sessions.get(&slot, 0).map_err(Error::map("SESSIONS"))?.0)
+    }
+
+    pub(super) fn renames(&self) -> Result<u64, Error> {
+        self.counters.get(&RENAMES, 0).map_err(Error::map("COUNTERS"))
     }
 
     pub(super) fn next_serial(&mut self) -> Result<u64, Error> {

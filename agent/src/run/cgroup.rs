@@ -33,6 +33,11 @@ impl Cgroup {
         self.id
     }
 
+    /// Its directory, and that of this process's own.
+    pub(super) fn paths(&self) -> Option<(&Path, &Path)> {
+        Some((&self.path, self.path.parent()?))
+    }
+
     /// Moves a process in.
     pub(super) fn take(&self, pid: u32) -> io::Result<()> {
         fs::write(self.path.join("cgroup.procs"), pid.to_string())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use agent_ebpf::{attention, flag, net_op};
 use attestation::codes;
-use proto::evidence::{self as log, event::Body};
+use proto::evidence::{self as log, event::Body, frame};
 
 use super::{consequences, files::Files, names::absolute, weak_truncation};
 use crate::{
@@ -109,6 +109,11 @@ fn known_open(
             (log::Open { file_id: u64::MAX, file: None, access: known.access, fd: known.fd }, spot)
         }
     }
+}
+
+/// The frame of an event of the agent's own known acts: that it came is all that is told.
+pub(super) fn canary(head: &decode::Head) -> frame::Body {
+    frame::Body::Event(framed(head, Body::Canary(log::CanaryEvent {})))
 }
 
 fn framed(head: &decode::Head, body: Body) -> log::Event {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use attestation::codes;
 
 use super::{
-    statement::{Finding, Hook},
+    statement::{Canaries, Finding, Hook},
     terminal::{Style, Terminal},
     trace::{Trace, meaning},
 };
@@ -46,16 +46,19 @@ fn hooks(out: &mut dyn Write, terminal: &Terminal, hooks: &[Hook]) -> io::Result
     writeln!(out, "\n{}", terminal.paint(Style::Heading, "Hooks"))?;
     writeln!(
         out,
-        "  {:<16} {:>9} {:>9} {:>9} {:>6} {:>6}  {:<16} method",
-        "observation", "attempted", "delivered", "coalesced", "lost", "misses", "level"
+        "  {:<16} {:>9} {:>9} {:>9} {:>6} {:>6} {:>9}  {:<16} method",
+        "observation", "attempted", "delivered", "coalesced", "lost", "misses", "canaries", "level"
     )?;
     for hook in hooks {
         let misses = hook.misses.map_or_else(|| "?".to_owned(), |misses| misses.to_string());
         let lost = format!("{:>6}", hook.lost);
         let lost = if hook.lost == 0 { lost.into() } else { terminal.paint(Style::Bad, &lost) };
+        let canaries = format!("{:>9}", hook.canaries.as_ref().map_or_else(|| "-".to_owned(), Canaries::words));
+        let silent = hook.canaries.as_ref().is_some_and(|canaries| canaries.silent > 0);
+        let canaries = if silent { terminal.paint(Style::Bad, &canaries) } else { canaries.into() };
         writeln!(
             out,
-            "  {:<16} {:>9} {:>9} {:>9} {lost} {misses:>6}  {:<16} {}",
+            "  {:<16} {:>9} {:>9} {:>9} {lost} {misses:>6} {canaries}  {:<16} {}",
             hook.observation, hook.attempted, hook.delivered, hook.coalesced, hook.level, hook.method
         )?;
         for refused in &hook.refused {

@@ -123,6 +123,31 @@ pub(crate) struct Hook {
     pub(crate) lost: u64,
     pub(crate) truncated: u64,
     pub(crate) misses: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canaries: Option<Canaries>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Canaries {
+    pub(crate) seen: u64,
+    pub(crate) silent: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<Text>,
+    pub(crate) longest_ns: Text,
+}
+
+impl Canaries {
+    /// The longest time that the hook may have been muted, for people; who was silent says so.
+    pub(crate) fn words(&self) -> String {
+        let longest = self
+            .longest_ns
+            .parse::<u64>()
+            .map_or_else(|_| "?".to_owned(), |ns| format!("{}.{:01}s", ns / 1_000_000_000, ns / 100_000_000 % 10));
+        if self.silent > 0 { format!("silent {}", self.silent) } else { longest }
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -42,6 +42,10 @@ pub fn describe(frame: &Frame) -> String {
             account.truncated
         ),
         Some(frame::Body::BlindSpot(spot)) => format!("blind spot {} {}", text(&spot.code), text(&spot.detail)),
+        Some(frame::Body::Canary(round)) => {
+            let acts: u64 = round.acts.iter().map(|act| u64::from(act.count)).sum();
+            format!("round {} of known acts of the agent's own: {acts}, for {} hooks", round.round, round.acts.len())
+        }
         Some(frame::Body::Survivor(survivor)) => format!("process {} outlived the session", survivor.pid),
         Some(frame::Body::Closed(closed)) => format!("session closed: {}", text(&closed.reason)),
     }
@@ -78,6 +82,7 @@ fn describe_event(body: &event::Body) -> String {
         event::Body::OutsideWrite(write) => format!("opened from outside to write: inode {}", write.ino),
         event::Body::Attention(attention) => format!("{} {}", text(&attention.code), attention.detail),
         event::Body::Provisional(made) => format!("made the cgroup {}", escape(&made.name)),
+        event::Body::Canary(_) => "a known act of the agent's own".to_owned(),
         event::Body::Act(act) => format!("{} {:?} = {}", text(&act.call), act.arguments, act.result),
     }
 }

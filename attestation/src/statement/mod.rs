@@ -19,7 +19,7 @@ mod tests;
 mod wire;
 
 pub use crate::json::LIST_MAX;
-pub use read::{Claims, HookClaim, Item, ReadError, read};
+pub use read::{CanaryClaim, Claims, HookClaim, Item, ReadError, read};
 
 use crate::evidence::LogHead;
 use crate::merkle::Hash;

@@ -108,6 +108,19 @@ pub struct HookClaim {
     pub truncated: u64,
     /// Times that the kernel skipped the program; none where it does not say.
     pub misses: Option<u64>,
+    /// What it saw of the agent's known acts; none in a session without any.
+    pub canaries: Option<CanaryClaim>,
+}
+
+/// What a hook saw of the agent's known acts, as signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanaryClaim {
+    /// Rounds in which it saw all that was made for it.
+    pub seen: u64,
+    /// Rounds in which it did not.
+    pub silent: u64,
+    /// The longest time, in nanoseconds, that it may have been muted without notice.
+    pub longest_ns: u64,
 }
 
 /// Reads a statement's claims.

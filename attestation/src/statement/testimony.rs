@@ -5,7 +5,7 @@ use super::network::level;
 use super::{EXTENSION_VERSION, Meta};
 use crate::escape::escape;
 use crate::evidence::{LogHead, SegmentSummary};
-use crate::trace::{Act, Finding, HookRow, NameChange, Trace};
+use crate::trace::{Act, Canaries, Finding, HookRow, NameChange, Trace};
 use crate::{hex, time};
 use proto::evidence::name_change::Operation;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -28,7 +28,7 @@ impl Serialize for Testimony<'_> {
         map.serialize_entry("blindSpots", &List(|| trace.blind_spots().iter().map(Blind)))?;
         map.serialize_entry("session", &Session(self))?;
         map.serialize_entry("log", &Log(head))?;
-        map.serialize_entry("coverage", &List(|| trace.coverage().iter().map(Hook)))?;
+        map.serialize_entry("coverage", &List(|| trace.coverage().iter().map(|row| Hook { trace, row })))?;
         map.serialize_entry("digestClasses", &Classes(trace))?;
         map.serialize_entry("platform", &Platform(trace))?;
         let survivor = |(pid, start_ns): &(u32, u64)| Survivor {
@@ -136,11 +136,15 @@ impl Serialize for Segment<'_> {
     }
 }
 
-struct Hook<'a>(&'a HookRow);
+struct Hook<'a> {
+    trace: &'a Trace,
+    row: &'a HookRow,
+}
 
 impl Serialize for Hook<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let HookRow { hook, .. } = self.0;
+        let Self { trace, row } = *self;
+        let hook = &row.hook;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("hook", &hook.id)?;
         map.serialize_entry("observation", &escape(hook.observation.as_bytes()))?;
@@ -150,12 +154,34 @@ impl Serialize for Hook<'_> {
         map.serialize_entry("programTag", &hex::encode(&hook.program_tag))?;
         map.serialize_entry("programSha256", &hex::encode(&hook.program_sha256))?;
         map.serialize_entry("refused", &List(|| hook.refused.iter().map(|refused| escape(refused.as_bytes()))))?;
-        map.serialize_entry("attempted", &self.0.attempted)?;
-        map.serialize_entry("delivered", &self.0.delivered)?;
-        map.serialize_entry("coalesced", &self.0.coalesced)?;
-        map.serialize_entry("lost", &self.0.lost)?;
-        map.serialize_entry("truncated", &self.0.truncated)?;
-        map.serialize_entry("misses", &self.0.misses)?;
+        map.serialize_entry("attempted", &row.attempted)?;
+        map.serialize_entry("delivered", &row.delivered)?;
+        map.serialize_entry("coalesced", &row.coalesced)?;
+        map.serialize_entry("lost", &row.lost)?;
+        map.serialize_entry("truncated", &row.truncated)?;
+        map.serialize_entry("misses", &row.misses)?;
+        if let Some(canaries) = &row.canaries {
+            map.serialize_entry("canaries", &Known { trace, canaries })?;
+        }
+        map.end()
+    }
+}
+
+struct Known<'a> {
+    trace: &'a Trace,
+    canaries: &'a Canaries,
+}
+
+impl Serialize for Known<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("seen", &self.canaries.seen)?;
+        map.serialize_entry("silent", &self.canaries.silent)?;
+        if let Some((first, last)) = self.canaries.first_last {
+            map.serialize_entry("first", &time_of(self.trace, first))?;
+            map.serialize_entry("last", &time_of(self.trace, last))?;
+        }
+        map.serialize_entry("longestNs", &self.canaries.longest_ns.to_string())?;
         map.end()
     }
 }

@@ -226,6 +226,21 @@ struct Hook<'a> {
     truncated: u64,
     #[serde(deserialize_with = "nullable")]
     misses: Option<u64>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    canaries: Option<Object<Canaries<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Canaries<'a> {
+    seen: u64,
+    silent: u64,
+    #[serde(default, borrow, deserialize_with = "present")]
+    first: Option<Text<'a, Time>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    last: Option<Text<'a, Time>>,
+    #[serde(borrow)]
+    longest_ns: Text<'a, Unsigned>,
 }
 
 #[derive(Deserialize)]

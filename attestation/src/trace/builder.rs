@@ -2,6 +2,7 @@
 
 use super::account::Accounts;
 use super::acts::{self, ActRow};
+use super::canaries::Rounds;
 use super::coverage::{self, Findings};
 use super::facts::Trace;
 use super::files::Files;
@@ -99,6 +100,7 @@ pub struct Builder {
     names: Vec<super::facts::NameRow>,
     acts: Vec<ActRow>,
     accounts: Accounts,
+    rounds: Rounds,
     findings: Findings,
     survivors: Vec<(u32, u64)>,
     /// Bytes of rows that were taken, counted as they are; the strings count by themselves.
@@ -126,6 +128,7 @@ impl Builder {
             names: Vec::new(),
             acts: Vec::new(),
             accounts: Accounts::default(),
+            rounds: Rounds::default(),
             findings: Findings::default(),
             survivors: Vec::new(),
             row_bytes: 0,
@@ -156,7 +159,8 @@ impl Builder {
         self.accounts.attribute_folds(&mut self.files);
         coverage::judge_survivors(&self.survivors, &mut self.processes, &mut self.findings);
         let misses = self.closed.as_ref().map(|closed| closed.misses.as_slice());
-        let rows = coverage::judge_numbers(&opened.hooks, &self.accounts, misses, &mut self.findings);
+        let mut rows = coverage::judge_numbers(&opened.hooks, &self.accounts, misses, &mut self.findings);
+        self.rounds.judge(&opened.membership, self.closed.as_ref(), &mut rows, &mut self.findings);
         coverage::judge_arguments(&self.processes, &mut self.findings);
         coverage::judge_end(self.closed.as_ref(), &mut self.findings);
         let level = coverage::judge_hooks(&opened.hooks, &mut self.findings);
@@ -211,6 +215,7 @@ impl Builder {
                 self.accounts.account(account)
             }
             frame::Body::BlindSpot(spot) => self.blind_spot(&spot.code, &spot.detail, spot.ends_completeness),
+            frame::Body::Canary(round) => self.rounds.round(round),
             frame::Body::Survivor(survivor) => {
                 self.charge(size_of::<(u32, u64)>())?;
                 self.survivors.push((survivor.pid, survivor.start_ns));
@@ -229,6 +234,7 @@ impl Builder {
         }
         for hook in &opened.hooks {
             self.accounts.declare(hook.id)?;
+            self.rounds.declare(hook.id, opened.opened_boottime_ns);
         }
         self.processes.root(opened.root_pid);
         self.opened = Some(Box::new(opened.clone()));
@@ -252,6 +258,11 @@ impl Builder {
             event::Body::Network(act) => self.network(event, act),
             event::Body::Act(act) => self.act(event, act),
             event::Body::Joined(joined) => self.joined(event.pid, joined),
+            event::Body::Canary(_) => {
+                self.charge(Rounds::EVENT_BYTES)?;
+                self.rounds.event(event);
+                Ok(())
+            }
             // Who made the session's cgroup stands outside of it.
             event::Body::Provisional(_) => Ok(()),
             event::Body::OutsideWrite(_) => self.blind_spot(codes::OUTSIDE_WRITE, "", false),

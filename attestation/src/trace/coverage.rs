@@ -1,6 +1,7 @@
 //! The judgement: do the numbers agree, did the hooks hold, did anything end completeness.
 
 use super::account::{Accounts, Cell};
+use super::canaries::Canaries;
 use super::processes::Processes;
 use crate::codes;
 use proto::evidence::{self as log, Level};
@@ -87,6 +88,8 @@ pub struct HookRow {
     pub truncated: u64,
     /// Times that the kernel skipped the program; `None` where it does not say.
     pub misses: Option<u64>,
+    /// What it saw of the agent's known acts; `None` in a session without any.
+    pub canaries: Option<Canaries>,
 }
 
 /// Gaps and blind spots as they are found.
@@ -101,7 +104,7 @@ impl Findings {
         self.gaps_of(code, detail, 1);
     }
 
-    fn gaps_of(&mut self, code: &str, detail: &str, count: u64) {
+    pub(super) fn gaps_of(&mut self, code: &str, detail: &str, count: u64) {
         let mut key = (code.to_owned(), detail.to_owned());
         if self.gaps.len() >= GAPS_MAX && !self.gaps.contains_key(&key) {
             key.1.clear();
@@ -145,6 +148,7 @@ pub(super) fn judge_numbers(
             lost: 0,
             truncated: 0,
             misses: misses.and_then(|misses| misses_of(hook.id, misses)),
+            canaries: None,
         };
         rows.push(row);
     }
@@ -161,7 +165,7 @@ pub(super) fn judge_numbers(
     rows
 }
 
-fn label(hook: &log::Hook) -> String {
+pub(super) fn label(hook: &log::Hook) -> String {
     format!("{}#{}", hook.observation, hook.id)
 }
 

@@ -10,6 +10,7 @@
 mod account;
 mod acts;
 mod builder;
+mod canaries;
 mod coverage;
 mod facts;
 mod files;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use acts::Act;
 pub use builder::{Builder, STATE_BYTES_MAX, TraceError};
+pub use canaries::{Canaries, INTERVAL_MAX_NS, UNTRIED_OBSERVATIONS};
 pub use coverage::{CoverageLevel, Finding, HookRow, NAME_OBSERVATIONS, REQUIRED_OBSERVATIONS};
 pub use facts::{Exec, FileVersion, NameChange, Trace};
 pub use files::access;

@@ -213,7 +213,7 @@ fn missing_observation(claims: &Claims) -> Option<&'static str> {
 }
 
 /// Proven where it was recomputed, else the signer's word.
-fn by_evidence(name: &'static str, says: String, open: &'static str, recomputed: bool) -> Check {
+pub(super) fn by_evidence(name: &'static str, says: String, open: &'static str, recomputed: bool) -> Check {
     if recomputed {
         proven(name, says, open)
     } else {

@@ -6,6 +6,7 @@
 //!
 //! The agent after signing, the collector, the command line and the tests call the same function.
 
+mod canaries;
 mod checks;
 mod compare;
 mod evidence;
@@ -214,6 +215,7 @@ fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, option
         None => verdict.checks.extend(checks::without_evidence(&claims)),
     }
     verdict.checks.push(checks::coverage(&claims, verdict.recomputed));
+    verdict.checks.push(canaries::check(&claims, verdict.recomputed));
     verdict.checks.push(checks::blind_spots(&claims, verdict.recomputed));
     verdict.checks.push(checks::digest_classes(&claims, verdict.recomputed));
     verdict.checks.push(checks::completeness(&claims, &verdict, options.accept_incomplete));

@@ -1,11 +1,11 @@
 //! From the shape of a statement to what it claims.
 
-use super::{BlindSpot, Gap, Hook, Log, Predicate, Session, Subject, Wire};
+use super::{BlindSpot, Canaries, Gap, Hook, Log, Predicate, Session, Subject, Wire};
 use crate::evidence::{LogHead, SegmentSummary};
 use crate::hex;
 use crate::json::Object;
 use crate::statement::Meta;
-use crate::statement::read::{Claims, HookClaim, Item, ReadError};
+use crate::statement::read::{CanaryClaim, Claims, HookClaim, Item, ReadError};
 use crate::statement::rules::{SessionId, Text};
 
 impl Wire<'_> {
@@ -65,7 +65,15 @@ impl Hook<'_> {
             lost: self.lost,
             truncated: self.truncated,
             misses: self.misses,
+            canaries: self.canaries.map(|Object(canaries)| canaries.claim()),
         }
+    }
+}
+
+impl Canaries<'_> {
+    fn claim(self) -> CanaryClaim {
+        let longest_ns = self.longest_ns.as_str().parse().unwrap_or(u64::MAX);
+        CanaryClaim { seen: self.seen, silent: self.silent, longest_ns }
     }
 }
 

@@ -1,0 +1,64 @@
+//! Canaries: known acts, performed to see whether the hooks see them.
+//!
+//! A process of the agent's own performs them in every session, in rounds at random times, and reports each round with what it
+//! did. Its events are numbered with all others and stand in the log, never in the trace; a hook that does not tell them is
+//! silent, and the statement says for how long at most nobody would have known. `doctor` performs the same acts, as a command
+//! that is traced.
+
+mod acts;
+mod beside;
+mod rounds;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+pub(crate) use acts::{ACTS, Act, INPUT, MOVED};
+pub(crate) use beside::Beside;
+
+/// The hidden subcommand's arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Directory to act in; without rounds, with the input file
+    directory: PathBuf,
+    /// Perform the acts in rounds, until standard input ends
+    #[arg(long)]
+    rounds: bool,
+    /// Enter this cgroup in some rounds
+    #[arg(long, value_name = "CGROUP", requires = "home")]
+    enter: Option<PathBuf>,
+    /// Return to this one
+    #[arg(long, value_name = "CGROUP")]
+    home: Option<PathBuf>,
+}
+
+/// What one round did, a line of JSON on the process's standard output.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Round {
+    /// 0, 1, 2 ...
+    pub(crate) number: u64,
+    /// CLOCK_BOOTTIME, before the first act and after the last.
+    pub(crate) began_ns: u64,
+    pub(crate) ended_ns: u64,
+    /// Observations, and how many acts of each were performed.
+    pub(crate) acts: Vec<(String, u32)>,
+    /// Whether it was asked for.
+    pub(crate) asked: bool,
+}
+
+/// Performs the acts: in rounds, or once, saying which the host refused: a line each, its name and why.
+pub(crate) fn perform(args: &Args) -> io::Result<u8> {
+    if args.rounds {
+        let cgroups = args.enter.clone().zip(args.home.clone());
+        return rounds::perform(&args.directory, cgroups).map(|()| 0);
+    }
+    let mut out = io::stdout().lock();
+    for act in ACTS {
+        if let Err(error) = (act.perform)(&args.directory) {
+            writeln!(out, "{}\t{error}", act.name)?;
+        }
+    }
+    out.flush()?;
+    Ok(0)
+}

@@ -1,0 +1,127 @@
+//! The acts: each is one that a hook must see.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::{fs::MemfdFlags, net::sockopt};
+
+use crate::probe;
+
+/// The file that is read; it is there before.
+pub(crate) const INPUT: &str = "input";
+/// Old and new name of the file that is moved.
+pub(crate) const MOVED: [&str; 2] = ["made", "moved"];
+
+/// A known act.
+pub(crate) struct Act {
+    /// In words.
+    pub(crate) name: &'static str,
+    /// The observations that it is made for, and how many events of each it gives at least.
+    pub(crate) observations: &'static [(&'static str, u32)],
+    /// Performs it in a directory.
+    pub(crate) perform: fn(&Path) -> io::Result<()>,
+}
+
+const fn act(
+    name: &'static str,
+    observations: &'static [(&'static str, u32)],
+    perform: fn(&Path) -> io::Result<()>,
+) -> Act {
+    Act { name, observations, perform }
+}
+
+const TCP: &[(&str, u32)] = &[("bind", 1), ("connect", 1), ("connect-attempt", 1), ("accept", 1), ("close", 1)];
+const UDP: &[(&str, u32)] = &[("bind", 1), ("send", 1)];
+/// How long a connection to itself may take.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// An act for rounds alone: a session that cuts a file by its name is not complete on every path.
+pub(super) const CUT: Act =
+    act("cut a file by its name", &[("truncate", 1)], |directory| probe::truncate(&directory.join(MOVED[1]), 2));
+
+/// Every other act. An observation that more than one program makes has an act for each.
+pub(crate) const ACTS: &[Act] = &[
+    act("start a program", &[("fork", 1), ("exec", 1), ("exit", 1)], start),
+    act("read a file", &[("open", 1)], read),
+    act("make, cut and move a file", &[("open", 1), ("truncate", 1), ("rename", 1)], make),
+    act("make and remove names", &[("mkdir", 1), ("link", 1), ("symlink", 1), ("unlink", 3)], names),
+    act("talk to itself by TCP", TCP, |_| tcp(Ipv4Addr::LOCALHOST.into())),
+    act("talk to itself by TCP over IPv6", TCP, |_| tcp(Ipv6Addr::LOCALHOST.into())),
+    act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into())),
+    act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into())),
+    act("make a file in memory", &[("act", 1)], memory),
+];
+
+fn start(_: &Path) -> io::Result<()> {
+    let mut program = Command::new(std::env::current_exe()?);
+    let status = program.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
+}
+
+fn read(directory: &Path) -> io::Result<()> {
+    File::open(directory.join(INPUT))?.read_to_end(&mut Vec::new()).map(drop)
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    let [made, moved] = MOVED.map(|name| directory.join(name));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&made)?;
+    file.write_all(b"canary\n")?;
+    file.set_len(3)?;
+    drop(file);
+    fs::rename(made, moved)
+}
+
+fn names(directory: &Path) -> io::Result<()> {
+    let (folder, link, soft) = (directory.join("folder"), directory.join("link"), directory.join("symlink"));
+    fs::create_dir(&folder)?;
+    // Not the input: a link would move its time of change after it was read.
+    fs::hard_link(directory.join(MOVED[1]), &link)?;
+    symlink(INPUT, &soft)?;
+    fs::remove_file(&soft)?;
+    fs::remove_file(&link)?;
+    fs::remove_dir(&folder)
+}
+
+fn tcp(host: std::net::IpAddr) -> io::Result<()> {
+    let listener = TcpListener::bind((host, 0))?;
+    let client = TcpStream::connect_timeout(&listener.local_addr()?, CONNECT_TIME_MAX)?;
+    let (server, _) = listener.accept()?;
+    // The connection ends here and now, and not when the other end has answered.
+    sockopt::set_socket_linger(&client, Some(Duration::ZERO))?;
+    drop(client);
+    drop(server);
+    Ok(())
+}
+
+fn udp(host: std::net::IpAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind(SocketAddr::new(host, 0))?;
+    socket.send_to(b"canary\n", socket.local_addr()?).map(drop)
+}
+
+fn memory(_: &Path) -> io::Result<()> {
+    rustix::fs::memfd_create("canary", MemfdFlags::CLOEXEC)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_act_works_on_an_ordinary_host() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(INPUT), "x").unwrap();
+        // Starting a program would start the test harness again.
+        for act in ACTS.iter().skip(1) {
+            (act.perform)(directory.path()).unwrap_or_else(|error| panic!("{}: {error}", act.name));
+        }
+        assert!(directory.path().join(MOVED[1]).exists());
+    }
+}

@@ -1,0 +1,144 @@
+//! The process that performs the acts, in rounds: when it is asked to, and at random times between.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{ACTS, INPUT, MOVED, Round, acts};
+use crate::session::boottime_ns;
+
+/// Mean time between two rounds that nobody asked for.
+const MEAN: Duration = Duration::from_secs(1);
+/// Bounds of that time: a round costs some milliseconds, and none may be far away.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+/// Between two rounds in which the cgroup is entered: moving a task holds up forks everywhere on the host.
+const ENTER_EVERY: Duration = Duration::from_secs(20);
+
+/// Performs rounds until standard input ends.
+pub(super) fn perform(directory: &Path, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+    let mut process = Process { directory, cgroups, number: 0, entered: None };
+    // It is no part of a session before it is first asked.
+    let mut limit = None;
+    loop {
+        let asked = match wait(limit)? {
+            Waited::Passed => false,
+            Waited::Asked => true,
+            Waited::Ended => return Ok(()),
+        };
+        process.round(asked)?;
+        limit = Some(between()?);
+    }
+}
+
+/// How a waiting ended.
+enum Waited {
+    Passed,
+    Asked,
+    Ended,
+}
+
+fn wait(limit: Option<Duration>) -> io::Result<Waited> {
+    let until = limit.map(|limit| Instant::now() + limit);
+    let mut input = io::stdin().lock();
+    loop {
+        let left = until.map(|until| Timespec::try_from(until.saturating_duration_since(Instant::now())));
+        let left = left.transpose().map_err(io::Error::other)?;
+        let mut ready = [PollFd::new(&input, PollFlags::IN)];
+        match poll(&mut ready, left.as_ref()) {
+            Ok(0) => return Ok(Waited::Passed),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let mut byte = [0];
+        return Ok(if input.read(&mut byte)? == 0 { Waited::Ended } else { Waited::Asked });
+    }
+}
+
+/// An exponential time, so that whoever mutes a hook between two rounds cannot know when the next one comes.
+fn between() -> io::Result<Duration> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    // The upper 53 bits, which a double has; never 0.
+    let uniform = ((u64::from_ne_bytes(bytes) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    Ok(MEAN.mul_f64(-uniform.ln()).clamp(BETWEEN.0, BETWEEN.1))
+}
+
+struct Process<'a> {
+    directory: &'a Path,
+    /// The session's, and the agent's.
+    cgroups: Option<(PathBuf, PathBuf)>,
+    number: u64,
+    entered: Option<Instant>,
+}
+
+impl Process<'_> {
+    /// Performs every act, and reports it.
+    fn round(&mut self, asked: bool) -> io::Result<()> {
+        let began_ns = boottime_ns();
+        let mut done = Done::default();
+        if done.count(make(self.directory), MADE) {
+            for act in ACTS.iter().chain([&acts::CUT]) {
+                done.count((act.perform)(self.directory), act.observations);
+            }
+        }
+        if !done.count(remove(self.directory), REMOVED) {
+            let _ = fs::remove_dir_all(self.directory);
+        }
+        done.count(self.enter(asked), &[("membership", 1)]);
+        let acts = done.0.into_iter().map(|(observation, count)| (observation.to_owned(), count)).collect();
+        let round = Round { number: self.number, began_ns, ended_ns: boottime_ns(), acts, asked };
+        self.number += 1;
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, &round)?;
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+
+    /// Enters the session's cgroup and comes back, where that is due.
+    fn enter(&mut self, asked: bool) -> io::Result<()> {
+        let due = asked || self.entered.is_none_or(|entered| entered.elapsed() > ENTER_EVERY);
+        let Some((session, home)) = self.cgroups.as_ref().filter(|_| due) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.entered = Some(Instant::now());
+        let move_to = |cgroup: &Path| fs::write(cgroup.join("cgroup.procs"), "0");
+        move_to(session).and_then(|()| move_to(home))
+    }
+}
+
+/// Acts that were performed, by observation: every event that they give, or one of two programs could be mute unnoticed.
+#[derive(Default)]
+struct Done(BTreeMap<&'static str, u32>);
+
+impl Done {
+    fn count(&mut self, performed: io::Result<()>, observations: &[(&'static str, u32)]) -> bool {
+        if performed.is_ok() {
+            for (observation, count) in observations {
+                *self.0.entry(observation).or_default() += count;
+            }
+        }
+        performed.is_ok()
+    }
+}
+
+const MADE: &[(&str, u32)] = &[("mkdir", 1), ("open", 1)];
+const REMOVED: &[(&str, u32)] = &[("unlink", 3)];
+
+/// A new directory and a new file each time: what a process opens again is counted, and not told.
+fn make(directory: &Path) -> io::Result<()> {
+    fs::create_dir(directory)?;
+    fs::write(directory.join(INPUT), "canary\n")
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    fs::remove_file(directory.join(INPUT))?;
+    fs::remove_file(directory.join(MOVED[1]))?;
+    fs::remove_dir(directory)
+}

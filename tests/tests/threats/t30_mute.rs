@@ -1,0 +1,172 @@
+//! 30: one hook is muted while the rest goes on. Root does it as root can: it makes the agent itself close the link of a program.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use tests::{Record, Run, Scratch, kernel, need_root};
+
+use crate::calls;
+
+/// Sessions at once.
+const AT_ONCE: usize = 4;
+
+/// Makes a process close descriptors: stops it, and has it make the calls that nobody asked it for.
+const CLOSE: &str = r#"
+import time
+libc.ptrace.restype = ctypes.c_long
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+PEEK, STEP, GET, SET, ATTACH, DETACH = 1, 9, 12, 13, 16, 17
+pid, descriptors = int(sys.argv[1]), [int(word) for word in sys.argv[2:]]
+def trace(request, address=None, data=None):
+    ctypes.set_errno(0)
+    answer = libc.ptrace(request, pid, address, data)
+    if ctypes.get_errno(): sys.exit(f"ptrace {request}: {os.strerror(ctypes.get_errno())}")
+    return answer
+Registers = ctypes.c_ulonglong * 27
+RAX, ORIG_RAX, RIP, RDI = 10, 15, 16, 14
+while descriptors:
+    trace(ATTACH)
+    os.waitpid(pid, 0x40000000)
+    registers = Registers()
+    trace(GET, None, ctypes.addressof(registers))
+    # Within a call, the instruction before the next one is `syscall`.
+    if trace(PEEK, registers[RIP] - 2) & 0xffff == 0x050f:
+        closing = Registers(*registers)
+        closing[RIP] -= 2
+        closing[RAX], closing[ORIG_RAX], closing[RDI] = 3, 2**64 - 1, descriptors[0]
+        trace(SET, None, ctypes.addressof(closing))
+        trace(STEP)
+        os.waitpid(pid, 0x40000000)
+        trace(GET, None, ctypes.addressof(closing))
+        if closing[RAX] != 0: sys.exit(f"close: {closing[RAX]:#x}")
+        trace(SET, None, ctypes.addressof(registers))
+        descriptors.pop(0)
+    trace(DETACH)
+    time.sleep(0.001)
+"#;
+
+/// Descriptors of links that a process holds, by their program's tag. A program and its spare have one.
+fn links(pid: u32) -> BTreeMap<String, Vec<String>> {
+    let mut links: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the agent's descriptors").flatten() {
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        let field =
+            |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(|text| text.trim().to_owned());
+        if let (Some(_), Some(tag)) = (field("link_type:"), field("prog_tag:")) {
+            links.entry(tag).or_default().push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    links
+}
+
+fn close(pid: u32, descriptors: &[String]) {
+    let mut words = calls::script(CLOSE);
+    words.push(pid.to_string());
+    words.extend(descriptors.iter().cloned());
+    let done = Command::new(&words[0]).args(&words[1..]).output().expect("it starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A session, of which something is done to the agent while the command waits.
+fn session(meanwhile: impl FnOnce(u32)) -> Record {
+    let scratch = Scratch::new();
+    let (here, go) = (scratch.join("here"), scratch.join("go"));
+    let wait = format!("touch {}; while ! [ -e {} ]; do sleep 0.02; done", here.display(), go.display());
+    let mut started = Run::new(&scratch, ["sh", "-c", &wait]).start();
+    started.wait_for(&here);
+    meanwhile(started.pid());
+    fs::write(&go, "").expect("the command may go on");
+    let ran = started.wait();
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    ran.record()
+}
+
+fn without(tag: &str) -> Record {
+    session(|pid| {
+        let links = links(pid);
+        let of_tag = links.get(tag).unwrap_or_else(|| panic!("no link of {tag}: {links:?}"));
+        close(pid, of_tag);
+        assert!(!self::links(pid).contains_key(tag), "the links of {tag} are there still");
+    })
+}
+
+/// Observations that were told to be silent.
+fn silent(record: &Record) -> Vec<&str> {
+    let gaps = record.trace.gaps().iter().filter(|gap| gap.code == "HOOK_SILENT");
+    gaps.filter_map(|gap| gap.detail.split('#').next()).collect()
+}
+
+fn tag_of(record: &Record, observation: &str) -> String {
+    let row = record.trace.coverage().iter().find(|row| row.hook.observation == observation).expect("a row");
+    row.hook.program_tag.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_hook_of_opens() {
+    need_root();
+    let whole = session(|_| ());
+    let muted = without(&tag_of(&whole, "open"));
+    muted.must_lack("HOOK_SILENT");
+    assert!(silent(&muted).contains(&"open"), "{:?}", silent(&muted));
+    assert!(muted.trace.lossless() || kernel() == "7.3", "nothing else tells it");
+}
+
+/// Each program, whichever it is: none can be muted alone without being missed.
+#[test]
+fn every_hook() {
+    need_root();
+    let mut tags = Vec::new();
+    let whole = session(|pid| tags.extend(links(pid).into_keys()));
+    whole.must_be_complete_on_the_weakest();
+    assert!(tags.len() >= 10, "{tags:?}");
+    let missed: Vec<&String> = tags
+        .chunks(AT_ONCE)
+        .flat_map(|some| {
+            thread::scope(|scope| {
+                let muted: Vec<_> = some.iter().map(|tag| (tag, scope.spawn(|| without(tag)))).collect();
+                muted.into_iter().map(|(tag, muted)| (tag, muted.join().expect("a record"))).collect::<Vec<_>>()
+            })
+        })
+        .filter_map(|(tag, muted)| {
+            let rows = whole.trace.coverage().iter();
+            for row in rows.filter(|row| tag_of(&whole, &row.hook.observation) == *tag && row.canaries.is_some()) {
+                assert!(silent(&muted).contains(&row.hook.observation.as_str()), "{tag}: {:?}", silent(&muted));
+            }
+            muted.trace.complete().then_some(tag)
+        })
+        .collect();
+    // The program that opens sessions for new cgroups: no session of `run` asks for it.
+    assert_eq!(missed.len(), 1, "{missed:?}");
+}
+
+/// What is muted is the agent's eyes, not its process: a stopped one is late, and no less true.
+#[test]
+fn twin() {
+    let record = session(|pid| assert!(Path::new(&format!("/proc/{pid}")).exists()));
+    record.must_be_complete_on_the_weakest();
+    for row in record
+        .trace
+        .coverage()
+        .iter()
+        .filter(|row| !["attention", "outside-write"].contains(&row.hook.observation.as_str()))
+    {
+        let canaries = row.canaries.expect("every hook is tried");
+        assert!(canaries.seen >= 1 && canaries.silent == 0, "{}: {canaries:?}", row.hook.observation);
+    }
+}
+
+/// The process of the known acts is ended: what it would have told is said to be missing.
+#[test]
+fn the_canaries_are_ended() {
+    let record = session(|pid| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
+        let words = |child: &str| fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        let canary = children.split_whitespace().find(|child| words(child).windows(6).any(|word| word == b"canary"));
+        let ended = Command::new("kill").args(["-9", canary.expect("the process of the known acts")]).status();
+        assert!(ended.expect("it starts").success());
+    });
+    record.must_lack("CANARIES_ENDED");
+}
