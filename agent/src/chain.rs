@@ -67,6 +67,18 @@ impl Last {
     }
 }
 
+/// What the file of a host's sessions says, always in as many bytes, as a link's does.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Sessions {
+    /// The boot of the last one, in hexadecimal.
+    boot: String,
+    /// Sessions of that boot, in 20 digits.
+    since_boot: String,
+    /// Sessions since the folder was made, in 20 digits.
+    since_install: String,
+}
+
 impl Chain {
     /// In this folder, which is made if it is not there.
     pub fn open(folder: &Path) -> io::Result<Self> {
@@ -94,6 +106,30 @@ impl Chain {
         let number = number.checked_add(1).ok_or_else(|| broken(&path))?;
         write(&path, &Last::new(number, previous.as_ref()))?;
         Ok(Link { number, previous, path, _locked: locked })
+    }
+
+    /// Counts a session of the host that begins: which it is since the boot, and since the folder was made.
+    pub fn count_session(&self, host_id: &[u8], boot_id: &[u8]) -> io::Result<(u64, u64)> {
+        let path = self.folder.join(format!("sessions-{}.json", hex::encode(&Sha256::digest(host_id)[..8])));
+        let file = open(&path, true)?;
+        lock(&file)?;
+        let mut json = Vec::new();
+        (&file).take(BYTES_MAX).read_to_end(&mut json)?;
+        let boot = hex::encode(boot_id);
+        let (mut since_boot, mut since_install) = (0, 0);
+        // It is empty when it was just made.
+        if !json.is_empty() {
+            let before: Sessions = serde_json::from_slice(&json).map_err(|_| broken_count(&path))?;
+            let number = |digits: &str| digits.parse::<u64>().ok().filter(|_| digits.len() == 20);
+            since_boot = number(&before.since_boot).filter(|_| before.boot == boot).unwrap_or(0);
+            since_install = number(&before.since_install).ok_or_else(|| broken_count(&path))?;
+        }
+        let next = |number: u64| number.checked_add(1).ok_or_else(|| broken_count(&path));
+        let (since_boot, since_install) = (next(since_boot)?, next(since_install)?);
+        let digits = |number: u64| format!("{number:020}");
+        let now = Sessions { boot, since_boot: digits(since_boot), since_install: digits(since_install) };
+        file.write_all_at(&serde_json::to_vec(&now)?, 0)?;
+        Ok((since_boot, since_install))
     }
 
     /// Scopes of this host's boots that are over are of no use. Other files, and those of hosts that share the folder, are none
@@ -152,6 +188,13 @@ fn broken(path: &Path) -> io::Error {
     let says =
         format!("{} is broken: remove it, and the chain begins anew, which verification calls a fork", path.display());
     io::Error::new(io::ErrorKind::InvalidData, says)
+}
+
+fn broken_count(path: &Path) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} is broken: remove it, and the count begins anew", path.display()),
+    )
 }
 
 fn read(file: File) -> io::Result<Last> {
@@ -231,6 +274,44 @@ mod tests {
         places.sort_unstable();
         assert!(places.iter().zip(1..).all(|(place, number)| place.0 == number));
         assert!(places.windows(2).all(|pair| pair[1].1 == Some(pair[0].2)));
+    }
+
+    #[test]
+    fn sessions_are_counted_by_boot_and_by_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        let count = |host: &[u8], boot: &[u8]| chain.count_session(host, boot).unwrap();
+        assert_eq!((count(HOST, b"boot"), count(HOST, b"boot")), ((1, 1), (2, 2)));
+        assert_eq!(count(b"another host", b"boot"), (1, 1));
+        assert_eq!((count(HOST, b"next"), count(HOST, b"next")), ((1, 3), (2, 4)));
+        let mut at_once: Vec<u64> = thread::scope(|scope| {
+            let counting: Vec<_> = (0..16).map(|_| scope.spawn(|| count(HOST, b"next").1)).collect();
+            counting.into_iter().map(|counting| counting.join().unwrap()).collect()
+        });
+        at_once.sort_unstable();
+        assert!(at_once.into_iter().eq(5..21));
+    }
+
+    #[test]
+    fn a_broken_count_is_said_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        chain.count_session(HOST, b"boot").unwrap();
+        let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let whole = fs::read_to_string(&path).unwrap();
+        for json in [
+            "{",
+            "{}",
+            &whole.replace("Install\":\"0", "Install\":\""),
+            &whole.replace("Install\":\"0", "Install\":\"x"),
+        ] {
+            fs::write(&path, json).unwrap();
+            assert!(chain.count_session(HOST, b"boot").is_err(), "{json}");
+        }
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("other"), &path).unwrap();
+        assert!(chain.count_session(HOST, b"boot").is_err());
+        assert!(!folder.path().join("other").exists());
     }
 
     #[test]

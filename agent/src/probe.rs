@@ -7,6 +7,7 @@ mod abi;
 mod attach;
 mod btf;
 mod calls;
+pub mod census;
 mod hooks;
 pub mod lease;
 mod load;
@@ -17,6 +18,7 @@ mod table;
 mod truncate;
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::fd::{AsFd, AsRawFd},
 };
@@ -53,6 +55,11 @@ impl Probe {
     /// SHA-256 of the object file that the programs came from.
     pub fn object_sha256(&self) -> [u8; 32] {
         self.object_sha256
+    }
+
+    /// Numbers of the programs that were loaded here. Each is attached.
+    pub fn own_programs(&self) -> BTreeSet<u32> {
+        self.ebpf.programs().filter_map(|(_, program)| Some(program.info().ok()?.id())).collect()
     }
 
     /// Hands every record that waits in the ring to `take`, whole; returns how many.

@@ -134,7 +134,7 @@ struct Prepared {
     content: Content,
     session_id: [u8; 16],
     signals: signals::Signals,
-    program: platform::Program,
+    platform: platform::Platforms,
     chain: Option<Chain>,
 }
 
@@ -176,9 +176,10 @@ impl Prepared {
         let owner = Owner::find(args.as_root)?;
         let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let key = sign::load_or_make(&args.key)?;
-        let program = platform::Program::digest();
+        let mut platform = platform::Platforms::begin();
         let limits = Limits { ring_bytes: args.ring_bytes, weakest: args.weakest_hooks, ..Limits::default() };
         let probe = Probe::start(&limits)?;
+        platform.attached();
         clock.lap("load and attach");
         let mut session_id = [0; 16];
         rustix::rand::getrandom(&mut session_id, rustix::rand::GetRandomFlags::empty())?;
@@ -192,7 +193,7 @@ impl Prepared {
             summary::warn(&format!("the statement will have no number: {}: {error}", args.chain.display()));
         });
         let chain = chain.ok();
-        Ok(Self { probe, output, owner, log, key, content, session_id, signals, program, chain })
+        Ok(Self { probe, output, owner, log, key, content, session_id, signals, platform, chain })
     }
 
     /// Starts the command as the root of a session.
@@ -225,10 +226,15 @@ impl Prepared {
     }
 
     fn opened(&mut self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {
+        let (boot_id, host_id) = (platform::boot_id()?.to_vec(), platform::host_id());
+        let sessions = self.chain.as_ref().and_then(|chain| {
+            let sessions = chain.count_session(&host_id, &boot_id);
+            sessions.inspect_err(|error| summary::warn(&format!("sessions are not counted: {error}"))).ok()
+        });
         Ok(SessionOpened {
             kind: "run".to_owned(),
-            boot_id: platform::boot_id()?.to_vec(),
-            host_id: platform::host_id().to_vec(),
+            boot_id,
+            host_id,
             opened_boottime_ns: session::boottime_ns(),
             realtime_offset_ns: content::realtime_offset_ns(),
             hooks: platform::hooks(&self.probe),
@@ -236,7 +242,7 @@ impl Prepared {
             command: args.command.iter().map(|part| part.as_encoded_bytes().to_vec()).collect(),
             directory: std::env::current_dir()?.into_os_string().into_encoded_bytes(),
             root_pid,
-            platform: Some(platform::platform(&mut self.program)?),
+            platform: Some(Box::new(self.platform.opened(&self.probe, sessions)?)),
             product_globs: args.product.iter().map(|glob| glob.as_encoded_bytes().to_vec()).collect(),
             clock_grain_ns: session::grain_ns(),
             limit_file_bytes: args.file_bytes_max,
@@ -300,18 +306,25 @@ impl Prepared {
         }
         let survivors = session.close(&mut self.probe, &mut self.log, &mut self.content)?;
         drop(canaries);
+        self.platform.closing();
         clock.lap("close and drain");
         for content::Finding { mut digest, left_at } in self.content.finish(survivors)? {
             digest.left_at = left_at.unwrap_or_default();
             self.log.append(proto::evidence::frame::Body::Digest(digest))?;
         }
         clock.lap("digests");
+        let (platform, spots) = self.platform.closed(&self.probe);
+        for spot in spots {
+            self.log.append(session::known_spot(spot))?;
+        }
+        clock.lap("platform");
         let closed = SessionClosed {
             closed_boottime_ns: session::boottime_ns(),
             realtime_offset_ns: content::realtime_offset_ns(),
             root_status: session.root_status().and_then(|status| i32::try_from(status).ok()).unwrap_or(-1),
             misses: Vec::new(),
             reason: if self.signals.any() { "signal" } else { "ended" }.to_owned(),
+            platform: Some(Box::new(platform)),
         };
         session.seal(&self.probe, &mut self.log, closed)?;
         drop(self.probe);

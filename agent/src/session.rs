@@ -7,6 +7,7 @@
 mod consequences;
 mod files;
 mod frames;
+pub mod host;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -183,10 +184,7 @@ impl Session {
         let (frame, spot) = frames::of(event, &mut self.files, &self.live, content);
         log.append(Body::Event(frame))?;
         match spot {
-            Some((code, detail)) => {
-                let ends = codes::find(code).is_none_or(codes::Code::ends_completeness);
-                Ok(log.append(blind_spot(code, &detail, ends))?)
-            }
+            Some(spot) => Ok(log.append(known_spot(spot))?),
             None => Ok(()),
         }
     }
@@ -292,6 +290,11 @@ impl Session {
         let misses = probe.misses(attached)?;
         Some(if attached.hook == hook::EXIT { misses.min(self.left) } else { misses })
     }
+}
+
+/// A blind spot's frame, of a code that says itself whether it ends completeness.
+pub fn known_spot((code, detail): (&str, String)) -> Body {
+    blind_spot(code, &detail, codes::find(code).is_none_or(codes::Code::ends_completeness))
 }
 
 /// A blind spot's frame.

@@ -10,6 +10,7 @@ mod filter;
 mod gaps;
 mod json;
 mod network;
+mod platform;
 mod source;
 mod statement;
 mod terminal;
@@ -269,7 +270,8 @@ fn header(out: &mut dyn Write, terminal: &Terminal, source: &Source) -> io::Resu
     let lossless = if testimony.lossless { "lossless" } else { "not lossless" };
     let level = &testimony.coverage_level;
     writeln!(out, "  says of itself: {}, {lossless}, at level {level}", terminal.paint(style, verdict))?;
-    standing(out, terminal, source)
+    standing(out, terminal, source)?;
+    platform::write(out, terminal, platform)
 }
 
 fn standing(out: &mut dyn Write, terminal: &Terminal, source: &Source) -> io::Result<()> {

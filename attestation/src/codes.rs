@@ -170,6 +170,8 @@ codes! {
             "Run as an ordinary user.";
         HELPER_CHANGED: "A helper that the kernel starts outside every session was changed.",
             "Run as an ordinary user.";
+        BPF_CHANGED: "A BPF program or link of somebody else's that can change what happens or what is seen came or went.",
+            "See `testimony show` for which; run again without it.";
         CLOCK_STEPPED: "The wall clock was set during the session.",
             "Run again with a steady clock.";
     }
@@ -186,6 +188,10 @@ codes! {
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
             "Give a folder that can be written with `--chain`.";
+        BPF_OTHERS: "A BPF program or link of somebody else's that only watches, or is of the network, came or went.",
+            "Nothing; `testimony show` says which.";
+        MODULES_CHANGED: "Kernel modules without a mark of the kernel's came or went.",
+            "Nothing; `testimony show` says which.";
         HOOK_REFUSED: "A stronger hook was refused by the kernel; the next one is used.",
             "See `testimony doctor`.";
     }

@@ -309,6 +309,7 @@ impl Session {
             root_status,
             misses,
             reason: reason.into(),
+            platform: None,
         }));
     }
 
@@ -352,6 +353,17 @@ impl Session {
         session.accounts();
         session.close("ended", 0);
         session
+    }
+
+    /// Every fact of the platform at the start, and at the end, where the session has one.
+    pub fn tell_platform(&mut self) {
+        for frame in &mut self.frames {
+            match frame.body.as_mut() {
+                Some(frame::Body::Opened(opened)) => opened.platform.iter_mut().for_each(|told| platform(told)),
+                Some(frame::Body::Closed(closed)) => closed.platform = Some(Box::new(platform_end())),
+                _ => {}
+            }
+        }
     }
 
     /// The facts, whatever the builder refused.
@@ -423,15 +435,74 @@ fn opened() -> log::SessionOpened {
         command: vec![b"sh".to_vec(), b"-c".to_vec(), b"cc -o tool main.c && fetch".to_vec()],
         directory: b"/src".to_vec(),
         root_pid: ROOT,
-        platform: Some(log::Platform {
+        platform: Some(Box::new(log::Platform {
             kernel_release: "6.18.0".into(),
             machine: "x86_64".into(),
             agent_version: "0.1.0".into(),
             agent_sha256: content(b"agent"),
             cpus: 2,
-        }),
+            ..log::Platform::default()
+        })),
         product_globs: vec![b"/src/tool".to_vec()],
         clock_grain_ns: 4_000_000,
         limit_file_bytes: 4 << 30,
     }
+}
+
+/// Adds what may be left out.
+fn platform(platform: &mut log::Platform) {
+    *platform = log::Platform {
+        kernel_version: Some("#1 SMP 2026".into()),
+        kernel_build_id: Some(vec![0xb1; 20]),
+        command_line: vec![b"lsm=lockdown,bpf".to_vec(), b"init=/\x1b".to_vec()],
+        security_modules: Some("lockdown,bpf".into()),
+        lockdown: Some("none".into()),
+        secure_boot: Some(false),
+        module_signatures: Some(true),
+        taint: Some(0),
+        clock_source: Some("tsc".into()),
+        hypervisor: Some("none".into()),
+        settings: vec![setting("kernel.core_pattern", Some(b"core")), setting("kernel.modprobe", Some(b""))],
+        sessions_since_boot: Some(3),
+        sessions_since_install: Some(17),
+        bpf: Some(log::Bpf {
+            programs: vec![program(7, "cgroup_device", None, false), program(9, "tracing", Some(vec![9; 32]), true)],
+            links: vec![link(2, 9, "sys_exit")],
+            more_programs: 0,
+            more_links: 1,
+        }),
+        ..std::mem::take(platform)
+    };
+}
+
+fn platform_end() -> log::PlatformEnd {
+    log::PlatformEnd {
+        taint: Some(1 << 12),
+        lockdown: Some("none".into()),
+        clock_source: Some("hpet".into()),
+        settings: vec![setting("kernel.core_pattern", Some(b"|/bin/\xff")), setting("kernel.modprobe", None)],
+        modules_came: vec!["loop".into(), "odd (OE)".into()],
+        modules_gone: vec!["fuse".into()],
+        bpf: Some(log::BpfChange {
+            programs_came: vec![program(11, "kprobe", Some(vec![11; 32]), false)],
+            programs_gone: vec![7],
+            links_came: vec![link(5, 11, "")],
+            links_gone: vec![2],
+            more_programs: 1,
+            more_links: 0,
+        }),
+    }
+}
+
+fn setting(name: &str, value: Option<&[u8]>) -> log::Setting {
+    log::Setting { name: name.into(), value: value.map(<[u8]>::to_vec) }
+}
+
+fn program(id: u32, r#type: &str, sha256: Option<Vec<u8>>, ours: bool) -> log::BpfProgram {
+    let (name, tag) = (format!("program_{id}"), vec![0xa0; 8]);
+    log::BpfProgram { id, r#type: r#type.into(), name, tag, loaded_boottime_ns: u64::from(id) << 53, sha256, ours }
+}
+
+fn link(id: u32, program: u32, target: &str) -> log::BpfLink {
+    log::BpfLink { id, r#type: "raw_tracepoint".into(), program, target: target.into() }
 }

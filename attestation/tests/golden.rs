@@ -15,7 +15,7 @@ use attestation::hex;
 use attestation::merkle::Hash;
 use attestation::synthetic::{self, HOOKS, ROOT, Session};
 use attestation::verify::{Objects, Options, Verdict, verify};
-use proto::evidence::{Act, frame};
+use proto::evidence::{Act, BlindSpot, frame};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -41,6 +41,7 @@ fn goldens() -> Vec<Golden> {
         golden("acts", acts(), 1000, false),
         golden("canaries", canaries(&[]), 1000, true),
         golden("canaries-silent", canaries(&[4, 9]), 1000, false),
+        golden("platform", platform(), 1000, true),
     ]
 }
 
@@ -87,6 +88,16 @@ fn canaries(silent: &[u32]) -> Session {
     }
     session.canaries(2, &hooks, &hooks);
     closed(session)
+}
+
+/// The host before and after, every fact of it, and what a session that is complete may say besides.
+fn platform() -> Session {
+    let mut session = Session::build_open();
+    let notice = |code: &str| BlindSpot { code: code.into(), detail: "loop came".into(), ends_completeness: false };
+    session.push(frame::Body::BlindSpot(notice(codes::MODULES_CHANGED)));
+    let mut session = closed(session);
+    session.tell_platform();
+    session
 }
 
 fn blind_spot() -> Session {

@@ -53,6 +53,7 @@ fn everything() -> Session {
     session.push(frame::Body::Survivor(Survivor { pid: 1003, start_ns: 5 }));
     session.accounts();
     session.close("ended", 9);
+    session.tell_platform();
     session
 }
 

@@ -82,8 +82,8 @@ pub struct SessionOpened {
     pub directory: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "10")]
     pub root_pid: u32,
-    #[prost(message, optional, tag = "11")]
-    pub platform: ::core::option::Option<Platform>,
+    #[prost(message, optional, boxed, tag = "11")]
+    pub platform: ::core::option::Option<::prost::alloc::boxed::Box<Platform>>,
     /// as given; empty: every file created and left
     #[prost(bytes = "vec", repeated, tag = "12")]
     pub product_globs: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
@@ -94,7 +94,8 @@ pub struct SessionOpened {
     #[prost(uint64, tag = "14")]
     pub limit_file_bytes: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// The host as it says of itself at the start. A fact that is not known is not there.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Platform {
     #[prost(string, tag = "1")]
     pub kernel_release: ::prost::alloc::string::String,
@@ -107,6 +108,135 @@ pub struct Platform {
     pub agent_sha256: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "5")]
     pub cpus: u32,
+    /// uname(2): number and time of the build
+    #[prost(string, optional, tag = "6")]
+    pub kernel_version: ::core::option::Option<::prost::alloc::string::String>,
+    /// GNU build id, /sys/kernel/notes
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub kernel_build_id: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// the kernel's parameters of a short list, never all: they may hold secrets
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    pub command_line: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// active ones, in their order
+    #[prost(string, optional, tag = "9")]
+    pub security_modules: ::core::option::Option<::prost::alloc::string::String>,
+    /// none, integrity, confidentiality
+    #[prost(string, optional, tag = "10")]
+    pub lockdown: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(bool, optional, tag = "11")]
+    pub secure_boot: ::core::option::Option<bool>,
+    /// modules without a valid signature are refused
+    #[prost(bool, optional, tag = "12")]
+    pub module_signatures: ::core::option::Option<bool>,
+    /// bits, as Documentation/admin-guide/tainted-kernels.rst has them
+    #[prost(uint64, optional, tag = "13")]
+    pub taint: ::core::option::Option<u64>,
+    #[prost(string, optional, tag = "14")]
+    pub clock_source: ::core::option::Option<::prost::alloc::string::String>,
+    /// its signature by CPUID; "none" where the CPU names none
+    #[prost(string, optional, tag = "15")]
+    pub hypervisor: ::core::option::Option<::prost::alloc::string::String>,
+    /// helpers that the kernel starts, and limits of bpf(), ptrace and the like
+    #[prost(message, repeated, tag = "16")]
+    pub settings: ::prost::alloc::vec::Vec<Setting>,
+    /// this one included
+    #[prost(uint64, optional, tag = "17")]
+    pub sessions_since_boot: ::core::option::Option<u64>,
+    /// this one included; since the folder of the chain was made
+    #[prost(uint64, optional, tag = "18")]
+    pub sessions_since_install: ::core::option::Option<u64>,
+    /// after our own programs were attached
+    #[prost(message, optional, tag = "19")]
+    pub bpf: ::core::option::Option<Bpf>,
+}
+/// Of the end: what differs from the start, but for three facts that are told again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlatformEnd {
+    #[prost(uint64, optional, tag = "1")]
+    pub taint: ::core::option::Option<u64>,
+    #[prost(string, optional, tag = "2")]
+    pub lockdown: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "3")]
+    pub clock_source: ::core::option::Option<::prost::alloc::string::String>,
+    /// those that have another value, or came, or (without a value) are not there any more
+    #[prost(message, repeated, tag = "4")]
+    pub settings: ::prost::alloc::vec::Vec<Setting>,
+    /// with the kernel's marks, as in "name (OE)"
+    #[prost(string, repeated, tag = "5")]
+    pub modules_came: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "6")]
+    pub modules_gone: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// before our own were detached; not there if one of the two lists is not
+    #[prost(message, optional, tag = "7")]
+    pub bpf: ::core::option::Option<BpfChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Setting {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+}
+/// BPF programs and links of the whole host.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Bpf {
+    #[prost(message, repeated, tag = "1")]
+    pub programs: ::prost::alloc::vec::Vec<BpfProgram>,
+    #[prost(message, repeated, tag = "2")]
+    pub links: ::prost::alloc::vec::Vec<BpfLink>,
+    /// beyond the limit of the list
+    #[prost(uint32, tag = "3")]
+    pub more_programs: u32,
+    #[prost(uint32, tag = "4")]
+    pub more_links: u32,
+}
+/// What is changed is both gone and has come.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BpfChange {
+    #[prost(message, repeated, tag = "1")]
+    pub programs_came: ::prost::alloc::vec::Vec<BpfProgram>,
+    #[prost(uint32, repeated, tag = "2")]
+    pub programs_gone: ::prost::alloc::vec::Vec<u32>,
+    #[prost(message, repeated, tag = "3")]
+    pub links_came: ::prost::alloc::vec::Vec<BpfLink>,
+    #[prost(uint32, repeated, tag = "4")]
+    pub links_gone: ::prost::alloc::vec::Vec<u32>,
+    #[prost(uint32, tag = "5")]
+    pub more_programs: u32,
+    #[prost(uint32, tag = "6")]
+    pub more_links: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BpfProgram {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// 8 bytes, the kernel's own: of the instructions as they were given to it
+    #[prost(bytes = "vec", tag = "4")]
+    pub tag: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "5")]
+    pub loaded_boottime_ns: u64,
+    /// of the translated instructions, numbers of maps left out; not there where the kernel withholds them
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub sha256: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bool, tag = "7")]
+    pub ours: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BpfLink {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// id
+    #[prost(uint32, tag = "3")]
+    pub program: u32,
+    /// what it is attached to, as far as the kernel says
+    #[prost(string, tag = "4")]
+    pub target: ::prost::alloc::string::String,
 }
 /// A hook in place for this session. `id` is what Event.hook names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -641,6 +771,8 @@ pub struct SessionClosed {
     /// "ended", "signal", "failed"
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub platform: ::core::option::Option<::prost::alloc::boxed::Box<PlatformEnd>>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HookMisses {

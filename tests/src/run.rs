@@ -1,9 +1,12 @@
 //! A session: `testimony run` started with its options, and what it left behind.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::place::{Scratch, binary, need_root};
 use crate::record::Record;
@@ -18,6 +21,7 @@ pub struct Run {
     options: Vec<OsString>,
     command: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    alone: bool,
     program: PathBuf,
     directory: PathBuf,
     name: PathBuf,
@@ -32,6 +36,7 @@ impl Run {
             options: Vec::new(),
             command: command.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             environment: Vec::new(),
+            alone: false,
             program: binary(),
             directory: scratch.path(),
             name: scratch.join("out"),
@@ -43,6 +48,14 @@ impl Run {
     #[must_use]
     pub fn option(mut self, option: impl AsRef<OsStr>) -> Self {
         self.options.push(option.as_ref().to_owned());
+        self
+    }
+
+    /// Starts when no other test's session is under way, and none starts beside it: for a test that changes the host, which
+    /// every session would tell.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -93,6 +106,7 @@ impl Run {
     #[must_use]
     pub fn start(self) -> Started {
         need_root();
+        let host = host(self.alone);
         let mut words = self.before.clone();
         words.push(self.program.clone().into());
         words.extend(["run", "--key"].map(OsString::from));
@@ -107,7 +121,7 @@ impl Run {
         run.envs(self.environment.iter().map(|(name, value)| (name, value)));
         run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = run.spawn().unwrap_or_else(|error| panic!("{}: {error}", words[0].display()));
-        Started { child, run: self }
+        Started { child, run: self, host }
     }
 
     /// Runs it to its end.
@@ -122,6 +136,17 @@ impl Run {
 pub struct Started {
     child: Child,
     run: Run,
+    host: File,
+}
+
+/// The host as a file that sessions have a shared lock on, or one of them the only one, as long as they hold it.
+fn host(alone: bool) -> File {
+    let path = std::env::temp_dir().join("testimony-tests.lock");
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let lock = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+    flock(&file, lock).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    file
 }
 
 impl Started {
@@ -145,10 +170,17 @@ impl Started {
     /// Waits for its end.
     #[must_use]
     pub fn wait(self) -> Ran {
-        let Self { child, run } = self;
+        let Self { child, run, host } = self;
         let Output { status, stdout, stderr } = child.wait_with_output().unwrap_or_else(|error| panic!("{error}"));
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        Ran { status, stdout, stderr, name: run.directory.join(run.name), key: run.key }
+        Ran {
+            status,
+            stdout,
+            stderr,
+            name: run.directory.join(run.name),
+            key: run.key,
+            _host: run.alone.then_some(host),
+        }
     }
 }
 
@@ -163,6 +195,8 @@ pub struct Ran {
     pub stderr: String,
     name: PathBuf,
     key: PathBuf,
+    /// Of a session that was alone: until what it changed is put back.
+    _host: Option<File>,
 }
 
 impl Ran {

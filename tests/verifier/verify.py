@@ -1,6 +1,5 @@
 """A second verifier of Testimony's statements, written from docs/format.md alone: it shares no code with the first."""
 import argparse
-import base64
 import hashlib
 import io
 import ipaddress
@@ -9,6 +8,7 @@ import re
 import sys
 import time
 import uuid
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from itertools import accumulate, pairwise, product
@@ -34,8 +34,7 @@ UNTRIED, MINUTE = "attention outside-write membership".split(), 60 * 10**9
 OBSERVATIONS = "exec fork exit open rename link unlink connect send bind accept close".split()
 LEVELS = SCHEMA["$defs"]["level"]["enum"]
 CLASSES = SCHEMA["$defs"]["testimony"]["properties"]["digestClasses"]["required"]
-NUMBERS = "attempted delivered coalesced lost truncated".split()
-ACCESSES = "read write exec created truncated path".split()
+NUMBERS, BITS = "attempted delivered coalesced lost truncated".split(), "read write exec created truncated path".split()
 TYPES = {1: "fifo", 2: "character device", 4: "directory", 6: "block device", 8: None, 10: "symlink", 12: "socket"}
 PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", (0, 1): "tcp", (0, 2): "udp"}
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -63,8 +62,8 @@ def word(enum, number):  # as statements write it: it must be known, but for a l
     words = {n: known.name.removeprefix("LEVEL_").lower() for n, known in enum.values_by_number.items() if n}
     return (words.get(number, "none") if enum.name == "Level" else words[number]).replace("_", "-")
 
-def fields(message, **more):  # under their names in camel case, each within its limit
-    facts = {field: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+def fields(body, **more):  # under their names in camel case, each within its limit; what may lack is None then
+    facts = {f: None if f.has_presence else f.default_value for f in body.DESCRIPTOR.fields} | dict(body.ListFields())
     need(all(facts[field] <= LIMITS[field.name] for field in facts if field.name in LIMITS))
     return {field.json_name: f"{n >> 20}:{n & 0xfffff}" if field.name == "dev" else word(field.enum_type, n)
             if field.enum_type else n for field, n in facts.items()} | more
@@ -80,8 +79,7 @@ def instant(ns):
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09}Z"
 
 def esc(data):
-    data = data.encode() if isinstance(data, str) else data
-    text = data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    text = (data.encode() if type(data) is str else data).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     return UNSAFE.sub(lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()), text)
 
 @Draft202012Validator.FORMAT_CHECKER.checks("testimony-escaped", raises=ValueError)
@@ -93,8 +91,9 @@ def write(shape, value):  # section 7: as the schema has it; what is no fact is 
     name = shape.get("$ref", "").removeprefix("#/$defs/")
     shape = SCHEMA["$defs"].get(name, shape)
     if "properties" in shape:
+        value = value if isinstance(value, dict) else fields(value)
         return {key: write(part, value.get(key, value)) for key, part in shape["properties"].items()
-                if key in shape["required"] or value.get(key) is not None}
+                if key in shape["required"] or value.get(key) not in (None, [])}
     if "items" in shape:
         value = (value.removesuffix(b"\0").split(b"\0") if value else []) if isinstance(value, bytes) else value
         return [write(shape["items"], each) for each in value]
@@ -113,8 +112,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
 
     def gap(self, details=("",), **counts):  # so often for each detail; a count may be a condition
         for (code, count), detail in product([told for told in counts.items() if told[1]], map(str, details)):
-            known = (code, detail) in self.gaps or len(self.gaps) < 4096
-            self.gaps[code, detail if known else ""] += count
+            self.gaps[code, detail if (code, detail) in self.gaps or len(self.gaps) < 4096 else ""] += count
 
     def report(self, code, detail, ends):
         need(is_code(code))
@@ -308,7 +306,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
         rows = [row | content | {
             "digest": content if content["sha256"] else None, "processes": sorted({*row["uses"].values()}),
             "uri": None if content["sha256"] else "file://" + quote(row["path"], safe="/"),
-            "access": "+".join(name for bit, name in enumerate(ACCESSES) if row["bits"] >> bit & 1),
+            "access": "+".join(name for bit, name in enumerate(BITS) if row["bits"] >> bit & 1),
             "accesses": sum(1 + self.folds[key][number] for key, number in row["uses"])}
             for row in self.rows.values() for content in [self.contents.get(row["id"], NOT_HASHED)]]
         files = [row for row in rows if row["bits"] & 7]
@@ -323,10 +321,10 @@ class Trace:  # its facts are kept under the names that they have in a statement
             "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown", "gaps": gaps,
             "type": f"urn:testimony:session:{quote(opened.kind, safe='')}:v1", "event": uuid.UUID(signed["id"]).urn,
             "buildStartedOn": opened.opened_boottime_ns + self.offset, "complete": not self.gaps and not self.ending,
-            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "platform": fields(opened.platform),
-            "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES}, "log": log,
+            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "log": log,
+            "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES},
+            "platform": fields(opened.platform, end=end.get("platform")), "acts": self.acts,
             "coverageLevel": level, "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
-            "acts": self.acts or None,
             "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
                         for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],
             "network": [row | {"invokingProcess": row["actor"] and row["actor"] | {"comm": self.comm(row)}}
@@ -345,9 +343,8 @@ def read(path, code):
         return path.read_bytes()
 
 def base64_bytes(text):  # of either alphabet, with or without padding, and one text for any bytes
-    data = base64.b64decode(text.replace("-", "+").replace("_", "/").rstrip("=") + "==")
-    wholes = [encode(data).decode() for encode in (base64.b64encode, base64.urlsafe_b64encode)]
-    need(text in wholes or text in [whole.rstrip("=") for whole in wholes])
+    data = b64decode(text.replace("-", "+").replace("_", "/").rstrip("=") + "==")
+    need(text in [encode(data).decode().rstrip(pad) for encode in (b64encode, urlsafe_b64encode) for pad in ("=", "")])
     return data
 
 def unique(pairs):
@@ -450,12 +447,11 @@ def main(words=None):
     parser.add_argument("--accept-incomplete", action="store_true")
     parser.add_argument("file", type=Path, metavar="FILE")
     try:
-        given = parser.parse_args(words)
-        keys = [serialization.load_pem_public_key(key.read_bytes()) for key in given.key]
-        need(all(isinstance(getattr(key, "curve", None), ec.SECP256R1) for key in keys))
-        evidence = given.evidence or given.file.with_name(given.file.name.removesuffix(".intoto.jsonl") + ".evidence")
-        need(evidence.is_dir() or not given.evidence)
-        print("COMPLETE" if verify(given.file, keys, evidence, given.accept_incomplete) else "INCOMPLETE")
+        args = parser.parse_args(words)
+        keys = [serialization.load_pem_public_key(key.read_bytes()) for key in args.key]
+        folder = args.evidence or args.file.with_name(args.file.name.removesuffix(".intoto.jsonl") + ".evidence")
+        need({type(getattr(k, "curve", 0)) for k in keys} <= {ec.SECP256R1} and (folder.is_dir() or not args.evidence))
+        print("COMPLETE" if verify(args.file, keys, folder, args.accept_incomplete) else "INCOMPLETE")
         return 0
     except Refused as refusal:
         print(f"REFUSED ({refusal})")

@@ -241,28 +241,25 @@ fn at_cgroup(program: &mut Loaded, root: File) -> Result<(), ProgramError> {
     program.attach(root, CgroupAttachMode::Single).map(drop)
 }
 
+/// Loads and attaches. A program that is nowhere attached is not to be found among those of the host.
+macro_rules! attach {
+    ($loaded:expr, $kind:ty, $program:expr, $types:expr) => {{
+        let loaded: &mut $kind = $loaded.try_into()?;
+        loaded.load($program.target, $types)?;
+        let attached = loaded.attach().map(drop);
+        if attached.is_err() {
+            let _ = loaded.unload();
+        }
+        attached
+    }};
+}
+
 fn at_kernel(loaded: &mut Loaded, types: &Btf, program: &Program) -> Result<(), ProgramError> {
     match program.point {
-        Point::Tracepoint => {
-            let loaded: &mut BtfTracePoint = loaded.try_into()?;
-            loaded.load(program.target, types)?;
-            loaded.attach().map(drop)
-        }
-        Point::Lsm => {
-            let loaded: &mut Lsm = loaded.try_into()?;
-            loaded.load(program.target, types)?;
-            loaded.attach().map(drop)
-        }
-        Point::Exit => {
-            let loaded: &mut FExit = loaded.try_into()?;
-            loaded.load(program.target, types)?;
-            loaded.attach().map(drop)
-        }
-        Point::Entry | Point::CgroupSockAddr => {
-            let loaded: &mut FEntry = loaded.try_into()?;
-            loaded.load(program.target, types)?;
-            loaded.attach().map(drop)
-        }
+        Point::Tracepoint => attach!(loaded, BtfTracePoint, program, types),
+        Point::Lsm => attach!(loaded, Lsm, program, types),
+        Point::Exit => attach!(loaded, FExit, program, types),
+        Point::Entry | Point::CgroupSockAddr => attach!(loaded, FEntry, program, types),
     }
 }
 

@@ -1,12 +1,20 @@
 //! What the session says of the host and of its hooks.
+//!
+//! All of it is the host's own word, and this program's: nothing here proves anything to whoever does not trust both.
 
-use std::{fs, io, thread};
+mod kernel;
+mod state;
+
+use std::{fs, io, path::Path, thread};
 
 use anyhow::Context;
-use proto::evidence::{Hook, Level, Platform};
+use proto::evidence::{Hook, Level, Platform, PlatformEnd};
 use sha2::{Digest, Sha256};
 
-use crate::probe::Probe;
+use crate::{
+    probe::{Probe, census::Helpers},
+    session::host::{self, Host, Spot},
+};
 
 /// Tag before a host's id is hashed: the plain machine id is not to be published (machine-id(5)).
 const HOST_ID_TAG: &[u8] = b"testimony host id v1\0";
@@ -34,33 +42,78 @@ fn from_hex(text: &str) -> Option<[u8; 16]> {
     bytes.try_into().ok()
 }
 
-/// The digest of this program's own file, taken while the kernel side is loaded.
-pub(super) struct Program {
-    digest: Option<thread::JoinHandle<io::Result<[u8; 32]>>>,
+/// Text of a file of one line.
+fn line(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim_end_matches('\n').to_owned())
 }
 
-impl Program {
-    pub(super) fn digest() -> Self {
-        let digest = thread::Builder::new().spawn(|| Ok(Sha256::digest(fs::read("/proc/self/exe")?).into()));
-        Self { digest: digest.ok() }
+/// What is read on a thread of its own, beside other work.
+struct Beside<T>(Option<thread::JoinHandle<T>>);
+
+impl<T: Send + 'static> Beside<T> {
+    fn begin(read: impl FnOnce() -> T + Send + 'static) -> Self {
+        Self(thread::Builder::new().spawn(read).ok())
     }
 
-    fn take(&mut self) -> anyhow::Result<[u8; 32]> {
-        let digest = self.digest.take().context("a thread could not be started")?;
-        let digest = digest.join().map_err(|_| anyhow::anyhow!("the digest of this program failed"))?;
-        digest.context("this program cannot be read")
+    fn take(&mut self) -> anyhow::Result<T> {
+        let thread = self.0.take().context("a thread could not be started")?;
+        thread.join().map_err(|_| anyhow::anyhow!("what the platform is could not be read"))
     }
 }
 
-pub(super) fn platform(program: &mut Program) -> anyhow::Result<Platform> {
-    let uname = rustix::system::uname();
-    Ok(Platform {
-        kernel_release: uname.release().to_string_lossy().into_owned(),
-        machine: uname.machine().to_string_lossy().into_owned(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        agent_sha256: program.take()?.to_vec(),
-        cpus: thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
-    })
+/// What the host says of itself, at the start and at the end. It is read while other things go on.
+pub(super) struct Platforms {
+    /// Digest of this program's own file, and what does not change.
+    facts: Beside<(io::Result<[u8; 32]>, Platform)>,
+    start: Option<Beside<Host>>,
+    /// The host at the start, once it is told.
+    told: Host,
+    end: Option<Beside<Host>>,
+}
+
+impl Platforms {
+    /// Begins before the kernel side is loaded.
+    pub(super) fn begin() -> Self {
+        let own = || Ok(Sha256::digest(fs::read("/proc/self/exe")?).into());
+        Self { facts: Beside::begin(move || (own(), kernel::facts())), start: None, told: Host::default(), end: None }
+    }
+
+    /// Our own programs are attached: those that are there now are there at the start.
+    pub(super) fn attached(&mut self) {
+        self.start = Some(Beside::begin(state::host));
+    }
+
+    /// What the log says of the platform at the start. With the numbers of sessions since boot and since installation.
+    pub(super) fn opened(&mut self, probe: &Probe, sessions: Option<(u64, u64)>) -> anyhow::Result<Platform> {
+        let (digest, facts) = self.facts.take()?;
+        self.told = self.start.as_mut().context("the host was not looked at")?.take()?;
+        let own = probe.own_programs();
+        Ok(Platform {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_sha256: digest.context("this program cannot be read")?.to_vec(),
+            cpus: thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            taint: self.told.taint,
+            lockdown: self.told.lockdown.clone(),
+            clock_source: self.told.clock_source.clone(),
+            settings: host::settings(&self.told),
+            sessions_since_boot: sessions.map(|(boot, _)| boot),
+            sessions_since_install: sessions.map(|(_, install)| install),
+            bpf: self.told.census.as_ref().map(|census| host::bpf(census, &own)),
+            ..facts
+        })
+    }
+
+    /// No more events are taken: what is there now is there at the end.
+    pub(super) fn closing(&mut self) {
+        self.end = Some(Beside::begin(state::host));
+    }
+
+    /// What the log says of the platform at the end, and what that says of the session.
+    pub(super) fn closed(&mut self, probe: &Probe) -> (PlatformEnd, Vec<Spot>) {
+        // Of a host that could not be looked at nothing is known, and it is said so: a statement is signed all the same.
+        let end = self.end.as_mut().and_then(|end| end.take().ok()).unwrap_or_default();
+        host::end(&self.told, &end, &probe.own_programs(), Helpers::of_this_kernel)
+    }
 }
 
 /// The hooks in place, as the log tells them.

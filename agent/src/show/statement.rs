@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{Text, Time};
+use super::{
+    platform::Platform,
+    text::{Text, Time},
+};
 
 /// Bits of an access, as far as the statement or the evidence tells them.
 pub(crate) mod access {
@@ -157,13 +160,6 @@ pub(crate) struct Classes {
     pub(crate) ephemeral: u64,
     pub(crate) raced: u64,
     pub(crate) absent: u64,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Platform {
-    pub(crate) kernel_release: Text,
-    pub(crate) machine: Text,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -10,6 +10,7 @@
 mod document;
 mod files;
 mod network;
+mod platform;
 mod processes;
 mod read;
 mod rules;

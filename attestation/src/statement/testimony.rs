@@ -2,6 +2,7 @@
 
 use super::document::List;
 use super::network::level;
+use super::platform::Platform;
 use super::{EXTENSION_VERSION, Meta};
 use crate::escape::escape;
 use crate::evidence::{LogHead, SegmentSummary};
@@ -194,21 +195,6 @@ impl Serialize for Classes<'_> {
         for (class, count) in ["kernel", "stable", "ephemeral", "raced", "absent"].iter().zip(self.0.class_counts()) {
             map.serialize_entry(class, &count)?;
         }
-        map.end()
-    }
-}
-
-struct Platform<'a>(&'a Trace);
-
-impl Serialize for Platform<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let platform = self.0.opened().platform.clone().unwrap_or_default();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("kernelRelease", &escape(platform.kernel_release.as_bytes()))?;
-        map.serialize_entry("machine", &escape(platform.machine.as_bytes()))?;
-        map.serialize_entry("agentVersion", &escape(platform.agent_version.as_bytes()))?;
-        map.serialize_entry("agentSha256", &hex::encode(&platform.agent_sha256))?;
-        map.serialize_entry("cpus", &platform.cpus)?;
         map.end()
     }
 }

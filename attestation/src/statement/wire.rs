@@ -6,6 +6,7 @@
 
 mod claims;
 mod files;
+mod platform;
 
 use super::rules::{
     Call, Capabilities, Code, ContactOperation, Device, Direction, Escaped, Event, EventType, GapCode, Hex, Host, Ip,
@@ -14,6 +15,7 @@ use super::rules::{
 };
 use crate::json::{Bounded, Count, Object, nullable, present};
 use files::{FileAccess, True};
+use platform::Platform;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::marker::PhantomData;
@@ -250,20 +252,6 @@ struct Classes {
     ephemeral: u64,
     raced: u64,
     absent: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Platform<'a> {
-    #[serde(borrow)]
-    kernel_release: Text<'a, Escaped>,
-    #[serde(borrow)]
-    machine: Text<'a, Escaped>,
-    #[serde(borrow)]
-    agent_version: Text<'a, Escaped>,
-    #[serde(borrow)]
-    agent_sha256: Text<'a, Hex>,
-    cpus: u32,
 }
 
 #[derive(Deserialize)]

@@ -167,7 +167,8 @@ fn lossless_as_signed(claims: &Claims) -> Check {
 /// The hooks: every needed observation is there, at a level that its claims can rest on.
 pub(super) fn coverage(claims: &Claims, recomputed: bool) -> Check {
     const NAME: &str = "coverage";
-    const OPEN: &str = "That the programs named were the ones that ran: the agent reports itself.";
+    const OPEN: &str =
+        "That the programs named were the ones that ran, and what the platform says: agent and host report themselves.";
     let hooks = claims.hooks.iter().filter(|hook| !observes_names(hook));
     let lowest = hooks.map(|hook| rank(&hook.level)).min().flatten();
     if rank(&claims.coverage_level) != lowest {

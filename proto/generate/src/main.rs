@@ -14,7 +14,13 @@ fn main() -> Result<()> {
     };
     let descriptors = protox::compile([source], [Path::new(folder)])?;
     let out = tempfile::tempdir()?;
-    prost_build::Config::new().out_dir(out.path()).compile_fds(descriptors)?;
+    // A frame is as large as its largest message, and these are rare.
+    let large = ["SessionOpened.platform", "SessionClosed.platform"].map(|field| format!(".{package}.{field}"));
+    let mut config = prost_build::Config::new();
+    for field in large {
+        config.boxed(field);
+    }
+    config.out_dir(out.path()).compile_fds(descriptors)?;
     print!("{}", std::fs::read_to_string(out.path().join(format!("{package}.rs")))?);
     Ok(())
 }

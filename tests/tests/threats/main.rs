@@ -16,4 +16,5 @@ mod t25_executable_memory;
 mod t26_ipc;
 mod t27_taken_descriptors;
 mod t29_raw_devices;
-mod t30_mute;
+mod t30_canaries;
+mod t30_muted_hooks;

@@ -1,8 +1,111 @@
 //! 6: a BPF program or a kernel module can change what the tracer is told.
 
-use tests::Scratch;
+use proto::evidence::PlatformEnd;
+use tests::{Record, Scratch};
 
-use crate::calls::{one, run, told};
+use crate::{
+    bystander::{self, Bystander},
+    calls::{one, run, says, session, succeeded, told},
+};
+
+/// Says `load(type, flags)`: BPF_PROG_LOAD of a program that does nothing; and `attach(program)`, to the begin of system calls.
+const LOAD: &str = r#"
+import struct
+def load(kind, flags=0):
+    code = ctypes.create_string_buffer(struct.pack("<QQ", 0xb7, 0x95))
+    licence = ctypes.create_string_buffer(b"GPL")
+    words = (kind, 2, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, flags, b"bystander")
+    given = struct.pack("<IIQQIIQII16s", *words)
+    return must(call(321, 5, given, len(given)))
+def attach(program):
+    name = ctypes.create_string_buffer(b"sys_enter")
+    given = struct.pack("<QII", ctypes.addressof(name), program, 0)
+    return must(call(321, 17, given, len(given)))
+"#;
+/// BPF_PROG_TYPE_SYSCALL, which must be sleepable: a program that may call bpf() itself.
+const LOADER: &str = "load(31, 1 << 4)";
+/// BPF_PROG_TYPE_RAW_TRACEPOINT, in place: it watches.
+const WATCHER: &str = "attach(load(17))";
+
+/// A session, and a bystander that does something before it and something while it lasts.
+fn beside(before: &str, meanwhile: &str) -> Record {
+    let scratch = Scratch::new();
+    let script = format!(
+        "{LOAD}\nkept = [{before}]\nprint('here', flush=True)\nsys.stdin.readline()\n{meanwhile}\nprint('done', flush=True)\nsys.stdin.readline()"
+    );
+    let mut other = Bystander::start(&scratch, &script);
+    let mut running = session(&scratch, bystander::waiting()).alone().start();
+    running.wait_for(&scratch.join("here"));
+    other.tell("go");
+    assert_eq!(other.hear(), "done");
+    scratch.write("go", "");
+    succeeded(running.wait())
+}
+
+fn at_the_end(record: &Record) -> PlatformEnd {
+    record
+        .trace
+        .closed()
+        .and_then(|closed| closed.platform.as_deref().cloned())
+        .expect("the end says what the host was")
+}
+
+#[test]
+fn a_program_that_can_change_what_happens_ends_completeness_when_somebody_else_loads_it() {
+    let record = beside("", &format!("kept += [{LOADER}]"));
+    record.must_lack("BPF_CHANGED");
+    let came = at_the_end(&record).bpf.expect("listed").programs_came;
+    let program = came.iter().find(|program| program.name == "bystander").expect("it is told");
+    assert_eq!((program.r#type.as_str(), program.tag.len(), program.ours), ("syscall", 8, false));
+}
+
+#[test]
+fn one_that_goes_meanwhile_ends_completeness_too() {
+    let record = beside(LOADER, "os.close(kept.pop())");
+    record.must_lack("BPF_CHANGED");
+    let start = record.trace.opened().platform.clone().and_then(|platform| platform.bpf).expect("listed");
+    let program = start.programs.iter().find(|program| program.name == "bystander").expect("it was there");
+    assert!(at_the_end(&record).bpf.expect("listed").programs_gone.contains(&program.id));
+}
+
+#[test]
+fn a_program_that_only_watches_is_told_and_ends_nothing() {
+    let record = beside("", &format!("kept += [{WATCHER}]"));
+    record.must_be_complete_on_the_weakest();
+    assert!(says(&record, "BPF_OTHERS") && !says(&record, "BPF_CHANGED"));
+    let links = at_the_end(&record).bpf.expect("listed").links_came;
+    assert!(links.iter().any(|link| link.target == "sys_enter"), "{links:?}");
+}
+
+#[test]
+fn a_program_that_was_there_and_stays_ends_nothing() {
+    let record = beside(&format!("{LOADER}, {WATCHER}"), "");
+    record.must_be_complete_on_the_weakest();
+    assert!(!says(&record, "BPF_OTHERS"));
+}
+
+#[test]
+fn another_session_that_begins_and_ends_meanwhile_ends_nothing() {
+    let scratch = Scratch::new();
+    let mut outer = session(&scratch, bystander::waiting()).start();
+    outer.wait_for(&scratch.join("here"));
+    let within = Scratch::new();
+    let inner = run(&within, "open('/proc/version').read()");
+    let begins = Scratch::new();
+    let mut last = session(&begins, bystander::waiting()).start();
+    last.wait_for(&begins.join("here"));
+    scratch.write("go", "");
+    let outer = succeeded(outer.wait());
+    begins.write("go", "");
+    for record in [inner, outer, succeeded(last.wait())] {
+        record.must_be_complete_on_the_weakest();
+        assert!(!says(&record, "BPF_CHANGED"));
+        let platform = record.trace.opened().platform.clone().expect("told");
+        let ours: Vec<_> = platform.bpf.expect("listed").programs.into_iter().filter(|program| program.ours).collect();
+        assert!(!ours.is_empty() && ours.iter().all(|program| program.sha256.is_some()), "{ours:?}");
+        assert!(platform.sessions_since_boot >= Some(1));
+    }
+}
 
 #[test]
 fn the_use_of_bpf_ends_completeness() {

@@ -28,7 +28,7 @@ const NOT_DEALT: &str = "folding::";
 /// Suites that are of most use with the strongest hooks, and take long: each runs in one guest.
 const STRONG_SUITES: [(&str, &str); 2] = [("oracle", "6.18"), ("judge", "6.12")];
 /// Tests of these suites that take minutes each in a guest: they run where their kernel is named. On this machine all run.
-const ONLY_NAMED: [&str; 3] = ["an_autotools_configure", "cargo_build_of_three_crates", "t30_mute::every_hook"];
+const ONLY_NAMED: [&str; 3] = ["an_autotools_configure", "cargo_build_of_three_crates", "t30_canaries::every_hook"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn every_test_is_dealt_to_one_kernel_and_some_to_all() {
-        let tests = ["exec::a", "exec::b", "folding::c", "names::d", "opens::e", "t30_mute::every_hook"].map(str::to_owned);
+        let tests =
+            ["exec::a", "exec::b", "folding::c", "names::d", "opens::e", "t30_canaries::every_hook"].map(str::to_owned);
         let [oldest, newest] = DEALT_KERNELS.map(|kernel| deal(&tests, kernel));
         assert_eq!(oldest, ["folding::c", "exec::a", "names::d"]);
         assert_eq!(newest, ["folding::c", "exec::b", "opens::e"]);
