@@ -14,6 +14,7 @@ mod glob;
 mod keygen;
 mod probe;
 mod recover;
+mod redact;
 mod run;
 mod session;
 mod show;

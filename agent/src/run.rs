@@ -14,14 +14,16 @@ mod signals;
 mod summary;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     path::PathBuf,
     process::Child,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use attestation::{codes, statement::Meta};
-use proto::evidence::{SessionClosed, SessionOpened};
+use proto::evidence::{SessionClosed, SessionOpened, Variable};
 
 use canaries::Canaries;
 pub use launch::{Launch, launch};
@@ -33,6 +35,7 @@ use crate::{
     evidence::Log,
     glob::Glob,
     probe::{Limits, Probe},
+    redact::Redaction,
     session::{self, Session, blind_spot},
     sign,
 };
@@ -74,6 +77,20 @@ pub struct Args {
     /// Where the last number and digest of this host's statements are kept, so that each can name the one before it
     #[arg(long, value_name = "DIR", default_value = chain::DEFAULT)]
     chain: PathBuf,
+    /// Leave out of arguments what matches, before anything is written; a keyed hash stands in its place. The rule is held
+    /// against all arguments of a program as one text, with a NUL between them; where it has groups, these are left out, else
+    /// the whole match; repeatable
+    #[arg(long, value_name = "REGEX")]
+    redact: Vec<String>,
+    /// Tell this variable of the command's environment; repeatable [default: none]
+    #[arg(long, value_name = "NAME")]
+    env: Vec<String>,
+    /// Tell a keyed hash of this variable of the command's environment; repeatable
+    #[arg(long, value_name = "NAME")]
+    env_hash: Vec<String>,
+    /// Keep the key of the hashes in this file, which must not be there yet [default: nobody has it]
+    #[arg(long, value_name = "FILE")]
+    redaction_key: Option<PathBuf>,
     /// Use the weakest hook of every observation, to compare
     #[arg(long)]
     weakest_hooks: bool,
@@ -136,6 +153,7 @@ struct Prepared {
     signals: signals::Signals,
     platform: platform::Platforms,
     chain: Option<Chain>,
+    redaction: Arc<Redaction>,
 }
 
 fn clock_now() -> content::Clock {
@@ -174,6 +192,10 @@ impl Prepared {
             "--ring-bytes {ring_bytes}: not a power of two of at least {RING_BYTES_MIN}"
         );
         let owner = Owner::find(args.as_root)?;
+        let redaction = Arc::new(Redaction::new(&args.redact)?);
+        if let Some(file) = &args.redaction_key {
+            redaction.keep(file)?;
+        }
         let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let key = sign::load_or_make(&args.key)?;
         let mut platform = platform::Platforms::begin();
@@ -193,7 +215,7 @@ impl Prepared {
             summary::warn(&format!("the statement will have no number: {}: {error}", args.chain.display()));
         });
         let chain = chain.ok();
-        Ok(Self { probe, output, owner, log, key, content, session_id, signals, platform, chain })
+        Ok(Self { probe, output, owner, log, key, content, session_id, signals, platform, chain, redaction })
     }
 
     /// Starts the command as the root of a session.
@@ -202,7 +224,7 @@ impl Prepared {
         let mut canaries = Canaries::start(cgroup.as_ref());
         let child = launch::spawn(&args.command, &self.owner)?;
         let opened = self.opened(args, child.id(), cgroup.is_some())?;
-        let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened)?;
+        let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened, Arc::clone(&self.redaction))?;
         let start_ns = launch::start_ns(child.id())?;
         if let Some(cgroup) = &cgroup {
             session.follow_cgroup(&mut self.probe, cgroup.id())?;
@@ -239,13 +261,15 @@ impl Prepared {
             realtime_offset_ns: content::realtime_offset_ns(),
             hooks: platform::hooks(&self.probe),
             membership: if cgroup { "cgroup+inheritance" } else { "inheritance" }.to_owned(),
-            command: args.command.iter().map(|part| part.as_encoded_bytes().to_vec()).collect(),
+            command: self.redaction.command(&args.command),
             directory: std::env::current_dir()?.into_os_string().into_encoded_bytes(),
             root_pid,
             platform: Some(Box::new(self.platform.opened(&self.probe, sessions)?)),
             product_globs: args.product.iter().map(|glob| glob.as_encoded_bytes().to_vec()).collect(),
             clock_grain_ns: session::grain_ns(),
             limit_file_bytes: args.file_bytes_max,
+            environment: environment(args, &self.redaction),
+            redaction_rules: u32::try_from(self.redaction.rules()).unwrap_or(u32::MAX),
         })
     }
 
@@ -347,6 +371,16 @@ impl Prepared {
         let _ = args;
         Ok(signed)
     }
+}
+
+/// The variables that were asked for, in the order of their names, each once.
+fn environment(args: &Args, redaction: &Redaction) -> Vec<Variable> {
+    let plain = args.env.iter().map(|name| (name, false));
+    let asked: BTreeMap<&String, bool> = plain.chain(args.env_hash.iter().map(|name| (name, true))).collect();
+    asked
+        .into_iter()
+        .map(|(name, hashed)| redaction.variable(name, std::env::var_os(name).as_deref(), hashed))
+        .collect()
 }
 
 /// The patterns of products; one that is relative and has a slash is of the folder that the command starts in.

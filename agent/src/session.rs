@@ -7,6 +7,7 @@
 mod consequences;
 mod files;
 mod frames;
+mod held;
 pub mod host;
 mod names;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 
 pub use names::{boottime_ns, grain_ns};
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use agent_ebpf::{CANARY, Member, Session as Slot, flag, hook, state};
 use attestation::codes;
@@ -27,9 +28,11 @@ use crate::{
     decode::{self, Event},
     evidence::{self, Log},
     probe::{self, Attached, Probe},
+    redact::Redaction,
 };
 
 use files::Files;
+use held::Held;
 
 /// Details of undecodable records that are kept; more of them are only counted.
 const FAULTS_MAX: u64 = 16;
@@ -54,6 +57,8 @@ pub struct Session {
     epoch: u32,
     cgroup_id: Option<u64>,
     files: Files,
+    redaction: Arc<Redaction>,
+    held: Held,
     live: HashMap<u32, u64>,
     faults: u64,
     foreign: u64,
@@ -69,7 +74,13 @@ pub struct Session {
 
 impl Session {
     /// Takes a slot. Nothing is a member yet.
-    pub fn open(probe: &mut Probe, log: &mut Log, slot: u32, opened: SessionOpened) -> Result<Self, Error> {
+    pub fn open(
+        probe: &mut Probe,
+        log: &mut Log,
+        slot: u32,
+        opened: SessionOpened,
+        redaction: Arc<Redaction>,
+    ) -> Result<Self, Error> {
         let serial = probe.next_serial()?;
         let boottime_ns = opened.opened_boottime_ns;
         let root_pid = opened.root_pid;
@@ -84,6 +95,8 @@ impl Session {
             epoch: 0,
             cgroup_id: None,
             files: Files::default(),
+            redaction,
+            held: Held::default(),
             live: HashMap::new(),
             faults: 0,
             foreign: 0,
@@ -182,7 +195,13 @@ impl Session {
     fn event(&mut self, event: Event, log: &mut Log, content: &mut Content) -> Result<(), Error> {
         self.follow(&event);
         let (frame, spot) = frames::of(event, &mut self.files, &self.live, content);
-        log.append(Body::Event(frame))?;
+        if self.redaction.rules() == 0 {
+            log.append(Body::Event(frame))?;
+        } else {
+            for frame in self.held.take(frame, &self.redaction) {
+                log.append(Body::Event(frame))?;
+            }
+        }
         match spot {
             Some(spot) => Ok(log.append(known_spot(spot))?),
             None => Ok(()),
@@ -222,6 +241,9 @@ impl Session {
         probe.set_session(self.slot, slot)?;
         probe.grace_period()?;
         self.drain(probe, log, content)?;
+        for frame in self.held.rest() {
+            log.append(Body::Event(frame))?;
+        }
         log.append(order("close", self.epoch, "the session ends", boottime_ns()))?;
         for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {
             if account.lost > 0 {

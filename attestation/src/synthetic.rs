@@ -168,7 +168,11 @@ impl Session {
         };
         self.event(EXEC, pid, event::Body::Exec(exec));
         for (offset, part) in (0u32..).step_by(16).zip(args.chunks(16)) {
-            self.event(EXEC, pid, event::Body::ExecArgs(log::ExecArgs { offset, data: part.to_vec() }));
+            self.event(
+                EXEC,
+                pid,
+                event::Body::ExecArgs(log::ExecArgs { offset, data: part.to_vec(), args_bytes: None }),
+            );
         }
     }
 
@@ -198,6 +202,41 @@ impl Session {
             opened.hooks.push(log::Hook { id: ACT, observation: "act".into(), ..opened.hooks[0].clone() });
         }
         self.event(ACT, pid, event::Body::Act(act));
+    }
+
+    /// What was left out before anything was written: variables of all kinds, and the last part of arguments that says how many
+    /// there are.
+    pub fn redact(&mut self) {
+        let variable = |name: &[u8], value: Option<&[u8]>, hmac: Option<Vec<u8>>| log::Variable {
+            name: name.to_vec(),
+            value: value.map(<[u8]>::to_vec),
+            hmac,
+        };
+        if let Some(frame::Body::Opened(opened)) = self.frames.first_mut().and_then(|frame| frame.body.as_mut()) {
+            opened.redaction_rules = 2;
+            opened.environment = vec![
+                variable(b"CC", Some(b"gcc \x1b"), None),
+                variable(b"EMPTY", Some(b""), None),
+                variable(b"TOKEN", None, Some(content(b"token"))),
+                variable(b"UNSET", None, None),
+            ];
+        }
+        let binary = file(1, b"/usr/bin/dash");
+        for part in [(1, Some(3)), (2, Some(1)), (0, Some(7 << 20)), (0, None)] {
+            self.exec(ROOT, binary.clone(), &[]);
+            let event = self.frames.iter_mut().rev().find_map(|frame| match &mut frame.body {
+                Some(frame::Body::Event(log::Event { body: Some(event::Body::Exec(exec)), .. })) => Some(exec),
+                _ => None,
+            });
+            if let Some(exec) = event {
+                exec.args_bytes = 1;
+            }
+            let data = b"ab".get(..part.0).unwrap_or_default().to_vec();
+            self.event(EXEC, ROOT, event::Body::ExecArgs(log::ExecArgs { offset: 0, data, args_bytes: part.1 }));
+            let rest =
+                log::ExecArgs { offset: u32::try_from(part.0).unwrap_or(0), data: b"c\0".to_vec(), args_bytes: part.1 };
+            self.event(EXEC, ROOT, event::Body::ExecArgs(rest));
+        }
     }
 
     /// A round of known acts: an event of each hook in `told`, and one act claimed for each in `acts`.
@@ -446,6 +485,8 @@ fn opened() -> log::SessionOpened {
         product_globs: vec![b"/src/tool".to_vec()],
         clock_grain_ns: 4_000_000,
         limit_file_bytes: 4 << 30,
+        environment: Vec::new(),
+        redaction_rules: 0,
     }
 }
 

@@ -41,6 +41,7 @@ fn goldens() -> Vec<Golden> {
         golden("acts", acts(), 1000, false),
         golden("canaries", canaries(&[]), 1000, true),
         golden("canaries-silent", canaries(&[4, 9]), 1000, false),
+        golden("redacted", redacted(), 1000, false),
         golden("platform", platform(), 1000, true),
     ]
 }
@@ -98,6 +99,12 @@ fn platform() -> Session {
     let mut session = closed(session);
     session.tell_platform();
     session
+}
+
+fn redacted() -> Session {
+    let mut session = Session::build_open();
+    session.redact();
+    closed(session)
 }
 
 fn blind_spot() -> Session {

@@ -93,6 +93,23 @@ pub struct SessionOpened {
     /// a larger file is `absent`
     #[prost(uint64, tag = "14")]
     pub limit_file_bytes: u64,
+    /// of the root command, as far as they were asked for
+    #[prost(message, repeated, tag = "15")]
+    pub environment: ::prost::alloc::vec::Vec<Variable>,
+    /// by which parts of arguments and of variables were left out; how many
+    #[prost(uint32, tag = "16")]
+    pub redaction_rules: u32,
+}
+/// A variable of the environment. Without value and hmac it was not set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Variable {
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// HMAC-SHA256 under the session's redaction key, in the value's place
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub hmac: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 /// The host as it says of itself at the start. A fact that is not known is not there.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -372,6 +389,9 @@ pub struct ExecArgs {
     pub offset: u32,
     #[prost(bytes = "vec", tag = "2")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    /// of redacted arguments: instead of the exec's
+    #[prost(uint32, optional, tag = "3")]
+    pub args_bytes: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Exit {

@@ -64,7 +64,7 @@ def word(enum, number):  # as statements write it: it must be known, but for a l
 
 def fields(body, **more):  # under their names in camel case, each within its limit; what may lack is None then
     facts = {f: None if f.has_presence else f.default_value for f in body.DESCRIPTOR.fields} | dict(body.ListFields())
-    need(all(facts[field] <= LIMITS[field.name] for field in facts if field.name in LIMITS))
+    need(all((facts[field] or 0) <= LIMITS[field.name] for field in facts if field.name in LIMITS))
     return {field.json_name: f"{n >> 20}:{n & 0xfffff}" if field.name == "dev" else word(field.enum_type, n)
             if field.enum_type else n for field, n in facts.items()} | more
 
@@ -198,8 +198,10 @@ class Trace:  # its facts are kept under the names that they have in a statement
                     "interpreter": body.interpreter or None, "capEffective": f"{body.cap_effective:016x}",
                     "namespaces": {name: facts[f"{name}Ns"] for name in ("pid", "mnt", "net", "user")}})
             case "exec_args":
-                run = actor["execs"][-1]
-                need(body.offset == len(run["arguments"]) <= run["argsBytes"] - len(body.data))
+                run, size = actor["execs"][-1], facts["argsBytes"]
+                size = run["argsBytes"] if size is None else size
+                need(body.offset == len(run["arguments"]) <= size - len(body.data))
+                run["argsBytes"] = size
                 run["arguments"] += body.data
             case "exit":
                 del self.live[pid]
@@ -324,6 +326,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
             "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "log": log,
             "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES},
             "platform": fields(opened.platform, end=end.get("platform")), "acts": self.acts,
+            "redactionRules": opened.redaction_rules or None,
             "coverageLevel": level, "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
             "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
                         for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],

@@ -33,7 +33,7 @@ pub(super) fn of(
             let binary = files.binary(path, &fixed.binary, &head, content);
             Body::Exec(exec(&fixed, binary, filename, interpreter, directory))
         }
-        decode::Body::Args { offset, data } => Body::ExecArgs(log::ExecArgs { offset, data }),
+        decode::Body::Args { offset, data } => Body::ExecArgs(log::ExecArgs { offset, data, args_bytes: None }),
         decode::Body::Exit(exit) => Body::Exit(log::Exit {
             status: exit.status,
             utime_ns: exit.utime_ns,

@@ -8,6 +8,7 @@ use crate::escape::escape;
 use crate::evidence::{LogHead, SegmentSummary};
 use crate::trace::{Act, Canaries, Finding, HookRow, NameChange, Trace};
 use crate::{hex, time};
+use proto::evidence as log;
 use proto::evidence::name_change::Operation;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -99,6 +100,12 @@ impl Serialize for Session<'_> {
         map.serialize_entry("productGlobs", &List(|| opened.product_globs.iter().map(|glob| escape(glob))))?;
         map.serialize_entry("clockGrainNs", &opened.clock_grain_ns)?;
         map.serialize_entry("limitFileBytes", &opened.limit_file_bytes)?;
+        if !opened.environment.is_empty() {
+            map.serialize_entry("environment", &List(|| opened.environment.iter().map(Variable)))?;
+        }
+        if opened.redaction_rules > 0 {
+            map.serialize_entry("redactionRules", &opened.redaction_rules)?;
+        }
         map.serialize_entry("openedBoottimeNs", &opened.opened_boottime_ns.to_string())?;
         map.serialize_entry("openedRealtimeOffsetNs", &opened.realtime_offset_ns.to_string())?;
         if let Some(closed) = trace.closed() {
@@ -106,6 +113,22 @@ impl Serialize for Session<'_> {
             map.serialize_entry("closedRealtimeOffsetNs", &closed.realtime_offset_ns.to_string())?;
             map.serialize_entry("reason", &escape(closed.reason.as_bytes()))?;
             map.serialize_entry("rootStatus", &closed.root_status)?;
+        }
+        map.end()
+    }
+}
+
+struct Variable<'a>(&'a log::Variable);
+
+impl Serialize for Variable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &escape(&self.0.name))?;
+        if let Some(value) = &self.0.value {
+            map.serialize_entry("value", &escape(value))?;
+        }
+        if let Some(hmac) = &self.0.hmac {
+            map.serialize_entry("hmac", &hex::encode(hmac))?;
         }
         map.end()
     }

@@ -19,7 +19,7 @@ use platform::Platform;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::marker::PhantomData;
-use std::num::{NonZeroU8, NonZeroU16, NonZeroU64};
+use std::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64};
 
 #[derive(Deserialize)]
 pub(super) struct Wire<'a> {
@@ -170,6 +170,10 @@ struct Session<'a> {
     product_globs: Count<Text<'a, Escaped>>,
     clock_grain_ns: u64,
     limit_file_bytes: u64,
+    #[serde(default, borrow, deserialize_with = "present")]
+    environment: Option<Count<Object<Variable<'a>>>>,
+    #[serde(default, deserialize_with = "present")]
+    redaction_rules: Option<NonZeroU32>,
     #[serde(borrow)]
     opened_boottime_ns: Text<'a, Unsigned>,
     #[serde(borrow)]
@@ -182,6 +186,16 @@ struct Session<'a> {
     reason: Option<Text<'a, Escaped>>,
     #[serde(default, deserialize_with = "present")]
     root_status: Option<i32>,
+}
+
+#[derive(Deserialize)]
+struct Variable<'a> {
+    #[serde(borrow)]
+    name: Text<'a, Escaped>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    value: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    hmac: Option<Text<'a, Hex>>,
 }
 
 #[derive(Deserialize)]

@@ -313,6 +313,11 @@ impl Builder {
     }
 
     fn exec_args(&mut self, event: &log::Event, args: &log::ExecArgs) -> Result<(), TraceError> {
+        if args.args_bytes.is_some_and(|bytes| bytes > ARGV_BYTES_MAX) {
+            return Err(TraceError::Arguments(event.pid));
+        }
+        // An exec was charged with what it said.
+        self.charge(args.args_bytes.map_or(0, |_| args.data.len()))?;
         let process = self.actor(event.pid);
         self.processes.exec_args(process, args).ok_or(TraceError::Arguments(event.pid))
     }

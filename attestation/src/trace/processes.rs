@@ -153,9 +153,11 @@ impl Processes {
     /// Adds a part of argv to the last program; `None` if it does not fit there.
     pub(super) fn exec_args(&mut self, process: u32, part: &log::ExecArgs) -> Option<()> {
         let row = self.get(process)?.execs.last_mut()?;
-        let fits =
-            row.args.len() == part.offset as usize && part.data.len() <= row.args_bytes as usize - row.args.len();
+        let args_bytes = part.args_bytes.unwrap_or(row.args_bytes);
+        let room = (args_bytes as usize).checked_sub(row.args.len());
+        let fits = row.args.len() == part.offset as usize && room.is_some_and(|room| part.data.len() <= room);
         if fits {
+            row.args_bytes = args_bytes;
             row.args.extend_from_slice(&part.data);
         }
         fits.then_some(())

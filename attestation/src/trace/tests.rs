@@ -155,7 +155,7 @@ fn events_that_contradict_what_was_told_are_refused() {
     assert_eq!(refusal(open(1, Some(other))), TraceError::FileRedefined(1));
     let access = log::Open { file_id: 1, file: None, access: 256, fd: 3 };
     assert_eq!(refusal(event::Body::Open(access)), TraceError::Value("access"));
-    let part = log::ExecArgs { offset: 0, data: b"x".to_vec() };
+    let part = log::ExecArgs { offset: 0, data: b"x".to_vec(), args_bytes: None };
     assert_eq!(refusal(event::Body::ExecArgs(part)), TraceError::Arguments(ROOT));
     assert_eq!(refusal(event::Body::Exec(log::Exec::default())), TraceError::Missing("binary"));
     assert_eq!(refusal(event::Body::Name(log::NameChange::default())), TraceError::Value("operation"));
@@ -186,7 +186,7 @@ fn arguments_come_in_order_and_no_further_than_announced() {
     let mut session = Session::open();
     session.exec(ROOT, file(1, b"/bin/sh"), &[b"sh"]);
     for (offset, data) in [(3, b"x".to_vec()), (2, b"x".to_vec()), (4, b"x".to_vec()), (0, b"x".to_vec())] {
-        let part = event_body(event::Body::ExecArgs(log::ExecArgs { offset, data }));
+        let part = event_body(event::Body::ExecArgs(log::ExecArgs { offset, data, args_bytes: None }));
         assert_eq!(refused(&session, part), TraceError::Arguments(ROOT), "{offset}");
     }
 }

@@ -11,6 +11,7 @@ mod t12_memory_files;
 mod t13_foreign_memory;
 mod t14_namespaces;
 mod t17_clock;
+mod t18_secrets;
 mod t23_helpers;
 mod t25_executable_memory;
 mod t26_ipc;

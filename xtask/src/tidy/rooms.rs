@@ -6,12 +6,14 @@ use super::{Fault, File, paths, source};
 const ROOMS: &[(&str, &[&str])] = &[
     // Patterns of paths, for whoever is given one.
     ("glob", &[]),
+    // What is left out before anything is written.
+    ("redact", &[]),
     ("probe", &[]),
     ("decode", &["probe"]),
     ("content", &["glob", "probe", "decode"]),
     // The writer of the log: it knows frames and none of the rooms that make them.
     ("evidence", &[]),
-    ("session", &["probe", "decode", "content", "evidence"]),
+    ("session", &["redact", "probe", "decode", "content", "evidence"]),
     ("trace", &["evidence"]),
     ("sign", &["trace"]),
     ("spool", &["sign"]),
