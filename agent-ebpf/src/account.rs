@@ -23,6 +23,8 @@ pub(crate) struct Ticket {
     pub(crate) epoch: u32,
     pub(crate) cpu: u32,
     pub(crate) hook: u32,
+    /// See [`Ticket::begin`]; 0 before.
+    began_ns: u64,
 }
 
 #[inline(always)]
@@ -43,10 +45,27 @@ pub(crate) fn take(member: &Member, hook: u16) -> Option<Ticket> {
     let account = ACCOUNTS.get_ptr_mut(row)?;
     // SAFETY: a pointer into the map's value.
     let number = add(unsafe { &raw mut (*account).attempted }, 1);
-    Some(Ticket { account, number, serial: member.serial, slot: member.slot, epoch, cpu, hook: u32::from(hook) })
+    Some(Ticket {
+        account,
+        number,
+        serial: member.serial,
+        slot: member.slot,
+        epoch,
+        cpu,
+        hook: u32::from(hook),
+        began_ns: 0,
+    })
 }
 
 impl Ticket {
+    /// To be called before the version of a file is read. What is read then may be older than the event's own time by as
+    /// long as the program was interrupted, but not older than this.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self) {
+        // SAFETY: no argument.
+        self.began_ns = unsafe { bpf_ktime_get_boot_ns() };
+    }
+
     /// The event repeats one that was sent.
     #[inline(always)]
     pub(crate) fn coalesced(&self) {
@@ -68,6 +87,9 @@ impl Ticket {
     }
 
     fn header(&self, bytes: u32, kind: u16, flags: u32, tail_bytes: u32, pid: u32, tid: u32) -> Header {
+        // SAFETY: no argument.
+        let boottime_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let took_ns = boottime_ns.wrapping_sub(self.began_ns);
         Header {
             bytes,
             kind,
@@ -77,13 +99,12 @@ impl Ticket {
             cpu: self.cpu,
             flags,
             number: self.number,
-            // SAFETY: no argument.
-            boottime_ns: unsafe { bpf_ktime_get_boot_ns() },
+            boottime_ns,
             pid,
             tid,
             serial: self.serial,
             tail_bytes,
-            reserved: 0,
+            took_ns: if took_ns > u64::from(u32::MAX) { u32::MAX } else { took_ns as u32 },
         }
     }
 }

@@ -10,7 +10,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use crate::{
     account::{self, Ticket},
     atomic,
-    globals::{COUNTERS, FILES, FOLD, RENAMES, offset, place, whose, window},
+    globals::{COUNTERS, FILES, FOLD, RENAMES, TRUNCATIONS, offset, place, whose, window},
     kernel::{Window, read},
     member, path, recent,
     watch::{FMODE_WRITE, watch},
@@ -38,7 +38,18 @@ pub(crate) fn renames() -> u64 {
 /// A name moved: every path told before may be another one now, and is looked at again when it is next opened.
 #[inline(always)]
 pub(crate) fn renamed() {
-    if let Some(count) = COUNTERS.get_ptr_mut(RENAMES) {
+    count(RENAMES);
+}
+
+/// A task of no session truncated some file by its name.
+#[inline(always)]
+pub(crate) fn truncated_outside() {
+    count(TRUNCATIONS);
+}
+
+#[inline(always)]
+fn count(counter: u32) {
+    if let Some(count) = COUNTERS.get_ptr_mut(counter) {
         // SAFETY: a map value; 8-byte aligned.
         unsafe { atomic::fetch_add(count, 1) };
     }
@@ -114,7 +125,7 @@ struct Access {
     renames: u64,
     /// Of the path that was told.
     chain: u64,
-    /// Of a version told just now, what was told.
+    /// Of the version that was looked for; of one told just now, what was told.
     size: u64,
     ctime_ns: u64,
 }
@@ -154,7 +165,7 @@ mod outcome {
 /// A member opened a file; `flags` are those of the call, 0 where they are not in a register.
 #[inline(always)]
 pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
-    let Some(ticket) = account::take(member, hook::OPEN) else { return };
+    let Some(mut ticket) = account::take(member, hook::OPEN) else { return };
     let bits = if flags & O_TRUNC != 0 { access::TRUNCATED } else { 0 };
     let mut access = MaybeUninit::uninit();
     let access = Access::begin(&mut access, fd, bits, member.start_ns as u32);
@@ -168,8 +179,9 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
             account::attend(&member, attention::WATCH_FULL, 0);
         }
     }
+    ticket.begin();
     let sent = match outcome {
-        outcome::KNOWN => tell_again(&ticket, access),
+        outcome::KNOWN => tell_again(&ticket, file, access),
         _ => tell(&ticket, file, access),
     };
     if sent {
@@ -187,6 +199,7 @@ fn look(ticket: &Ticket, file: u64, access: &mut Access) -> u64 {
     access.writers = Window::one(opened.inode, offset!(inode_writers));
     let mut key = MaybeUninit::uninit();
     let key = version_key(&mut key, ticket, &opened);
+    (access.size, access.ctime_ns) = (key.size, key.ctime_ns);
     key.access = busy(access.writers) | bits;
     let start = access.start;
     by(key, pid, start);
@@ -344,6 +357,8 @@ fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &
             (*out).ctime_ns = nanoseconds(seconds, inode.get::<u32>(offset!(inode_ctime_nsec)) & 0x7fff_ffff);
             (*out).size = inode.get(offset!(inode_size));
         }
+        // A removed file's number, name and time within one tick may all be those of the next one.
+        let generation: u32 = Window::one(opened.inode, offset!(inode_generation));
         let mut words = MaybeUninit::<[u64; Windows::DENTRY_WORDS]>::uninit();
         let dentry = Window::of(opened.dentry, window!(dentry), &mut words);
         let parent: u64 = dentry.get(offset!(dentry_parent));
@@ -351,7 +366,7 @@ fn version_key<'a>(key: &'a mut MaybeUninit<FoldKey>, ticket: &Ticket, opened: &
         // Once the name was removed, the path told before says nothing of an access.
         let parent = if is_unlinked(opened.dentry, parent, pprev) { 0 } else { parent };
         let name: u64 = dentry.get(offset!(dentry_name));
-        (*out).place = place([sb, ino, opened.mnt, parent, name]);
+        (*out).place = place([sb, ino, opened.mnt, parent, name, u64::from(generation)]);
         (*out).dentry = opened.dentry;
         (*out).session = ticket.serial | u64::from(ticket.epoch) << 48;
         (*out).access = 0;
@@ -366,10 +381,17 @@ fn nanoseconds(seconds: i64, nanoseconds: u32) -> u64 {
     (seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(u64::from(nanoseconds))
 }
 
-/// Sends a small edge: the version was told in this session.
+/// Sends a small edge: the version was told in this session. It was read before the ticket began; where it moved since, or
+/// a writer came, a writer is told.
 #[inline(never)]
-fn tell_again(ticket: &Ticket, access: &Access) -> bool {
+fn tell_again(ticket: &Ticket, file: u64, access: &Access) -> bool {
     let (pid, tid) = member::current_ids();
+    let inode: u64 = read(file, offset!(file_inode));
+    let seconds: i64 = read(inode, offset!(inode_ctime_sec));
+    let ctime_ns = nanoseconds(seconds, read::<u32>(inode, offset!(inode_ctime_nsec)) & 0x7fff_ffff);
+    let moved = ctime_ns != access.ctime_ns || read::<u64>(inode, offset!(inode_size)) != access.size;
+    let writers: i32 = read(inode, offset!(inode_writers));
+    let writers = if moved { i32::MAX } else { writers };
     let told = FoldValue { event: access.told, ..FoldValue::default() };
     let edge = OpenKnown {
         number: told.number(),
@@ -377,7 +399,7 @@ fn tell_again(ticket: &Ticket, access: &Access) -> bool {
         hook: told.hook(),
         access: access.bits,
         fd: access.fd,
-        writers: access.writers,
+        writers,
         reserved: 0,
     };
     account::send(ticket, kind::OPEN_KNOWN, pid, tid, edge)
@@ -439,6 +461,7 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
         (*out).mnt_ns = u64::from(read::<u32>(namespace, offset!(mnt_ns_inum)));
         (*out).mount_id = read(mount, offset!(mount_id));
         (*out).rdev = read(inode, offset!(inode_rdev));
-        (*out).version = 0;
+        (*out).generation = read(inode, offset!(inode_generation));
+        (*out).reserved = 0;
     }
 }

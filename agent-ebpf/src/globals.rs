@@ -148,9 +148,10 @@ pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(4096, 0);
 /// Address of a TCP socket to the process that opened it.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
-/// 0: renames seen on this host; 1: the last serial given to a session.
+/// 0: renames seen on this host; 1: the last serial given to a session; 2: truncations by name of tasks in no session, where
+/// the file is not known.
 #[map]
-pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(2, 0);
+pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(3, 0);
 /// Where records are put together: several a CPU, since a hook may interrupt another.
 #[map]
 pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
@@ -163,6 +164,8 @@ pub(crate) const CURSOR_MASK: u32 = 0x7fff;
 pub(crate) const RENAMES: u32 = 0;
 /// Index in COUNTERS.
 pub(crate) const SERIAL: u32 = 1;
+/// Index in COUNTERS.
+pub(crate) const TRUNCATIONS: u32 = 2;
 
 /// A record under construction.
 #[repr(C)]

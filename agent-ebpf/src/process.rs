@@ -95,7 +95,8 @@ pub(crate) fn exec(task: u64, old_tid: u32, bprm: u64) {
     if !member::executes(pid, read::<u64>(task, offset!(task_exec_id)) as u32) {
         return;
     }
-    let Some(ticket) = account::take(&member, hook::EXEC) else { return };
+    let Some(mut ticket) = account::take(&member, hook::EXEC) else { return };
+    ticket.begin();
     let mm: u64 = read(task, offset!(task_mm));
     let start: u64 = read(mm, offset!(mm_arg_start));
     let end: u64 = read(mm, offset!(mm_arg_end));

@@ -59,7 +59,12 @@ pub(crate) fn symlinked(directory: u64, dentry: u64, text: u64) {
 /// `path_truncate`: a `struct path`.
 #[inline(always)]
 pub(crate) fn truncated(path: u64) {
-    changed(hook::TRUNCATE, name_op::TRUNCATE, &Entry { mnt: read(path, 0), dentry: read(path, 8) }, None, 0);
+    let (pid, _) = member::current_ids();
+    let dentry: u64 = read(path, 8);
+    if member::of(pid).is_none() {
+        return watch::truncated_outside(dentry);
+    }
+    changed(hook::TRUNCATE, name_op::TRUNCATE, &Entry { mnt: read(path, 0), dentry }, None, 0);
 }
 
 /// `file_truncate`.

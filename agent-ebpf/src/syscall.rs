@@ -93,7 +93,8 @@ fn by_compat_entry() -> bool {
     Task::running().status() & TS_COMPAT != 0
 }
 
-/// Of a task in no session only writers and renames matter: one may spoil a digest, the other moves paths.
+/// Of a task in no session only writers and renames matter: one may spoil a digest, the other moves paths. Which file was
+/// truncated by its name is not known any more, only that one was.
 #[inline(always)]
 fn outside(word: u64, registers: *const Registers, result: i64) {
     if result < 0 {
@@ -108,6 +109,10 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
         }
     } else if u32::from(call.operation) == name_op::RENAME && call.class == class::NAME {
         file::renamed();
+    } else if u32::from(call.operation) == name_op::TRUNCATE && call.class == class::NAME {
+        if call.from_name != NONE {
+            file::truncated_outside();
+        }
     } else if call.class == class::ACT && !by_compat_entry() {
         act::from_outside(word, registers);
     }

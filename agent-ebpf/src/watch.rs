@@ -48,6 +48,12 @@ pub(crate) fn opened_outside(file: u64) {
     }
 }
 
+/// A task of no session truncates a file by its name, which needs no open.
+#[inline(always)]
+pub(crate) fn truncated_outside(dentry: u64) {
+    watch_written(read(dentry, offset!(dentry_inode)));
+}
+
 /// Global, as [`account::attend`] is; nobody asks for the 0.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -92,6 +92,11 @@ impl Probe {
         self.tables.next_serial()
     }
 
+    /// How often tasks of no session truncated a file by its name, where nobody can say which.
+    pub fn truncations_outside(&self) -> Result<u64, Error> {
+        self.tables.truncations_outside()
+    }
+
     /// Makes a process a member.
     pub fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {
         self.tables.adopt(pid, member)

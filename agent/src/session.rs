@@ -68,6 +68,8 @@ pub struct Session {
     told: Vec<(u16, u64)>,
     /// Renames that were counted at the last look.
     renames: u64,
+    /// What the kernel side had counted when the session began.
+    truncations_outside: u64,
     /// Members that were there at the end, and those whose process id was seen to be another's.
     left: u64,
 }
@@ -104,6 +106,7 @@ impl Session {
             root_status: None,
             told: Vec::new(),
             renames: probe.renames()?,
+            truncations_outside: probe.truncations_outside()?,
             left: 0,
         })
     }
@@ -243,6 +246,9 @@ impl Session {
         self.drain(probe, log, content)?;
         for frame in self.held.rest() {
             log.append(Body::Event(frame))?;
+        }
+        if probe.truncations_outside()? != self.truncations_outside {
+            content.lost();
         }
         log.append(order("close", self.epoch, "the session ends", boottime_ns()))?;
         for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {

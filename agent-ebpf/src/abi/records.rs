@@ -31,8 +31,9 @@ abi! {
         serial: u64,
         /// Bytes after the fixed part.
         tail_bytes: u32,
-        /// Zero.
-        reserved: u32,
+        /// Of an event with a file version: nanoseconds before `boottime_ns` when it was about to be read; `u32::MAX` for
+        /// more, and where nobody asked.
+        took_ns: u32,
     }
 
     /// A child process.
@@ -71,8 +72,10 @@ abi! {
         mount_id: u32,
         /// Of a device, its number: major << 20 | minor.
         rdev: u32,
-        /// Reserved for a file system's own version.
-        version: u64,
+        /// Tells the inode from another that has or had its number.
+        generation: u32,
+        /// Zero.
+        reserved: u32,
     }
 
     /// A program started.

@@ -8,7 +8,7 @@ pub const FOLD_DATAGRAM: u32 = 1 << 30;
 /// all others and go by every table of this session, as entries of their own. Below the epoch in [`FoldKey::session`].
 pub const CANARY: u64 = 1 << 47;
 /// What a fold key's place is the sum of, whoever opens.
-pub const PLACE_PARTS: usize = 5;
+pub const PLACE_PARTS: usize = 6;
 /// Secret factors: one for each of those parts, and one for who opens.
 pub const PLACE_FACTORS: usize = PLACE_PARTS + 1;
 
@@ -69,7 +69,7 @@ abi! {
         ctime_ns: u64,
         /// Bytes; of datagrams the socket's cookie.
         size: u64,
-        /// Filesystem, inode, mount, parent dentry, hash and length of the name: their sum, each multiplied by a secret odd
+        /// Filesystem, inode and its generation, mount, parent dentry, hash and length of the name: their sum, each multiplied by a secret odd
         /// number of the loader. Two places have the same sum by chance only (for addresses, which are multiples of 8, once
         /// in 2^61), and nobody who does not know the numbers can make two that have. Where a directory above was renamed
         /// since the key was taken, the chain of the new path is added; with a thread group, the lower half of its start. Of

@@ -1,9 +1,14 @@
 //! The wall clock that stamps ctime, measured against the clock that stamps events.
 //!
-//! A ctime says something only while that clock goes forward: a change after an access carries a later time, if the time
-//! was older than the clock's grain at the access. So the offset is sampled while the session runs, the least seen counts
+//! It goes in ticks, and these are late: on a busy machine, and more so in a guest, it stays behind the other clocks by
+//! several times its resolution. So no time that passed says that a version is settled, but the clock itself: once it has
+//! moved beyond a version's ctime, a later change carries a later time. Programs of the kernel side cannot read it; so it is
+//! read here, again and again, and the last tick known to have been before an access counts.
+//!
+//! A ctime says something only while that clock goes forward. So the offset is sampled while the session runs, the least seen counts
 //! for an age, and any setting of the clock, even one undone a moment later, is noticed by a timer that such an act cancels.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -12,15 +17,17 @@ use rustix::time::{
     timerfd_settime,
 };
 
+use super::Access;
 use super::version::Stamp;
 
-/// What conversion between the clocks may be wrong by, and what may pass between a version's reading in the kernel and
-/// its event's time.
+/// What conversion between the clocks may be wrong by.
 const SLACK_NS: u64 = 1_000_000;
 /// Offsets are sampled no more often.
 const SAMPLE_NS: u64 = 50_000_000;
 /// Samples taken for one: whoever is preempted between two clocks learns little, and the narrowest of them counts.
 const SAMPLE_TRIES: u32 = 5;
+/// Ticks remembered, at 250 a second half a minute: events come later than what they tell.
+const TICKS_MAX: usize = 8192;
 /// A sample this narrow is taken at once.
 const NARROW_NS: u64 = 20_000;
 /// A slewed clock (adjtime) leaves the other by at most 1/1000; beyond that and the slack it was set.
@@ -40,9 +47,9 @@ pub struct Clock {
 /// How old a version was at an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Age {
-    /// Older than the grain: any later change shows.
+    /// Before the last tick: any later change shows.
     Settled,
-    /// Within the grain.
+    /// Of the last tick.
     Fresh,
     /// Not yet.
     Future,
@@ -57,19 +64,23 @@ impl Grain {
         Self(nanoseconds)
     }
 
-    /// Nanoseconds after which a version's time can no longer be given to another change.
-    pub(super) fn wait_ns(self, stamp: &Stamp) -> u64 {
-        let grain = if stamp.ctime_nsec == 0 { self.0.max(SECOND_NS) } else { self.0 };
-        grain + SLACK_NS
+    /// The most that has to pass until a version's time can no longer be given to another change, if ticks are in time.
+    pub(super) fn wait_ns_max(self, stamp: &Stamp) -> u64 {
+        u64::try_from(unit_ns(stamp)).unwrap_or(0).max(self.0) + self.0 + SLACK_NS
     }
 
-    /// Nanoseconds from now until that moment; 0 if it is past.
+    /// Nanoseconds from now until that moment, by the clock itself; 0 if it is past.
     pub(super) fn remaining_ns(self, stamp: &Stamp) -> u64 {
-        let age = i128::from(nanoseconds(ClockId::Realtime)) - ctime_ns(stamp);
-        let remaining = i128::from(self.wait_ns(stamp)) - age + 1;
+        let tick = i128::from(nanoseconds(ClockId::RealtimeCoarse));
+        let remaining = ctime_ns(stamp) + unit_ns(stamp) - tick;
         // A time far ahead never settles while anybody waits for it.
         u64::try_from(remaining.clamp(0, i128::from(2 * SECOND_NS))).unwrap_or(0)
     }
+}
+
+/// What two times that a file system tells apart differ by.
+fn unit_ns(stamp: &Stamp) -> i128 {
+    if stamp.ctime_nsec == 0 { i128::from(SECOND_NS) } else { 1 }
 }
 
 fn ctime_ns(stamp: &Stamp) -> i128 {
@@ -88,6 +99,7 @@ pub(super) struct Timekeeper {
     surely: (i64, i64),
     started_ns: u64,
     sampled_ns: u64,
+    ticks: VecDeque<Tick>,
     set: Option<OwnedFd>,
 }
 
@@ -101,19 +113,38 @@ impl Timekeeper {
             surely: (clock.realtime_offset_ns, clock.realtime_offset_ns),
             started_ns: now,
             sampled_ns: 0,
+            ticks: VecDeque::new(),
             set: cancelled_when_set().ok(),
         };
         keeper.sample(now);
         keeper
     }
 
-    /// Takes the offset again, if the last sample is old enough. `now` is CLOCK_BOOTTIME.
+    /// Looks whether the clock has ticked, and takes the offset again, if the last sample is old enough. `now` is
+    /// CLOCK_BOOTTIME.
     pub(super) fn sample(&mut self, now_ns: u64) {
+        self.ticked(Tick::last());
         if self.sampled_ns != 0 && now_ns.saturating_sub(self.sampled_ns) < SAMPLE_NS {
             return;
         }
         self.sampled_ns = now_ns;
         self.take(Offset::sampled());
+    }
+
+    fn ticked(&mut self, tick: Tick) {
+        if self.ticks.back().is_some_and(|last| last.stamps_ns == tick.stamps_ns) {
+            return;
+        }
+        if self.ticks.len() >= TICKS_MAX {
+            self.ticks.pop_front();
+        }
+        self.ticks.push_back(tick);
+    }
+
+    /// What a change gets for a time, at least, from a moment of CLOCK_BOOTTIME on; none where nothing is known of it.
+    fn stamps_since(&self, boottime_ns: u64) -> Option<i128> {
+        let later = self.ticks.partition_point(|tick| tick.seen_ns <= boottime_ns);
+        Some(i128::from(self.ticks.get(later.checked_sub(1)?)?.stamps_ns))
     }
 
     fn take(&mut self, offset: Offset) {
@@ -122,14 +153,13 @@ impl Timekeeper {
         self.surely = (self.surely.0.min(offset.most_ns), self.surely.1.max(offset.least_ns));
     }
 
-    /// How old the version was at a moment of CLOCK_BOOTTIME.
-    pub(super) fn age(&self, stamp: &Stamp, boottime_ns: u64) -> Age {
+    /// How old the version was at an access.
+    pub(super) fn age(&self, stamp: &Stamp, access: &Access) -> Age {
         let ctime = ctime_ns(stamp);
-        let earliest = i128::from(boottime_ns) + i128::from(self.least_ns);
-        let latest = i128::from(boottime_ns) + i128::from(self.most_ns);
+        let latest = i128::from(access.boottime_ns) + i128::from(self.most_ns);
         if ctime > latest + i128::from(SLACK_NS) {
             Age::Future
-        } else if earliest - ctime > i128::from(self.grain.wait_ns(stamp)) {
+        } else if self.stamps_since(access.began_ns).is_some_and(|stamps| stamps >= ctime + unit_ns(stamp)) {
             Age::Settled
         } else {
             Age::Fresh
@@ -156,6 +186,22 @@ impl Timekeeper {
 pub fn realtime_offset_ns() -> i64 {
     let Offset { least_ns, most_ns } = Offset::sampled();
     least_ns.midpoint(most_ns)
+}
+
+/// A tick of the clock that stamps ctime.
+#[derive(Debug, Clone, Copy)]
+struct Tick {
+    /// What a change gets from then on, at least.
+    stamps_ns: u64,
+    /// CLOCK_BOOTTIME when it was seen: the tick was before.
+    seen_ns: u64,
+}
+
+impl Tick {
+    fn last() -> Self {
+        let stamps_ns = nanoseconds(ClockId::RealtimeCoarse);
+        Self { stamps_ns, seen_ns: boottime_ns() }
+    }
 }
 
 /// Bounds of CLOCK_REALTIME minus CLOCK_BOOTTIME at one moment.
@@ -237,6 +283,7 @@ mod tests {
             surely: (OFFSET, OFFSET),
             started_ns: 0,
             sampled_ns: 1,
+            ticks: VecDeque::new(),
             set: None,
         }
     }
@@ -246,30 +293,70 @@ mod tests {
         Stamp { ctime_sec: ctime_ns / 1_000_000_000, ctime_nsec: nsec, size: 1 }
     }
 
+    /// Where ticks were seen at these moments of CLOCK_BOOTTIME, each a millisecond old.
+    fn ticking(seen_ns: &[u64]) -> Timekeeper {
+        let mut keeper = keeper();
+        for &seen_ns in seen_ns {
+            let stamps_ns = seen_ns - 1_000_000 + u64::try_from(OFFSET).unwrap();
+            keeper.ticked(Tick { stamps_ns, seen_ns });
+        }
+        keeper
+    }
+
+    /// An access whose version was read from one moment to another.
+    fn access(began_ns: u64, boottime_ns: u64) -> Access {
+        Access { bits: 0, writers: 0, began_ns, boottime_ns }
+    }
+
     #[test]
-    fn a_version_is_settled_only_beyond_the_grain_and_the_slack() {
-        let changed = stamp(OFFSET + 7);
-        assert_eq!(keeper().age(&changed, 7 + 5_000_000), Age::Fresh);
-        assert_eq!(keeper().age(&changed, 7 + 5_000_001), Age::Settled);
-        assert_eq!(keeper().age(&changed, 7), Age::Fresh);
+    fn a_version_is_settled_only_when_the_clock_was_seen_beyond_it_before_the_access() {
+        let keeper = ticking(&[5_000_000, 9_000_000]);
+        let at = |began_ns| keeper.age(&stamp(OFFSET + 7_999_999), &access(began_ns, began_ns));
+        assert_eq!((at(8_999_999), at(9_000_000)), (Age::Fresh, Age::Settled));
+        let of = |ctime_ns: i64| keeper.age(&stamp(OFFSET + ctime_ns), &access(9_000_000, 9_000_000));
+        assert_eq!((of(7_999_999), of(8_000_000)), (Age::Settled, Age::Fresh));
+    }
+
+    #[test]
+    fn time_that_passed_without_a_tick_settles_nothing() {
+        let keeper = ticking(&[5_000_000]);
+        assert_eq!(keeper.age(&stamp(OFFSET + 4_000_000), &access(60_000_000_000, 60_000_000_000)), Age::Fresh);
+    }
+
+    #[test]
+    fn an_access_that_was_told_late_is_as_old_as_its_beginning() {
+        let keeper = ticking(&[5_000_000, 90_000_000]);
+        assert_eq!(keeper.age(&stamp(OFFSET + 4_000_000), &access(5_000_001, 95_000_000)), Age::Fresh);
+        assert_eq!(keeper.age(&stamp(OFFSET), &access(0, 95_000_000)), Age::Fresh);
+    }
+
+    #[test]
+    fn ticks_that_were_forgotten_settle_nothing() {
+        let mut keeper = ticking(&[5_000_000]);
+        for later in 0..TICKS_MAX as u64 {
+            keeper.ticked(Tick { stamps_ns: 1 << 60 | later, seen_ns: 1_000_000_000 + later });
+        }
+        assert_eq!(keeper.ticks.len(), TICKS_MAX);
+        assert_eq!(keeper.age(&stamp(OFFSET + 1), &access(6_000_000, 6_000_000)), Age::Fresh);
     }
 
     #[test]
     fn a_ctime_after_the_access_is_fresh_within_the_slack_and_future_beyond() {
-        assert_eq!(keeper().age(&stamp(OFFSET + 1_000_007), 7), Age::Fresh);
-        assert_eq!(keeper().age(&stamp(OFFSET + 1_000_008), 7), Age::Future);
+        assert_eq!(keeper().age(&stamp(OFFSET + 1_000_007), &access(7, 7)), Age::Fresh);
+        assert_eq!(keeper().age(&stamp(OFFSET + 1_000_008), &access(7, 7)), Age::Future);
     }
 
     #[test]
     fn a_stamp_in_whole_seconds_needs_a_second() {
-        assert_eq!(keeper().age(&stamp(OFFSET), 1_001_000_000), Age::Fresh);
-        assert_eq!(keeper().age(&stamp(OFFSET), 1_001_000_001), Age::Settled);
+        let keeper = ticking(&[1_000_999_999, 1_001_000_000]);
+        let at = |began_ns| keeper.age(&stamp(OFFSET), &access(began_ns, 2_000_000_000));
+        assert_eq!((at(1_000_999_999), at(1_001_000_000)), (Age::Fresh, Age::Settled));
     }
 
     #[test]
-    fn the_least_offset_counts_for_an_age() {
-        let stepped = Timekeeper { least_ns: OFFSET - 3_600_000_000_000, ..keeper() };
-        assert_eq!(stepped.age(&stamp(OFFSET + 1), 60_000_000_000), Age::Fresh);
+    fn the_most_offset_counts_for_a_time_to_come() {
+        let stepped = Timekeeper { most_ns: OFFSET + 3_600_000_000_000, ..keeper() };
+        assert_eq!(stepped.age(&stamp(OFFSET + 60_000_000_000), &access(1, 1)), Age::Fresh);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::evidence::ContentDigest;
 
@@ -26,6 +26,9 @@ use crate::glob::Glob;
 
 /// Inodes that a worker looks at in one job.
 const LOOKS_PER_JOB: u32 = 512;
+
+/// How long the last pass waits for a clock whose tick is late.
+const YOUNG_MAX: Duration = Duration::from_secs(2);
 
 /// What is known of one file id's content.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,13 +195,24 @@ impl Pass {
     /// A version that is still young is not hashed before its time belongs to no other change.
     fn wait_for_grain(&self, jobs: &[Job]) {
         let grain = self.findings.clock.grain;
-        let remaining = jobs.iter().filter_map(|job| match job {
-            Job::Hash(_, _, Some(stamp), _) => {
-                Some(grain.remaining_ns(stamp)).filter(|remaining| *remaining <= grain.wait_ns(stamp))
+        let remaining = || {
+            let remaining = jobs.iter().filter_map(|job| match job {
+                Job::Hash(_, _, Some(stamp), _) => {
+                    Some(grain.remaining_ns(stamp)).filter(|remaining| *remaining <= grain.wait_ns_max(stamp))
+                }
+                _ => None,
+            });
+            remaining.max().unwrap_or(0)
+        };
+        let started = Instant::now();
+        loop {
+            let left = remaining();
+            if left == 0 || started.elapsed() > YOUNG_MAX {
+                break;
             }
-            _ => None,
-        });
-        std::thread::sleep(Duration::from_nanos(remaining.max().unwrap_or(0)));
+            // The clock may tick later than it should.
+            std::thread::sleep(Duration::from_nanos(left));
+        }
     }
 }
 
@@ -372,7 +386,10 @@ impl Findings {
             end,
             own,
             last,
-            unwritten: row.flags & flag::FRESH != 0 && !version.opened_to_write && !self.truncated(row, version),
+            unwritten: row.flags & flag::FRESH != 0
+                && !version.opened_to_write
+                && record.emptied_ns < row.first_ns
+                && !self.truncated(row, version),
             silent: self.was_silent(inode, own),
             failure,
             session: self.session,

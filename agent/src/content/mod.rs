@@ -121,6 +121,19 @@ pub struct Caller {
     pub groups: Vec<u32>,
 }
 
+/// An access of a file, as the kernel side saw it.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// Bits of [`agent_ebpf::access`].
+    pub bits: u32,
+    /// The inode's count of writers.
+    pub writers: i32,
+    /// A moment before the version was read, CLOCK_BOOTTIME; 0 where none is known.
+    pub began_ns: u64,
+    /// When it was told, CLOCK_BOOTTIME: after the version was read.
+    pub boottime_ns: u64,
+}
+
 /// Why the room cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -198,9 +211,9 @@ impl Content {
         self.products = products;
     }
 
-    /// A file version was accessed, told in full. `access` has the bits of [`agent_ebpf::access`]; `pid` is a process that
-    /// was in the file's mount namespace. Never blocks; the same id may come again, under another name.
-    pub fn accessed(&mut self, file_id: u64, file: &File, access: u32, boottime_ns: u64, pid: u32) {
+    /// A file version was accessed, told in full. `generation` is its inode's, and `pid` a process that was in the file's
+    /// mount namespace. Never blocks; the same id may come again, under another name.
+    pub fn accessed(&mut self, file_id: u64, file: &File, generation: u32, access: Access, pid: u32) {
         let row = match self.table.row(file_id) {
             Some(row) => {
                 self.named_again(row, file);
@@ -208,21 +221,23 @@ impl Content {
             }
             None if self.table.rows.len() >= self.limits.files_max => {
                 self.beyond.push(file_id);
+                // A writer perhaps, of a version that others read by a name that is known.
+                self.lossy = true;
                 return;
             }
-            None => match self.enter(file_id, file, access, boottime_ns, pid) {
+            None => match self.enter(file_id, file, generation, access, pid) {
                 Ok(row) => row,
-                Err(reason) => return self.table.refuse(file_id, boottime_ns, reason),
+                Err(reason) => return self.table.refuse(file_id, access.began_ns, reason),
             },
         };
-        self.note(row, access, file.writers, boottime_ns);
+        self.note(row, access);
         self.pump_now_and_then();
     }
 
-    /// A version told before was accessed again, or by another process. `writers` is the inode's count of writers.
-    pub fn accessed_again(&mut self, file_id: u64, access: u32, writers: i32, boottime_ns: u64) {
+    /// A version told before was accessed again, or by another process.
+    pub fn accessed_again(&mut self, file_id: u64, access: Access) {
         if let Some(row) = self.table.row(file_id) {
-            self.note(row, access, writers, boottime_ns);
+            self.note(row, access);
             self.pump_now_and_then();
         }
     }
@@ -245,7 +260,8 @@ impl Content {
         self.moves.note(operation, path, target, boottime_ns);
     }
 
-    /// Reports of the kernel side were lost: what rests on having seen every open for writing is not claimed.
+    /// Reports of the kernel side were lost, or somebody outside wrote what nobody can say: what rests on having seen every
+    /// writer is not claimed.
     pub fn lost(&mut self) {
         self.lossy = true;
     }
@@ -285,7 +301,7 @@ impl Content {
         }
     }
 
-    fn enter(&mut self, file_id: u64, file: &File, access: u32, boottime_ns: u64, pid: u32) -> Result<u32, Reason> {
+    fn enter(&mut self, file_id: u64, file: &File, generation: u32, access: Access, pid: u32) -> Result<u32, Reason> {
         let kind = Kind::of(file.fs_magic);
         if let Some(reason) = kind.refusal() {
             return Err(reason);
@@ -301,13 +317,13 @@ impl Content {
             return Err(Reason::NamespaceGone);
         }
         let identity = Identity { ino: file.ino, dev: file.dev, mount_id: file.mount_id, kind };
-        if access & access::CREATED != 0 {
+        if access.bits & access::CREATED != 0 {
             self.table.bury(file.dev, file.ino);
         }
-        let inode = self.table.inode(identity, file.mnt_ns, &file.path);
+        let inode = self.table.inode(identity, generation, file.mnt_ns, &file.path);
         let version = self.table.version(inode, Stamp::of(file));
         let name = self.table.name(inode, &file.path);
-        Ok(self.table.enter(file_id, boottime_ns, version, name))
+        Ok(self.table.enter(file_id, access.began_ns, version, name))
     }
 
     /// The same id under another path.
@@ -319,12 +335,13 @@ impl Content {
     }
 
     /// Notes an access and orders what it makes necessary.
-    fn note(&mut self, row: u32, bits: u32, writers: i32, boottime_ns: u64) {
+    fn note(&mut self, row: u32, access: Access) {
+        let Access { bits, writers, began_ns, boottime_ns } = access;
         let row = &mut self.table.rows[row as usize];
         let at = row.version;
         let Some(version) = self.table.versions.get_mut(at as usize) else { return };
         let inode = &mut self.table.inodes[version.inode as usize];
-        row.first_ns = row.first_ns.min(boottime_ns);
+        row.first_ns = row.first_ns.min(began_ns);
         let (reads, writes) = (bits & (access::READ | access::EXEC) != 0, bits & access::WRITE != 0);
         let own = i32::from(writes);
         row.flags |= match (reads, writes) {
@@ -341,10 +358,13 @@ impl Content {
         }
         if bits & access::CREATED != 0 {
             row.flags |= flag::CREATED;
-            inode.made_ns = inode.made_ns.min(boottime_ns);
-            inode.shared_at_birth |= writers > own;
+            inode.made_ns = inode.made_ns.min(began_ns);
+            // One that holds something when it is first seen was written before anybody was watched for.
+            inode.shared_at_birth |= writers > own || version.stamp.size > 0;
+        } else if writes && bits & access::TRUNCATED != 0 {
+            inode.emptied_ns = inode.emptied_ns.max(boottime_ns);
         }
-        let age = self.clock.age(&version.stamp, boottime_ns);
+        let age = self.clock.age(&version.stamp, &access);
         if reads {
             row.flags |= match age {
                 Age::Settled => 0,

@@ -39,7 +39,7 @@ pub(super) mod flag {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) file_id: u64,
-    /// Earliest access, CLOCK_BOOTTIME.
+    /// Before the earliest access, CLOCK_BOOTTIME.
     pub(super) first_ns: u64,
     pub(super) version: u32,
     pub(super) name: u32,
@@ -72,8 +72,12 @@ pub(super) struct Version {
 #[derive(Debug)]
 pub(super) struct Inode {
     pub(super) identity: Identity,
-    /// First access that made it, CLOCK_BOOTTIME; `u64::MAX` if none did.
+    /// Before the first access that made it, CLOCK_BOOTTIME; `u64::MAX` if none did.
     pub(super) made_ns: u64,
+    /// Last opening that emptied it, CLOCK_BOOTTIME; 0 if none did.
+    pub(super) emptied_ns: u64,
+    /// Tells it from another file that has or had its number.
+    generation: u32,
     /// Distinguishes files where the inode number does not.
     scope: u32,
     names: u32,
@@ -152,8 +156,8 @@ impl Table {
         index
     }
 
-    /// The inode of an identity, entered if new.
-    pub(super) fn inode(&mut self, identity: Identity, mnt_ns: u64, path: &[u8]) -> u32 {
+    /// The inode of an identity, entered if new. One of another generation is gone.
+    pub(super) fn inode(&mut self, identity: Identity, generation: u32, mnt_ns: u64, path: &[u8]) -> u32 {
         let scope = if identity.kind.inode_is_identity() { 0 } else { low(self.hash(path)) };
         let key = |inode: &Inode| (inode.identity.dev, inode.identity.ino, inode.scope);
         let hash = self.hash((identity.dev, identity.ino, scope));
@@ -164,11 +168,18 @@ impl Table {
             |at| hasher.hash_one(key(&inodes[*at as usize])),
         );
         match entry {
-            Entry::Occupied(found) => *found.get(),
+            Entry::Occupied(found) if inodes[*found.get() as usize].generation == generation => *found.get(),
+            Entry::Occupied(mut found) => {
+                let new = index(inodes.len());
+                let old = std::mem::replace(found.get_mut(), new);
+                self.inodes[old as usize].buried = true;
+                self.inodes.push(Inode::new(identity, generation, mnt_ns, scope));
+                new
+            }
             Entry::Vacant(vacant) => {
                 let new = index(inodes.len());
                 vacant.insert(new);
-                self.inodes.push(Inode::new(identity, mnt_ns, scope));
+                self.inodes.push(Inode::new(identity, generation, mnt_ns, scope));
                 new
             }
         }
@@ -313,10 +324,12 @@ impl Table {
 }
 
 impl Inode {
-    fn new(identity: Identity, mnt_ns: u64, scope: u32) -> Self {
+    fn new(identity: Identity, generation: u32, mnt_ns: u64, scope: u32) -> Self {
         Self {
             identity,
             made_ns: u64::MAX,
+            emptied_ns: 0,
+            generation,
             scope,
             names: NONE,
             mnt_ns,
@@ -367,8 +380,8 @@ mod tests {
     #[test]
     fn hard_links_are_one_inode_with_two_names() {
         let mut table = Table::default();
-        let a = table.inode(identity(Kind::Tested), 1, b"/a");
-        let b = table.inode(identity(Kind::Tested), 1, b"/d/b");
+        let a = table.inode(identity(Kind::Tested), 0, 1, b"/a");
+        let b = table.inode(identity(Kind::Tested), 0, 1, b"/d/b");
         assert_eq!(a, b);
         let names = [table.name(a, b"/a"), table.name(a, b"/d/b"), table.name(a, b"/a")];
         assert_eq!(names[0], names[2]);
@@ -381,15 +394,15 @@ mod tests {
     fn where_an_inode_number_names_no_file_two_paths_are_two_files() {
         for kind in [Kind::Btrfs, Kind::Overlay, Kind::Untested] {
             let mut table = Table::default();
-            assert_ne!(table.inode(identity(kind), 1, b"/a"), table.inode(identity(kind), 1, b"/b"));
-            assert_eq!(table.inode(identity(kind), 1, b"/a"), table.inode(identity(kind), 1, b"/a"));
+            assert_ne!(table.inode(identity(kind), 0, 1, b"/a"), table.inode(identity(kind), 0, 1, b"/b"));
+            assert_eq!(table.inode(identity(kind), 0, 1, b"/a"), table.inode(identity(kind), 0, 1, b"/a"));
         }
     }
 
     #[test]
     fn a_seventeenth_name_is_not_kept() {
         let mut table = Table::default();
-        let inode = table.inode(identity(Kind::Tested), 1, b"/0");
+        let inode = table.inode(identity(Kind::Tested), 0, 1, b"/0");
         for n in 0..16 {
             assert_ne!(table.name(inode, format!("/{n}").as_bytes()), NONE);
         }
@@ -400,7 +413,7 @@ mod tests {
     #[test]
     fn another_size_or_time_is_another_version() {
         let mut table = Table::default();
-        let inode = table.inode(identity(Kind::Tested), 1, b"/a");
+        let inode = table.inode(identity(Kind::Tested), 0, 1, b"/a");
         let stamp = Stamp { ctime_sec: 1, ctime_nsec: 2, size: 3 };
         let version = table.version(inode, stamp);
         assert_eq!(table.version(inode, stamp), version);
@@ -413,7 +426,7 @@ mod tests {
     fn records_stay_small() {
         assert!(size_of::<Row>() <= 32);
         assert!(size_of::<Version>() <= 40);
-        assert!(size_of::<Inode>() <= 64);
+        assert!(size_of::<Inode>() <= 72);
         assert!(size_of::<Digest>() <= 56);
         assert!(size_of::<Name>() <= 16);
     }

@@ -83,7 +83,8 @@ impl<'a> Reader<'a> {
             mnt_ns: u64,
             mount_id: u32,
             rdev: u32,
-            version: u64,
+            generation: u32,
+            reserved: u32,
         }
     );
     structure!(

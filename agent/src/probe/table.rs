@@ -30,6 +30,8 @@ pub(super) struct Tables {
 /// Index in the map COUNTERS.
 const RENAMES: u32 = 0;
 const SERIAL: u32 = 1;
+/// Index in the map COUNTERS.
+const TRUNCATIONS: u32 = 2;
 
 impl Tables {
     pub(super) fn set_session(&mut self, slot: u32, session: Session) -> Result<(), Error> {
@@ -48,6 +50,10 @@ impl Tables {
         let serial = self.counters.get(&SERIAL, 0).map_err(Error::map("COUNTERS"))? + 1;
         self.counters.set(SERIAL, serial, 0).map_err(Error::map("COUNTERS"))?;
         Ok(serial)
+    }
+
+    pub(super) fn truncations_outside(&self) -> Result<u64, Error> {
+        self.counters.get(&TRUNCATIONS, 0).map_err(Error::map("COUNTERS"))
     }
 
     pub(super) fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use proto::evidence as log;
 
 use super::{consequences::Sensitive, frames::Spot};
 use crate::{
-    content::Content,
+    content::{Access, Content},
     decode::{self, Head},
 };
 
@@ -68,7 +68,7 @@ impl Files {
             return None;
         }
         let file_id = *self.told.get(&(known.cpu, known.number))?;
-        content.accessed_again(file_id, known.access, known.writers, head.boottime_ns);
+        content.accessed_again(file_id, Access { bits: known.access, writers: known.writers, ..moment(head) });
         Some(log::Open { file_id, file: None, access: known.access, fd: known.fd })
     }
 
@@ -98,9 +98,10 @@ impl Files {
         head: &Head,
         content: &mut Content,
     ) -> (u64, Option<log::File>) {
+        let told = Access { bits: access, writers: file.writers, ..moment(head) };
         let fingerprint = self.fingerprint(&path, file, head.flags & PATH_FLAGS);
         if let Some(&id) = self.ids.get(&fingerprint) {
-            content.accessed_again(id, access, file.writers, head.boottime_ns);
+            content.accessed_again(id, told);
             return (id, None);
         }
         self.next += 1;
@@ -112,19 +113,24 @@ impl Files {
             self.sensitive.insert(id, sensitive);
         }
         let described = describe(id, path, file);
-        content.accessed(id, &described, access, head.boottime_ns, head.pid);
+        content.accessed(id, &described, file.generation, told, head.pid);
         (id, Some(described))
     }
 
     fn fingerprint(&self, path: &[u8], file: &FileVersion, flags: u32) -> Fingerprint {
         let stamp = (file.ctime_sec, file.ctime_nsec, file.size, file.mode, file.nlink);
-        let place = (file.dev, file.ino, file.fs_magic, file.mnt_ns, file.mount_id);
+        let place = (file.dev, file.ino, file.generation, file.fs_magic, file.mnt_ns, file.mount_id);
         self.hashers.each_ref().map(|hasher| {
             let mut state = hasher.build_hasher();
             (path, stamp, place, flags).hash(&mut state);
             std::hash::Hasher::finish(&state)
         })
     }
+}
+
+/// When an access was, without what it was.
+fn moment(head: &Head) -> Access {
+    Access { bits: 0, writers: 0, boottime_ns: head.boottime_ns, began_ns: head.began_ns() }
 }
 
 /// Magic of the file system that pipes are on.

@@ -105,6 +105,7 @@ fn known_open(
             (open, spot)
         }
         None => {
+            content.lost();
             let spot = Some((codes::DECODE_FAILED, "an access of a file that was not told".to_owned()));
             (log::Open { file_id: u64::MAX, file: None, access: known.access, fd: known.fd }, spot)
         }

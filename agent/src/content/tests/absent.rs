@@ -5,9 +5,8 @@ use std::fs;
 use agent_ebpf::access;
 use proto::evidence::File;
 
-use super::scene::{Scene, absent, known, quick, seen, stable};
+use super::scene::{Scene, absent, known, now, quick, seen, stable};
 use crate::content::Limits;
-use crate::content::clock::boottime_ns;
 
 #[test]
 fn a_file_gone_before_the_first_look() {
@@ -88,7 +87,7 @@ fn a_descriptor_that_only_names_and_one_that_reads() {
     let mut scene = Scene::new();
     let path = scene.old("input", b"text");
     let id = scene.accessed(seen(&path), access::PATH_ONLY);
-    scene.content.accessed_again(id, access::READ, 0, boottime_ns());
+    scene.content.accessed_again(id, now(access::READ, 0));
     assert_eq!(scene.ends(id), stable(b"text"));
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use agent_ebpf::access;
 use proto::evidence::{Class, File};
 
-use super::scene::{Scene, absent, ephemeral, known, product, quick, raced, seen};
+use super::scene::{Scene, absent, ephemeral, known, now, product, quick, raced, seen};
 use crate::content::Limits;
 use crate::content::clock::boottime_ns;
 
@@ -112,6 +112,17 @@ fn a_file_with_a_second_writer_at_its_birth_is_not() {
 }
 
 #[test]
+fn a_file_that_held_something_when_it_was_first_seen_is_not() {
+    let mut scene = Scene::new();
+    let path = scene.path("shared");
+    fs::write(&path, b"text").unwrap();
+    // Whoever wrote it has closed it again.
+    let made = scene.accessed(File { writers: 1, ..seen(&path) }, access::WRITE | access::CREATED);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(scene.ends(made), absent("GONE"));
+}
+
+#[test]
 fn a_file_read_before_its_inode_number_was_made_anew_is_not() {
     let mut scene = Scene::new();
     let path = scene.old("input", b"text");
@@ -152,7 +163,7 @@ fn made_through_accessed_again_counts_from_then() {
     fs::write(&path, b"").unwrap();
     let early = scene.read(&path);
     let file = seen(&path);
-    scene.content.accessed_again(early, access::WRITE | access::CREATED, 1, boottime_ns());
+    scene.content.accessed_again(early, now(access::WRITE | access::CREATED, 1));
     let late = scene.accessed(File { size: 9, ..file }, access::READ);
     fs::remove_file(&path).unwrap();
     let findings = scene.finish();

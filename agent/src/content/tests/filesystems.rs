@@ -11,7 +11,7 @@ use agent_ebpf::access;
 use proto::evidence::File;
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::scene::{Known, Scene, absent, ephemeral, known, product, raced, seen, stable};
+use super::scene::{Known, Scene, absent, ephemeral, known, now, product, raced, seen, stable};
 
 /// A mounted image, unmounted when dropped.
 struct Image {
@@ -60,10 +60,10 @@ fn lives(root: &Path, dev: Option<u32>) {
     let mut scene = Scene::below(root);
     let path = scene.path("out");
     fs::write(&path, b"text").unwrap();
-    let made = scene.accessed(File { writers: 1, ..told(&path, dev) }, access::WRITE | access::CREATED);
+    let made = scene.accessed(File { writers: 1, size: 0, ..told(&path, dev) }, access::WRITE | access::CREATED);
     let gone = scene.path("gone");
     fs::write(&gone, b"text").unwrap();
-    let lost = scene.accessed(File { writers: 1, ..told(&gone, dev) }, access::WRITE | access::CREATED);
+    let lost = scene.accessed(File { writers: 1, size: 0, ..told(&gone, dev) }, access::WRITE | access::CREATED);
     fs::remove_file(&gone).unwrap();
     let findings = scene.finish();
     assert_eq!(known(&findings, made), product(b"text"));
@@ -218,8 +218,7 @@ fn a_mount_namespace_is_kept_when_its_last_process_has_ended() {
     sleep(Duration::from_millis(20));
     let mut scene = Scene::new();
     let file = File { id: 1, ..inmate.told("input") };
-    let now = crate::content::clock::boottime_ns();
-    scene.content.accessed(1, &file, access::READ, now, inmate.process.id());
+    scene.content.accessed(1, &file, 0, now(access::READ, 0), inmate.process.id());
     inmate.end();
     assert_eq!(scene.ends(1), raced(b"text", "TMPFS_SHARED"));
 }
@@ -230,7 +229,6 @@ fn a_mount_namespace_first_seen_when_its_process_has_ended() {
     let mut scene = Scene::new();
     let file = File { id: 1, ..inmate.told("input") };
     inmate.end();
-    let now = crate::content::clock::boottime_ns();
-    scene.content.accessed(1, &file, access::READ, now, inmate.process.id());
+    scene.content.accessed(1, &file, 0, now(access::READ, 0), inmate.process.id());
     assert_eq!(scene.ends(1), absent("NAMESPACE_GONE"));
 }

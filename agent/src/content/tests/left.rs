@@ -9,7 +9,7 @@ use std::time::Duration;
 use agent_ebpf::access;
 use proto::evidence::{Class, File, name_change::Operation};
 
-use super::scene::{Known, Scene, absent, known, product, raced, seen, stable};
+use super::scene::{Known, Scene, absent, ephemeral, known, now, product, raced, seen, stable};
 
 fn modified(bytes: &[u8], reason: &str) -> Known {
     raced(bytes, reason)
@@ -119,6 +119,42 @@ fn a_reader_within_the_grain_and_a_truncation_of_who_knows_what() {
         scene.content.name_changed(Operation::Truncate, b"/a/link", b"", crate::content::clock::boottime_ns());
     });
     assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_and_a_writer_that_emptied_it() {
+    // Where opens are told when they are over, what an opening has emptied is another version.
+    let ends = read_fresh(|scene, path| {
+        let file = File { writers: 1, size: 0, ..seen(path) };
+        scene.accessed(file, access::WRITE | access::TRUNCATED);
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_and_an_access_that_found_no_place() {
+    let ends = read_fresh(|scene, path| {
+        scene.content.limits.files_max = 0;
+        scene.accessed(File { writers: 1, ..seen(path) }, access::WRITE);
+    });
+    assert_eq!(ends, fresh());
+}
+
+#[test]
+fn a_reader_within_the_grain_and_another_file_with_the_number_and_the_time() {
+    let mut scene = Scene::new();
+    let path = scene.path("out");
+    fs::write(&path, b"text").unwrap();
+    let created = File { size: 0, writers: 1, ..seen(&path) };
+    let made = scene.accessed_at_age(created.clone(), access::WRITE | access::CREATED, 0);
+    let read = scene.read_at_age(&path, 0);
+    // Of another generation, removed and made again within the tick.
+    scene.content.accessed(9, &File { id: 9, ..created }, 1, now(access::WRITE, 1), std::process::id());
+    let findings = scene.finish();
+    for id in [made, read] {
+        assert_eq!(known(&findings, id), ephemeral("MADE_AND_GONE"));
+    }
+    assert_eq!(known(&findings, 9).reason, "");
 }
 
 #[test]
@@ -296,7 +332,7 @@ fn a_reader_under_the_id_that_made_the_file_spoils_what_it_says() {
     let mut scene = Scene::new();
     let path = scene.path("out");
     let (id, mut file) = scene.open_to_write(&path, 0);
-    scene.content.accessed_again(id, access::READ, 1, crate::content::clock::boottime_ns());
+    scene.content.accessed_again(id, super::scene::now(access::READ, 1));
     file.write_all(b"text").unwrap();
     drop(file);
     assert_eq!(scene.ends(id), Known { product: true, ..raced(b"text", "WRITER_OPEN") });

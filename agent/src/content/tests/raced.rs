@@ -8,9 +8,9 @@ use std::time::Duration;
 use agent_ebpf::access;
 use proto::evidence::File;
 
-use super::scene::{Scene, absent, clock, known, quick, raced, seen, stable};
+use super::scene::{Scene, absent, at, clock, known, now, quick, raced, seen, stable};
 use crate::content::clock::boottime_ns;
-use crate::content::{Clock, Content};
+use crate::content::{Access, Clock, Content};
 
 #[test]
 fn a_file_read_within_the_grain_of_its_change() {
@@ -22,15 +22,40 @@ fn a_file_read_within_the_grain_of_its_change() {
 }
 
 #[test]
-fn a_file_read_at_the_end_of_the_grain_and_a_moment_later() {
-    let grain_ns = i64::try_from(clock().grain_ns).unwrap();
-    for (age_ns, ends) in [(grain_ns, raced(b"text", "FRESH_CTIME")), (grain_ns + 2_000_000, stable(b"text"))] {
-        let mut scene = Scene::new();
-        let path = scene.path("input");
-        fs::write(&path, b"text").unwrap();
-        let id = scene.read_at_age(&path, age_ns);
-        assert_eq!(scene.ends(id), ends);
-    }
+fn a_file_read_when_the_clock_was_not_seen_to_tick_since_its_change_and_when_it_was() {
+    let mut scene = Scene::new();
+    let path = scene.path("input");
+    fs::write(&path, b"text").unwrap();
+    let before = boottime_ns();
+    sleep(Duration::from_millis(12));
+    // Nobody looked at the clock before this access.
+    let id = scene.accessed_at(seen(&path), at(before, access::READ, 0));
+    assert_eq!(scene.ends(id), raced(b"text", "FRESH_CTIME"));
+    let mut scene = Scene::new();
+    let path = scene.old("input", b"text");
+    let id = scene.read(&path);
+    assert_eq!(scene.ends(id), stable(b"text"));
+}
+
+#[test]
+fn a_file_whose_event_came_long_after_its_version_was_read() {
+    let mut scene = Scene::new();
+    let path = scene.path("input");
+    fs::write(&path, b"text").unwrap();
+    let began_ns = boottime_ns();
+    sleep(Duration::from_millis(12));
+    scene.content.pump();
+    let id = scene.accessed_at(seen(&path), Access { began_ns, ..now(access::READ, 0) });
+    assert_eq!(scene.ends(id), raced(b"text", "FRESH_CTIME"));
+}
+
+#[test]
+fn a_file_of_which_nobody_knows_when_its_version_was_read() {
+    let mut scene = Scene::new();
+    let path = scene.old("input", b"text");
+    scene.content.pump();
+    let id = scene.accessed_at(seen(&path), Access { began_ns: 0, ..now(access::READ, 0) });
+    assert_eq!(scene.ends(id), raced(b"text", "FRESH_CTIME"));
 }
 
 #[test]
@@ -41,7 +66,7 @@ fn a_second_access_within_the_grain_spoils_no_less_than_the_first() {
     let file = seen(&path);
     let ctime_ns = file.ctime_sec * 1_000_000_000 + i64::from(file.ctime_nsec);
     let at_ns = u64::try_from(ctime_ns - clock().realtime_offset_ns).unwrap();
-    scene.content.accessed_again(id, access::READ, 0, at_ns);
+    scene.content.accessed_again(id, at(at_ns, access::READ, 0));
     assert_eq!(scene.ends(id), raced(b"text", "FRESH_CTIME"));
 }
 
@@ -189,8 +214,9 @@ fn a_wall_clock_that_was_set() {
     let wrong = Clock { realtime_offset_ns: clock().realtime_offset_ns - 10_000_000, ..clock() };
     let mut content = Content::start(quick(), wrong, None).unwrap();
     sleep(Duration::from_millis(12));
+    content.pump();
     let file = File { id: 1, ..seen(&path) };
-    content.accessed(1, &file, access::READ, boottime_ns(), std::process::id());
+    content.accessed(1, &file, 0, now(access::READ, 0), std::process::id());
     let findings: Vec<_> = content.finish(false).unwrap().collect();
     assert_eq!(known(&findings, 1), raced(b"text", "CLOCK_SET"));
 }

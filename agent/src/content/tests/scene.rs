@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::content::clock::boottime_ns;
 use crate::content::place::own_namespace;
-use crate::content::{Caller, Clock, Content, Finding, Limits, realtime_offset_ns};
+use crate::content::{Access, Caller, Clock, Content, Finding, Limits, realtime_offset_ns};
 
 /// Long enough for any ctime here to be settled.
 const SETTLED: Duration = Duration::from_millis(12);
@@ -72,9 +72,19 @@ impl Scene {
     /// Reports an access to a version.
     pub(super) fn accessed(&mut self, file: File, bits: u32) -> u64 {
         self.next += 1;
-        let file = File { id: self.next, ..file };
-        self.content.accessed(self.next, &file, bits, boottime_ns(), std::process::id());
+        // As the agent does all the time.
         self.content.pump();
+        let file = File { id: self.next, ..file };
+        self.content.accessed(self.next, &file, 0, now(bits, file.writers), std::process::id());
+        self.content.pump();
+        self.next
+    }
+
+    /// Reports an access at another moment than this.
+    pub(super) fn accessed_at(&mut self, file: File, access: Access) -> u64 {
+        self.next += 1;
+        let file = File { id: self.next, ..file };
+        self.content.accessed(self.next, &file, 0, access, std::process::id());
         self.next
     }
 
@@ -88,7 +98,7 @@ impl Scene {
         let file = File { id: self.next, ..file };
         let ctime_ns = file.ctime_sec * 1_000_000_000 + i64::from(file.ctime_nsec);
         let at_ns = u64::try_from(ctime_ns - clock().realtime_offset_ns + age_ns).unwrap();
-        self.content.accessed(self.next, &file, bits, at_ns, std::process::id());
+        self.content.accessed(self.next, &file, 0, at(at_ns, bits, file.writers), std::process::id());
         self.content.pump();
         self.next
     }
@@ -154,6 +164,16 @@ pub(super) fn quick() -> Limits {
 pub(super) fn clock() -> Clock {
     let grain = clock_getres(ClockId::RealtimeCoarse);
     Clock { grain_ns: u64::try_from(grain.tv_nsec).unwrap(), realtime_offset_ns: realtime_offset_ns() }
+}
+
+/// An access at this moment.
+pub(super) fn now(bits: u32, writers: i32) -> Access {
+    at(boottime_ns(), bits, writers)
+}
+
+/// An access at a moment of CLOCK_BOOTTIME.
+pub(super) fn at(boottime_ns: u64, bits: u32, writers: i32) -> Access {
+    Access { bits, writers, began_ns: boottime_ns, boottime_ns }
 }
 
 /// A path as the kernel reports it.

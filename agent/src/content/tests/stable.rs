@@ -7,8 +7,7 @@ use std::time::Duration;
 use agent_ebpf::access;
 use proto::evidence::File;
 
-use super::scene::{Scene, known, raced, seen, stable};
-use crate::content::clock::boottime_ns;
+use super::scene::{Scene, known, now, raced, seen, stable};
 
 #[test]
 fn an_old_file_that_was_only_read() {
@@ -24,8 +23,9 @@ fn an_old_file_hashed_only_by_the_last_pass() {
     let scene = Scene::new();
     let path = scene.old("input", b"text");
     let mut content = scene.content;
+    content.pump();
     let file = File { id: 1, ..seen(&path) };
-    content.accessed(1, &file, access::READ, boottime_ns(), std::process::id());
+    content.accessed(1, &file, 0, now(access::READ, 0), std::process::id());
     let findings: Vec<_> = content.finish(false).unwrap().collect();
     assert_eq!(known(&findings, 1), stable(b"text"));
 }
@@ -71,7 +71,7 @@ fn one_access_with_a_writer_spoils_the_version_for_all() {
     let mut scene = Scene::new();
     let path = scene.old("input", b"text");
     let id = scene.read(&path);
-    scene.content.accessed_again(id, access::READ, 1, boottime_ns());
+    scene.content.accessed_again(id, now(access::READ, 1));
     assert_eq!(scene.ends(id), raced(b"text", "WRITER_OPEN"));
 }
 
