@@ -248,7 +248,7 @@ impl Session {
             log.append(Body::Event(frame))?;
         }
         if probe.truncations_outside()? != self.truncations_outside {
-            content.lost();
+            content.truncated_outside(boottime_ns());
         }
         log.append(order("close", self.epoch, "the session ends", boottime_ns()))?;
         for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {

@@ -260,8 +260,12 @@ impl Content {
         self.moves.note(operation, path, target, boottime_ns);
     }
 
-    /// Reports of the kernel side were lost, or somebody outside wrote what nobody can say: what rests on having seen every
-    /// writer is not claimed.
+    /// A task outside the session truncated some file by its name.
+    pub fn truncated_outside(&mut self, boottime_ns: u64) {
+        self.truncations.note_unnamed(boottime_ns);
+    }
+
+    /// Reports of the kernel side were lost: what rests on having seen every open for writing is not claimed.
     pub fn lost(&mut self) {
         self.lossy = true;
     }

@@ -24,7 +24,7 @@ pub(super) struct Truncations {
     /// Each name with its last truncation in that second, CLOCK_BOOTTIME in nanoseconds.
     by_second: BTreeMap<u64, HashMap<Box<[u8]>, u64>>,
     names: usize,
-    /// The last truncation whose name was left out.
+    /// The last truncation whose name was left out, or is not known.
     unnamed_ns: Option<u64>,
 }
 
@@ -39,8 +39,13 @@ impl Truncations {
             names.insert(name.into(), boottime_ns);
             self.names += 1;
         } else {
-            self.unnamed_ns = self.unnamed_ns.max(Some(boottime_ns));
+            self.note_unnamed(boottime_ns);
         }
+    }
+
+    /// Notes one by no name that is known.
+    pub(super) fn note_unnamed(&mut self, boottime_ns: u64) {
+        self.unnamed_ns = self.unnamed_ns.max(Some(boottime_ns));
     }
 
     /// Every name truncated.

@@ -132,6 +132,12 @@ fn a_reader_within_the_grain_and_a_writer_that_emptied_it() {
 }
 
 #[test]
+fn a_reader_within_the_grain_and_a_truncation_outside() {
+    let ends = read_fresh(|scene, _| scene.content.truncated_outside(crate::content::clock::boottime_ns()));
+    assert_eq!(ends, fresh());
+}
+
+#[test]
 fn a_reader_within_the_grain_and_an_access_that_found_no_place() {
     let ends = read_fresh(|scene, path| {
         scene.content.limits.files_max = 0;
