@@ -10,7 +10,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use crate::{
     account::{self, Ticket},
     atomic,
-    globals::{COUNTERS, FILES, FOLD, RENAMES, TRUNCATIONS, offset, place, whose, window},
+    globals::{COUNTERS, FILES, FOLD, RENAMES, UNSEEN, offset, place, whose, window},
     kernel::{Window, read},
     member, path, recent,
     watch::{FMODE_WRITE, watch},
@@ -41,10 +41,10 @@ pub(crate) fn renamed() {
     count(RENAMES);
 }
 
-/// A task of no session truncated some file by its name.
+/// A task of no session may have written a file, nobody can say which.
 #[inline(always)]
-pub(crate) fn truncated_outside() {
-    count(TRUNCATIONS);
+pub(crate) fn unseen_outside() {
+    count(UNSEEN);
 }
 
 #[inline(always)]

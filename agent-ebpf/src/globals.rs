@@ -148,8 +148,8 @@ pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(4096, 0);
 /// Address of a TCP socket to the process that opened it.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
-/// 0: renames seen on this host; 1: the last serial given to a session; 2: truncations by name of tasks in no session, where
-/// the file is not known.
+/// 0: renames seen on this host; 1: the last serial given to a session; 2: calls by which a task in no session may
+/// have written a file, nobody can say which.
 #[map]
 pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(3, 0);
 /// Where records are put together: several a CPU, since a hook may interrupt another.
@@ -165,7 +165,7 @@ pub(crate) const RENAMES: u32 = 0;
 /// Index in COUNTERS.
 pub(crate) const SERIAL: u32 = 1;
 /// Index in COUNTERS.
-pub(crate) const TRUNCATIONS: u32 = 2;
+pub(crate) const UNSEEN: u32 = 2;
 
 /// A record under construction.
 #[repr(C)]

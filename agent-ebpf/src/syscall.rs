@@ -94,10 +94,18 @@ fn by_compat_entry() -> bool {
 }
 
 /// Of a task in no session only writers and renames matter: one may spoil a digest, the other moves paths. Which file was
-/// truncated by its name is not known any more, only that one was.
+/// truncated by its name, or what was done by the 32-bit entry or through a ring, is not known: only that there was such a
+/// call.
 #[inline(always)]
 fn outside(word: u64, registers: *const Registers, result: i64) {
     if result < 0 {
+        return;
+    }
+    if by_compat_entry() {
+        if word & BY_COMPAT != 0 {
+            file::renamed();
+            file::unseen_outside();
+        }
         return;
     }
     let call = Call::unpack(word);
@@ -111,9 +119,11 @@ fn outside(word: u64, registers: *const Registers, result: i64) {
         file::renamed();
     } else if u32::from(call.operation) == name_op::TRUNCATE && call.class == class::NAME {
         if call.from_name != NONE {
-            file::truncated_outside();
+            file::unseen_outside();
         }
-    } else if call.class == class::ACT && !by_compat_entry() {
+    } else if call.class == class::IO_URING {
+        file::unseen_outside();
+    } else if call.class == class::ACT {
         act::from_outside(word, registers);
     }
 }

@@ -92,9 +92,9 @@ impl Probe {
         self.tables.next_serial()
     }
 
-    /// How often tasks of no session truncated a file by its name, where nobody can say which.
-    pub fn truncations_outside(&self) -> Result<u64, Error> {
-        self.tables.truncations_outside()
+    /// How often a task of no session made a call by which it may have written a file, nobody can say which.
+    pub fn unseen_outside(&self) -> Result<u64, Error> {
+        self.tables.unseen_outside()
     }
 
     /// Makes a process a member.

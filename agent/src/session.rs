@@ -69,7 +69,7 @@ pub struct Session {
     /// Renames that were counted at the last look.
     renames: u64,
     /// What the kernel side had counted when the session began.
-    truncations_outside: u64,
+    unseen_outside: u64,
     /// Members that were there at the end, and those whose process id was seen to be another's.
     left: u64,
 }
@@ -106,7 +106,7 @@ impl Session {
             root_status: None,
             told: Vec::new(),
             renames: probe.renames()?,
-            truncations_outside: probe.truncations_outside()?,
+            unseen_outside: probe.unseen_outside()?,
             left: 0,
         })
     }
@@ -247,8 +247,8 @@ impl Session {
         for frame in self.held.rest() {
             log.append(Body::Event(frame))?;
         }
-        if probe.truncations_outside()? != self.truncations_outside {
-            content.truncated_outside(boottime_ns());
+        if probe.unseen_outside()? != self.unseen_outside {
+            content.unseen_writer(boottime_ns());
         }
         log.append(order("close", self.epoch, "the session ends", boottime_ns()))?;
         for (cpu, hook, account) in probe.accounts(self.slot, self.epoch)? {

@@ -3,6 +3,7 @@
 //! The tests are the product's users: they start the binary, and read statement and log through the public crates. The
 //! same test binaries run on this machine and in guests with other kernels, so nothing here knows a kernel's facts.
 
+pub mod flood;
 mod place;
 mod program;
 mod record;

@@ -33,6 +33,10 @@ enum Task {
     Lint,
     /// Run every test: units, end to end on this kernel, and the same in each kernel of the matrix
     Test(test::Args),
+    /// Run writers against readers on five file systems, for as many rounds as said
+    Races(test::Races),
+    /// Flood sessions on all processors, for as long as said
+    Flood(test::Flood),
     /// Trace a real build, show what was seen, verify it, and see two forgeries refused
     Demo,
     /// Measure what tracing costs, beside strace and bpftrace
@@ -60,6 +64,8 @@ impl Task {
             Task::Proto(args) => proto::run(&args)?,
             Task::Lint => lint::run()?,
             Task::Test(args) => test::run(&args)?,
+            Task::Races(args) => test::races(&args)?,
+            Task::Flood(args) => test::flood(&args)?,
             Task::Bench(args) => bench::run(&args)?,
             Task::Demo => demo::run()?,
             Task::Vm(args) => return vm::run(&args),

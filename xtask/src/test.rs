@@ -1,5 +1,6 @@
 //! `test`: every test there is, from an empty machine: unit tests, end-to-end tests on this kernel, and the same
-//! binaries in each kernel of the matrix. All parts run, whatever the ones before said; the last line counts all.
+//! binaries in each kernel of the matrix. All parts run, whatever the ones before said; the last line counts all. Beside it
+//! the commands that run one suite for as long as it is told.
 
 mod guests;
 mod tally;
@@ -15,8 +16,8 @@ use crate::setup::{self, Group};
 use crate::{apt, command, ebpf, place};
 use tally::Tally;
 
-/// Suites that have nothing to say where only the weakest hooks are.
-const GUEST_ONLY_SUITES: [&str; 1] = ["judge"];
+/// Suites that have nothing to say where only the weakest hooks are, or that would disturb others on a shared machine.
+const GUEST_ONLY_SUITES: [&str; 2] = ["judge", "hotplug"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -54,6 +55,49 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("failed: {}", tally.failed_parts().join(", "));
     }
     Ok(())
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Races {
+    /// How many rounds, all file systems together
+    #[arg(long, default_value_t = 1_000_000)]
+    rounds: u32,
+    /// Given to the test binary, as a filter or an option of the test harness
+    #[arg(last = true)]
+    harness: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Flood {
+    /// How long each flood lasts
+    #[arg(long, default_value_t = 30)]
+    seconds: u32,
+    /// Given to the test binary, as a filter or an option of the test harness
+    #[arg(last = true)]
+    harness: Vec<String>,
+}
+
+pub(crate) fn races(args: &Races) -> Result<()> {
+    long("races", ("TESTIMONY_RACE_ROUNDS", args.rounds), &args.harness)
+}
+
+pub(crate) fn flood(args: &Flood) -> Result<()> {
+    long("flood", ("TESTIMONY_FLOOD_SECONDS", args.seconds), &args.harness)
+}
+
+/// Runs one suite on this kernel, which a variable tells how long to go on.
+fn long(suite: &str, (variable, amount): (&str, u32), harness: &[String]) -> Result<()> {
+    apt::prefix_as_root("the end-to-end tests load programs into the kernel")?;
+    setup::require_tracing_host()?;
+    setup::ensure(Group::Build)?;
+    setup::ensure(Group::Tests)?;
+    let suites = Suites::build()?;
+    let binary = suites.binaries.iter().find(|binary| is_one_of(binary, &[suite]));
+    let binary = binary.with_context(|| format!("the suite {suite} was not built"))?;
+    let mut tally = Tally::default();
+    let counted = count(here(binary, harness).env(variable, amount.to_string()), &mut tally);
+    println!("{tally}");
+    counted
 }
 
 /// Runs one part and says how long it took; an error of its own, beside failed tests, is kept for the end.
@@ -117,15 +161,7 @@ impl Suites {
         let mut faults = Vec::new();
         println!("in guests only: {}", GUEST_ONLY_SUITES.join(", "));
         for binary in self.binaries.iter().filter(|binary| !is_one_of(binary, &GUEST_ONLY_SUITES)) {
-            let mut run = if apt::is_root() || command::find("sudo").is_none() {
-                Command::new(binary)
-            } else {
-                let mut sudo = Command::new("sudo");
-                sudo.arg("--preserve-env").arg(binary);
-                sudo
-            };
-            run.current_dir(place::root().join("tests")).args(harness).envs(environment("host"));
-            if let Err(fault) = count(&mut run, tally) {
+            if let Err(fault) = count(&mut here(binary, harness), tally) {
                 faults.push(format!("{fault:#}"));
             }
         }
@@ -134,6 +170,19 @@ impl Suites {
         }
         Ok(())
     }
+}
+
+/// A test binary on this kernel, as root.
+fn here(binary: &Path, harness: &[String]) -> Command {
+    let mut run = if apt::is_root() || command::find("sudo").is_none() {
+        Command::new(binary)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("--preserve-env").arg(binary);
+        sudo
+    };
+    run.current_dir(place::root().join("tests")).args(harness).envs(environment("host"));
+    run
 }
 
 /// Whether a test binary, `NAME-HASH`, is one of these suites.

@@ -2,15 +2,17 @@
 //!
 //! An open is not a read, and a version stamp is not a content. Every (file id, version) of a session gets one class:
 //!
-//! * `stable`: tested file system; no writer at the access; ctime older than the clock's grain at the access, so that any
-//!   later change moves it (or: an inode that the session made, written by nobody else, and never opened for writing in
-//!   this version, so that nobody can have changed it in the tick of its ctime); hashed when the version was settled, with no writer before and after, the version the same
-//!   before and after; the same version when every process of the session has ended. Where ctime moved meanwhile, the
+//! * `stable`: tested file system; no writer at the access; the clock that stamps ctime was seen to have ticked since, before
+//!   the version was read, so that any later change moves it (or: an inode that the session made, written by nobody else,
+//!   and neither opened for writing in this version nor emptied since, so that nobody can have changed it in the tick of its
+//!   ctime); hashed when the version was settled, with no writer before and after, the version the same before and after;
+//!   the same version when every process of the session has ended. Where ctime moved meanwhile, the
 //!   digest still holds if an inotify watch has been on the inode since before the hash and was silent (no store by a
 //!   descriptor, no writer's close, no truncation), size and mtime are the same, and no writer is open at the end: so
 //!   links, renames and modes do not end the chain. A watch that fired, a queue that overflowed or an inode that cannot be
 //!   found again ends it.
-//! * `ephemeral`: the session made the inode (by the kernel's own word on the open), nobody else opened it for writing, and
+//! * `ephemeral`: the session made the inode (by the kernel's own word on the open; it was empty), nobody else opened it for
+//!   writing, and
 //!   at the end it is gone or has another version. No digest is claimed.
 //! * `raced`: there is a digest, and one of the above failed or could not be checked; the reason is the first that did.
 //! * `absent`: no digest, with the reason.
@@ -260,8 +262,9 @@ impl Content {
         self.moves.note(operation, path, target, boottime_ns);
     }
 
-    /// A task outside the session truncated some file by its name.
-    pub fn truncated_outside(&mut self, boottime_ns: u64) {
+    /// A task outside the session may have written some file, nobody can say which: it truncated one by its name, or acted by
+    /// the 32-bit entry or through a ring.
+    pub fn unseen_writer(&mut self, boottime_ns: u64) {
         self.truncations.note_unnamed(boottime_ns);
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Tables {
 const RENAMES: u32 = 0;
 const SERIAL: u32 = 1;
 /// Index in the map COUNTERS.
-const TRUNCATIONS: u32 = 2;
+const UNSEEN: u32 = 2;
 
 impl Tables {
     pub(super) fn set_session(&mut self, slot: u32, session: Session) -> Result<(), Error> {
@@ -52,8 +52,8 @@ impl Tables {
         Ok(serial)
     }
 
-    pub(super) fn truncations_outside(&self) -> Result<u64, Error> {
-        self.counters.get(&TRUNCATIONS, 0).map_err(Error::map("COUNTERS"))
+    pub(super) fn unseen_outside(&self) -> Result<u64, Error> {
+        self.counters.get(&UNSEEN, 0).map_err(Error::map("COUNTERS"))
     }
 
     pub(super) fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {

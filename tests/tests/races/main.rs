@@ -163,7 +163,7 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 #[test]
 fn ext4() {
     let _alone = alone();
-    relied_on("ext4", &Volume::image(&["mkfs.ext4", "-q"], 512));
+    relied_on("ext4", &Volume::ext4());
 }
 
 #[test]

@@ -4,17 +4,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{Scratch, need};
+use tests::{Scratch, kernel, need};
 
 /// A mounted file system.
 pub(crate) struct Volume {
-    mounted: PathBuf,
+    root: PathBuf,
+    mounted: bool,
     _scratch: Scratch,
     /// What it lies on.
     _below: Option<Box<Volume>>,
 }
 
 impl Volume {
+    /// An ext4. Guests have no loop devices, and their disk is one.
+    pub(crate) fn ext4() -> Self {
+        if kernel() == "host" {
+            return Self::image(&["mkfs.ext4", "-q"], 512);
+        }
+        let scratch = Scratch::new();
+        Self { root: scratch.path(), mounted: false, _scratch: scratch, _below: None }
+    }
+
     /// From an image file, by the command that makes it.
     pub(crate) fn image(make: &[&str], megabytes: u64) -> Self {
         let scratch = Scratch::new();
@@ -35,7 +45,7 @@ impl Volume {
 
     /// An overlay on ext4.
     pub(crate) fn overlay() -> Self {
-        let below = Self::image(&["mkfs.ext4", "-q"], 512);
+        let below = Self::ext4();
         let folders = ["lower", "upper", "work"].map(|name| below.root().join(name));
         for folder in &folders {
             fs::create_dir(folder).expect("a folder");
@@ -57,18 +67,20 @@ impl Volume {
         let mut mount = Command::new(need("mount"));
         how(&mut mount);
         run(mount.arg(&mounted));
-        Self { mounted, _scratch: scratch, _below: below }
+        Self { root: mounted, mounted: true, _scratch: scratch, _below: below }
     }
 
     /// Its root folder.
     pub(crate) fn root(&self) -> &Path {
-        &self.mounted
+        &self.root
     }
 }
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.mounted).status();
+        if self.mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.root).status();
+        }
     }
 }
 

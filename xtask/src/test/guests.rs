@@ -25,8 +25,8 @@ const DEALT_SUITES: [&str; 2] = ["run", "threats"];
 const DEALT_KERNELS: [&str; 2] = ["6.1", "7.3"];
 /// Tests of what the verifier of one kernel alone has been seen to break.
 const NOT_DEALT: &str = "folding::";
-/// Suites that are of most use with the strongest hooks, and take long: each runs in one guest.
-const STRONG_SUITES: [(&str, &str); 2] = [("oracle", "6.18"), ("judge", "6.12")];
+/// Suites that are of most use with the strongest hooks, or in a machine of their own: each runs in one guest.
+const STRONG_SUITES: [(&str, &str); 3] = [("oracle", "6.18"), ("judge", "6.12"), ("hotplug", "6.12")];
 /// Tests of these suites that take minutes each in a guest: they run where their kernel is named. On this machine all run.
 const ONLY_NAMED: [&str; 3] = ["an_autotools_configure", "cargo_build_of_three_crates", "t30_canaries::every_hook"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.

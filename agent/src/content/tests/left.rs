@@ -132,8 +132,8 @@ fn a_reader_within_the_grain_and_a_writer_that_emptied_it() {
 }
 
 #[test]
-fn a_reader_within_the_grain_and_a_truncation_outside() {
-    let ends = read_fresh(|scene, _| scene.content.truncated_outside(crate::content::clock::boottime_ns()));
+fn a_reader_within_the_grain_and_a_writer_outside_that_nobody_saw() {
+    let ends = read_fresh(|scene, _| scene.content.unseen_writer(crate::content::clock::boottime_ns()));
     assert_eq!(ends, fresh());
 }
 

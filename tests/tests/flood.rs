@@ -1,87 +1,28 @@
 //! Accounting under flood: what is attempted is delivered, coalesced or lost, exactly, however many acts there are at once
 //! and wherever they run; and what the flood itself counted is what was attempted.
-//!
-//! `TESTIMONY_FLOOD_SECONDS` is how long each flood lasts. Needs root and gcc.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tests::{Ran, Record, Run, Scratch, compile, python};
+use tests::flood::{self, alone, balanced, honest, lost, seconds};
+use tests::{Run, Scratch, python};
 
-/// How long a flood lasts when nobody says it.
-const SECONDS: &str = "2";
 /// The least that a ring can have.
 const SMALL_RING: &str = "--ring-bytes=4096";
-
-/// One flood after the other: each wants all processors.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    tests::need_root();
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn seconds() -> String {
-    std::env::var("TESTIMONY_FLOOD_SECONDS").unwrap_or_else(|_| SECONDS.to_owned())
-}
-
-/// The command line of a flood of one way, in a folder of its own.
-fn flood(scratch: &Scratch, way: &str) -> Vec<String> {
-    let program = compile(scratch, "flood", include_str!("flood.c"), &[]);
-    vec![program.display().to_string(), way.to_owned(), seconds()]
-}
-
-/// A session's numbers, and the flood's own.
-fn balanced(name: &str, ran: &Ran) -> Record {
-    assert_eq!(ran.code(), 0, "{}", ran.stderr);
-    let record = ran.record();
-    record.must_balance();
-    let said = String::from_utf8_lossy(&ran.stdout);
-    let truth: Vec<u64> = said.split_whitespace().map(|number| number.parse().expect("a number")).collect();
-    let [opens, renames, unlinks, forks] = truth.as_slice() else { panic!("the flood said {said:?}") };
-    for (observation, count) in [("rename", renames), ("unlink", unlinks), ("fork", forks)] {
-        assert_eq!(record.numbers(observation)[0], *count, "{observation}: attempted, and done");
-    }
-    // Every process of the flood, and the first.
-    assert_eq!(record.numbers("exit")[0], forks + 1);
-    let [attempted, delivered, coalesced, lost] = record.numbers("open");
-    assert!(attempted >= *opens, "{attempted} opens attempted, {opens} done");
-    assert!(coalesced > 0, "nothing was coalesced");
-    let line =
-        format!("{name}: opens attempted {attempted} = {delivered} delivered + {coalesced} coalesced + {lost} lost\n");
-    // The harness keeps to itself what a test that passes prints; this is to be seen.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());
-    record
-}
-
-fn lost(record: &Record) -> u64 {
-    record.claims.hooks.iter().map(|hook| hook.lost).sum()
-}
-
-/// Complete if nothing was lost, and else not.
-fn honest(record: &Record) {
-    if lost(record) == 0 {
-        record.must_be_complete_on_the_weakest();
-        assert!(record.claims.lossless);
-    } else {
-        record.must_lack("LOST_EVENTS");
-        assert!(!record.claims.lossless);
-    }
-}
 
 #[test]
 fn a_flood_in_the_default_ring() {
     let _alone = alone();
     let scratch = Scratch::new();
-    honest(&balanced("default ring", &Run::new(&scratch, flood(&scratch, "mixed")).go()));
+    honest(&balanced("default ring", &Run::new(&scratch, flood::command(&scratch, "mixed")).go()));
 }
 
 #[test]
 fn a_flood_in_a_ring_far_too_small() {
     let _alone = alone();
     let scratch = Scratch::new();
-    let record = balanced("small ring", &Run::new(&scratch, flood(&scratch, "mixed")).option(SMALL_RING).go());
+    let run = Run::new(&scratch, flood::command(&scratch, "starved")).option(SMALL_RING);
+    let record = balanced("small ring", &run.go());
     assert!(lost(&record) > 0, "the ring was not too small");
     honest(&record);
 }
@@ -90,7 +31,7 @@ fn a_flood_in_a_ring_far_too_small() {
 fn a_flood_like_a_build_loses_nothing_in_the_default_ring() {
     let _alone = alone();
     let scratch = Scratch::new();
-    let record = balanced("build", &Run::new(&scratch, flood(&scratch, "build")).go());
+    let record = balanced("build", &Run::new(&scratch, flood::command(&scratch, "build")).go());
     assert_eq!(lost(&record), 0);
     honest(&record);
 }
@@ -99,14 +40,14 @@ fn a_flood_like_a_build_loses_nothing_in_the_default_ring() {
 fn tasks_that_hop_from_processor_to_processor() {
     let _alone = alone();
     let scratch = Scratch::new();
-    honest(&balanced("hop", &Run::new(&scratch, flood(&scratch, "hop")).go()));
+    honest(&balanced("hop", &Run::new(&scratch, flood::command(&scratch, "hop")).go()));
 }
 
 #[test]
 fn tasks_that_take_the_processor_from_each_other() {
     let _alone = alone();
     let scratch = Scratch::new();
-    honest(&balanced("crowd", &Run::new(&scratch, flood(&scratch, "crowd")).go()));
+    honest(&balanced("crowd", &Run::new(&scratch, flood::command(&scratch, "crowd")).go()));
 }
 
 /// What the quiet session does, so many times, as long as the flood beside it lasts.
@@ -134,7 +75,7 @@ fn two_sessions_of_which_one_is_flooded() {
     for small in [false, true] {
         let (flooded, calm) = (Scratch::new(), Scratch::new());
         let own = calm.write("own", "x");
-        let run = Run::new(&flooded, flood(&flooded, "mixed"));
+        let run = Run::new(&flooded, flood::command(&flooded, if small { "starved" } else { "mixed" }));
         let run = if small { run.option(SMALL_RING) } else { run };
         let flooded = run.start();
         let calm = Run::new(&calm, quiet()).go();
@@ -156,7 +97,7 @@ struct Outside(Child);
 
 impl Outside {
     fn start(scratch: &Scratch) -> Self {
-        let words = flood(scratch, "mixed");
+        let words = flood::command(scratch, "mixed");
         let mut flood = Command::new(&words[0]);
         flood.args(&words[1..]).current_dir(scratch.path()).stdout(Stdio::null()).process_group(0);
         Self(flood.spawn().expect("it starts"))
@@ -195,7 +136,7 @@ fn a_session_that_begins_and_ends_in_the_midst_of_a_flood_outside() {
 fn a_session_that_is_closed_in_the_midst_of_its_own_flood() {
     let _alone = alone();
     let scratch = Scratch::new();
-    let ran = Run::new(&scratch, flood(&scratch, "leave")).option("--grace=0").go();
+    let ran = Run::new(&scratch, flood::command(&scratch, "leave")).option("--grace=0").go();
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     let record = ran.record();
     record.must_balance();
