@@ -21,10 +21,11 @@ pub(crate) struct Ticket {
     pub(crate) serial: u64,
     pub(crate) slot: u32,
     pub(crate) epoch: u32,
-    pub(crate) cpu: u32,
-    pub(crate) hook: u32,
-    /// See [`Ticket::begin`]; 0 before.
-    began_ns: u64,
+    // Small: the stack of a chain of calls has 512 bytes.
+    cpu: u16,
+    hook: u16,
+    /// See [`Ticket::begin`]; in units of 1024 ns, 0 before.
+    began: u32,
 }
 
 #[inline(always)]
@@ -45,16 +46,7 @@ pub(crate) fn take(member: &Member, hook: u16) -> Option<Ticket> {
     let account = ACCOUNTS.get_ptr_mut(row)?;
     // SAFETY: a pointer into the map's value.
     let number = add(unsafe { &raw mut (*account).attempted }, 1);
-    Some(Ticket {
-        account,
-        number,
-        serial: member.serial,
-        slot: member.slot,
-        epoch,
-        cpu,
-        hook: u32::from(hook),
-        began_ns: 0,
-    })
+    Some(Ticket { account, number, serial: member.serial, slot: member.slot, epoch, cpu: cpu as u16, hook, began: 0 })
 }
 
 impl Ticket {
@@ -63,7 +55,17 @@ impl Ticket {
     #[inline(always)]
     pub(crate) fn begin(&mut self) {
         // SAFETY: no argument.
-        self.began_ns = unsafe { bpf_ktime_get_boot_ns() };
+        self.began = (unsafe { bpf_ktime_get_boot_ns() } >> 10) as u32;
+    }
+
+    #[inline(always)]
+    pub(crate) fn cpu(&self) -> u32 {
+        self.cpu.into()
+    }
+
+    #[inline(always)]
+    pub(crate) fn hook(&self) -> u32 {
+        self.hook.into()
     }
 
     /// The event repeats one that was sent.
@@ -89,14 +91,15 @@ impl Ticket {
     fn header(&self, bytes: u32, kind: u16, flags: u32, tail_bytes: u32, pid: u32, tid: u32) -> Header {
         // SAFETY: no argument.
         let boottime_ns = unsafe { bpf_ktime_get_boot_ns() };
-        let took_ns = boottime_ns.wrapping_sub(self.began_ns);
+        // Rounded up.
+        let took = ((boottime_ns >> 10) as u32).wrapping_sub(self.began).wrapping_add(1);
         Header {
             bytes,
             kind,
-            hook: self.hook as u16,
+            hook: self.hook,
             slot: self.slot,
             epoch: self.epoch,
-            cpu: self.cpu,
+            cpu: self.cpu(),
             flags,
             number: self.number,
             boottime_ns,
@@ -104,7 +107,7 @@ impl Ticket {
             tid,
             serial: self.serial,
             tail_bytes,
-            took_ns: if took_ns > u64::from(u32::MAX) { u32::MAX } else { took_ns as u32 },
+            took: if self.began == 0 { u32::MAX } else { took },
         }
     }
 }
@@ -153,7 +156,7 @@ pub(crate) struct Record {
 /// Takes a scratch buffer of this CPU; where all are busy (hooks within hooks), the event is counted as lost.
 #[inline(always)]
 pub(crate) fn begin<T>(ticket: &Ticket) -> Option<Record> {
-    let first = ticket.cpu * SCRATCH_PER_CPU;
+    let first = ticket.cpu() * SCRATCH_PER_CPU;
     let fixed = (size_of::<Header>() + size_of::<T>()) as u32;
     let mut index = 0;
     while index < SCRATCH_PER_CPU {

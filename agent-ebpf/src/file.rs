@@ -321,7 +321,7 @@ fn remember(ticket: &Ticket, file: u64, access: &Access, outcome: u64, moved: u6
     let key = version_key(&mut key, ticket, &Opened::of(file));
     key.place = key.place.wrapping_add(moved);
     key.access = busy(access.writers);
-    let mut value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
+    let mut value = FoldValue::of(ticket.number, ticket.cpu(), ticket.hook());
     value.renames = access.renames;
     value.chain = access.chain;
     if outcome == outcome::NEW {

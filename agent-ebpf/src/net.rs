@@ -86,7 +86,7 @@ fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote
         return;
     }
     if account::send(&ticket, kind::NET, pid, tid, body) && operation == net_op::SEND {
-        let value = FoldValue::of(ticket.number, ticket.cpu, ticket.hook);
+        let value = FoldValue::of(ticket.number, ticket.cpu(), ticket.hook());
         let _ = FOLD.insert(&send_key(&ticket, pid, start, &body), &value, u64::from(BPF_NOEXIST));
     }
 }
@@ -106,7 +106,7 @@ fn send_key(ticket: &Ticket, pid: u32, start: u32, body: &Net) -> FoldKey {
     FoldKey {
         session: ticket.serial | u64::from(ticket.epoch) << 48,
         pid,
-        access: FOLD_DATAGRAM | ticket.hook << 16 | body.family & 0xffff,
+        access: FOLD_DATAGRAM | ticket.hook() << 16 | body.family & 0xffff,
         dentry: halves[0],
         ctime_ns: u64::from(body.remote_port),
         size: body.cookie,

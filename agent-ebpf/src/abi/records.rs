@@ -31,9 +31,9 @@ abi! {
         serial: u64,
         /// Bytes after the fixed part.
         tail_bytes: u32,
-        /// Of an event with a file version: nanoseconds before `boottime_ns` when it was about to be read; `u32::MAX` for
-        /// more, and where nobody asked.
-        took_ns: u32,
+        /// Of an event with a file version: how long before `boottime_ns` it was about to be read, in units of 1024 ns and
+        /// rounded up; `u32::MAX` where nobody asked.
+        took: u32,
     }
 
     /// A child process.

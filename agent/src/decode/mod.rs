@@ -61,13 +61,13 @@ pub struct Head {
     /// Thread.
     pub tid: u32,
     /// As in [`agent_ebpf::Header`].
-    pub took_ns: u32,
+    pub took: u32,
 }
 
 impl Head {
     /// When its file version was about to be read, CLOCK_BOOTTIME in nanoseconds; 0 where that is not known.
     pub fn began_ns(&self) -> u64 {
-        if self.took_ns == u32::MAX { 0 } else { self.boottime_ns.saturating_sub(self.took_ns.into()) }
+        if self.took == u32::MAX { 0 } else { self.boottime_ns.saturating_sub(u64::from(self.took) << 10) }
     }
 }
 
@@ -197,8 +197,8 @@ fn head(reader: &mut Reader<'_>) -> Result<(Head, u16, u32), Error> {
     let (slot, epoch, cpu, flags) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
     let (number, boottime_ns) = (reader.u64()?, reader.u64()?);
     let (pid, tid, serial) = (reader.u32()?, reader.u32()?, reader.u64()?);
-    let (tail_bytes, took_ns) = (reader.u32()?, reader.u32()?);
-    Ok((Head { hook, slot, serial, epoch, cpu, flags, number, boottime_ns, pid, tid, took_ns }, kind, tail_bytes))
+    let (tail_bytes, took) = (reader.u32()?, reader.u32()?);
+    Ok((Head { hook, slot, serial, epoch, cpu, flags, number, boottime_ns, pid, tid, took }, kind, tail_bytes))
 }
 
 fn body(reader: &mut Reader<'_>, kind: u16) -> Result<Body, Error> {
