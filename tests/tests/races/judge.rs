@@ -170,7 +170,7 @@ fn lie(read: &Read, open: &Opened, said: Said) -> Option<Lie> {
     }
     let wrong = match said.class {
         Class::Stable | Class::Kernel => said.sha256 != Some(read.sha256()),
-        Class::Ephemeral => read.from_outside(),
+        Class::Ephemeral => read.has_outside_bytes(),
         _ => false,
     };
     wrong.then(|| format!("{said:?} of {read:?}, told by {}", shown(open)))

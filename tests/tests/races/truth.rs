@@ -43,7 +43,7 @@ impl Read {
     }
 
     /// Whether any of the bytes came from outside the session.
-    pub(crate) fn from_outside(&self) -> bool {
+    pub(crate) fn has_outside_bytes(&self) -> bool {
         self.runs.iter().any(|(word, _)| word & FROM_OUTSIDE != 0)
     }
 

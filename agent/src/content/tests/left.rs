@@ -255,7 +255,7 @@ fn made_and_renamed_without_a_word() {
         fs::write(scene.path("other"), b"other").unwrap();
         scene.rename(&scene.path("other"), &scene.path("another"));
     });
-    assert_eq!((left, left_at), (super::scene::ephemeral("MADE_AND_GONE"), None));
+    assert_eq!((left, left_at), (ephemeral("MADE_AND_GONE"), None));
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_reader_under_the_id_that_made_the_file_spoils_what_it_says() {
     let mut scene = Scene::new();
     let path = scene.path("out");
     let (id, mut file) = scene.open_to_write(&path, 0);
-    scene.content.accessed_again(id, super::scene::now(access::READ, 1));
+    scene.content.accessed_again(id, now(access::READ, 1));
     file.write_all(b"text").unwrap();
     drop(file);
     assert_eq!(scene.ends(id), Known { product: true, ..raced(b"text", "WRITER_OPEN") });
