@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Perform the acts in rounds, until standard input ends
     #[arg(long)]
     rounds: bool,
+    /// Cut a file by its name too
+    #[arg(long)]
+    cut: bool,
     /// Enter this cgroup in some rounds
     #[arg(long, value_name = "CGROUP", requires = "home")]
     enter: Option<PathBuf>,
@@ -51,7 +54,7 @@ pub(crate) struct Round {
 pub(crate) fn perform(args: &Args) -> io::Result<u8> {
     if args.rounds {
         let cgroups = args.enter.clone().zip(args.home.clone());
-        return rounds::perform(&args.directory, cgroups).map(|()| 0);
+        return rounds::perform(&args.directory, args.cut, cgroups).map(|()| 0);
     }
     let mut out = io::stdout().lock();
     for act in ACTS {

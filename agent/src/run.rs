@@ -221,7 +221,7 @@ impl Prepared {
     /// Starts the command as the root of a session.
     fn start(&mut self, args: &Args) -> anyhow::Result<Running> {
         let cgroup = cgroup::Cgroup::create(&self.session_id).ok();
-        let mut canaries = Canaries::start(cgroup.as_ref());
+        let mut canaries = Canaries::start(&self.probe, cgroup.as_ref());
         let child = launch::spawn(&args.command, &self.owner)?;
         let opened = self.opened(args, child.id(), cgroup.is_some())?;
         let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened, Arc::clone(&self.redaction))?;

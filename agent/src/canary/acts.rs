@@ -42,7 +42,8 @@ const UDP: &[(&str, u32)] = &[("bind", 1), ("send", 1)];
 /// How long a connection to itself may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// An act for rounds alone: a session that cuts a file by its name is not complete on every path.
+/// An act for rounds where two hooks see files cut. Where the end of the system call does, it sees any cut alike, and takes one by
+/// name from outside for a writer that nobody can name: sessions beside this one would suffer.
 pub(super) const CUT: Act =
     act("cut a file by its name", &[("truncate", 1)], |directory| probe::truncate(&directory.join(MOVED[1]), 2));
 

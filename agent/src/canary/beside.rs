@@ -32,11 +32,15 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Starts it; it acts when it is asked to, and from time to time. `cgroups` are the session's and the agent's.
-    pub(crate) fn start(cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
+    /// Starts it; it acts when it is asked to, and from time to time. `cgroups` are the session's and the agent's; `cut` says that
+    /// files are to be cut by name too.
+    pub(crate) fn start(cut: bool, cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
         let directory = place().join(format!("testimony-canary-{}", std::process::id()));
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("canary").arg("--rounds");
+        if cut {
+            command.arg("--cut");
+        }
         if let Some((session, home)) = cgroups {
             command.arg("--enter").arg(session).arg("--home").arg(home);
         }

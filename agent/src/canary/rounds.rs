@@ -21,8 +21,8 @@ const BETWEEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const ENTER_EVERY: Duration = Duration::from_secs(20);
 
 /// Performs rounds until standard input ends.
-pub(super) fn perform(directory: &Path, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
-    let mut process = Process { directory, cgroups, number: 0, entered: None };
+pub(super) fn perform(directory: &Path, cut: bool, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+    let mut process = Process { directory, cut, cgroups, number: 0, entered: None };
     // It is no part of a session before it is first asked.
     let mut limit = None;
     loop {
@@ -72,6 +72,8 @@ fn between() -> io::Result<Duration> {
 
 struct Process<'a> {
     directory: &'a Path,
+    /// Whether files are cut by name.
+    cut: bool,
     /// The session's, and the agent's.
     cgroups: Option<(PathBuf, PathBuf)>,
     number: u64,
@@ -84,7 +86,7 @@ impl Process<'_> {
         let began_ns = boottime_ns();
         let mut done = Done::default();
         if done.count(make(self.directory), MADE) {
-            for act in ACTS.iter().chain([&acts::CUT]) {
+            for act in ACTS.iter().chain(self.cut.then_some(&acts::CUT)) {
                 done.count((act.perform)(self.directory), act.observations);
             }
         }

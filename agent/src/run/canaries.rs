@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use agent_ebpf::hook;
+use agent_ebpf::{hook, level};
 use attestation::codes;
 use proto::evidence::{Canary, CanaryAct};
 
@@ -11,7 +11,7 @@ use crate::{
     canary::{Beside, Round},
     content::Content,
     evidence::Log,
-    probe::Probe,
+    probe::{Attached, Probe},
     session::{self, Session, blind_spot},
 };
 
@@ -35,8 +35,9 @@ pub(super) struct Canaries {
 
 impl Canaries {
     /// Starts the process. It acts when it is first asked to.
-    pub(super) fn start(cgroup: Option<&Cgroup>) -> Self {
-        match Beside::start(cgroup.and_then(Cgroup::paths)) {
+    pub(super) fn start(probe: &Probe, cgroup: Option<&Cgroup>) -> Self {
+        let before = |attached: &Attached| attached.hook == hook::TRUNCATE && attached.level == level::OBJECT;
+        match Beside::start(probe.hooks().iter().any(before), cgroup.and_then(Cgroup::paths)) {
             Ok(beside) => Self { beside: Some(beside), fault: None },
             Err(error) => Self { beside: None, fault: Some(error.to_string()) },
         }
