@@ -163,10 +163,11 @@ impl Envelope {
     }
 }
 
-/// Base64 of either alphabet, with or without padding; never of both.
+/// Base64 of either alphabet, never of both; with all of its padding or none.
 fn decode(text: &str) -> Option<Vec<u8>> {
-    const CONFIG: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let padding =
+        if text.ends_with('=') { DecodePaddingMode::RequireCanonical } else { DecodePaddingMode::RequireNone };
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(padding);
     let alphabet: &Alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    GeneralPurpose::new(alphabet, CONFIG).decode(text).ok()
+    GeneralPurpose::new(alphabet, config).decode(text).ok()
 }

@@ -173,6 +173,20 @@ fn a_list_is_no_envelope_and_no_signature() {
 }
 
 #[test]
+fn padding_in_part_is_refused() {
+    let read = |payload: &str| {
+        let envelope = format!("{{\"payloadType\":\"\",\"payload\":\"{payload}\",\"signatures\":[{{\"sig\":\"\"}}]}}");
+        Envelope::from_bytes(envelope.as_bytes()).map(Envelope::into_unverified)
+    };
+    for whole in ["Yg==", "Yg"] {
+        assert_eq!(read(whole).unwrap(), b"b", "{whole}");
+    }
+    for part in ["Yg=", "Yg===", "Yg==Yg==", "=", "===="] {
+        assert!(matches!(read(part), Err(EnvelopeError::NotBase64("payload"))), "{part}");
+    }
+}
+
+#[test]
 fn a_payload_that_changes_between_two_writings_is_not_signed() {
     let times = Cell::new(0u8);
     for grows in [false, true] {

@@ -110,8 +110,8 @@ pub enum LogError {
     /// The header does not name the object before.
     #[error("the segment does not follow the object before it")]
     Previous,
-    /// The segment before this one was not read to its end.
-    #[error("the segment before was not read to its end")]
+    /// The segment before this one, or what went before in this one, could not be read to its end.
+    #[error("a segment was not read to its end")]
     Unfinished,
 }
 
@@ -154,7 +154,15 @@ impl LogReader {
         decoder.window_log_max(self.limits.window_log_max).map_err(LogError::Io)?;
         self.unfinished = true;
         let frames = BufReader::with_capacity(1 << 16, decoder);
-        Ok(SegmentReader { log: self, frames, leaf: Vec::new(), again: Vec::new(), first: None, count: 0 })
+        Ok(SegmentReader {
+            log: self,
+            frames,
+            leaf: Vec::new(),
+            again: Vec::new(),
+            first: None,
+            count: 0,
+            failed: false,
+        })
     }
 
     /// Tree and segments so far. After [`LogError::Truncated`] the tree has all whole frames, while the truncated
@@ -227,6 +235,8 @@ pub struct SegmentReader<'a, R: Read> {
     /// The header, until it was returned.
     first: Option<Frame>,
     count: u64,
+    /// An error was returned.
+    failed: bool,
 }
 
 impl<R: Read> SegmentReader<'_, R> {
@@ -235,9 +245,19 @@ impl<R: Read> SegmentReader<'_, R> {
     ///
     /// # Errors
     /// [`LogError::Truncated`] after the last whole frame of a segment that was cut; else why it cannot be read on.
+    /// [`LogError::Unfinished`] ever after.
     pub fn next_frame(&mut self) -> Result<Option<(&[u8], Frame)>, LogError> {
+        if self.failed {
+            return Err(LogError::Unfinished);
+        }
+        let next = self.advance();
+        self.failed = next.is_err();
+        Ok(next?.map(|frame| (self.leaf.as_slice(), frame)))
+    }
+
+    fn advance(&mut self) -> Result<Option<Frame>, LogError> {
         if let Some(header) = self.first.take() {
-            return Ok(Some((&self.leaf, header)));
+            return Ok(Some(header));
         }
         if !self.log.unfinished {
             return Ok(None);
@@ -250,7 +270,7 @@ impl<R: Read> SegmentReader<'_, R> {
             return Err(LogError::SecondHeader { leaf: self.log.tree.size() });
         }
         self.enter();
-        Ok(Some((&self.leaf, frame)))
+        Ok(Some(frame))
     }
 
     /// What the log's tree and sealed segments are so far.

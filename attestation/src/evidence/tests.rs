@@ -195,6 +195,24 @@ fn what_is_no_segment_is_refused() {
 }
 
 #[test]
+fn after_an_error_nothing_more_comes() {
+    let (header, good) = (encoded(header()), spot("good").encode_to_vec());
+    for bad in [b"\xff\xff".as_slice(), b"", &header] {
+        let object = object_of(&[&header, &good, bad, &good, &good]);
+        let mut log = LogReader::new(Limits::default());
+        let mut segment = log.segment(object.as_slice()).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(segment.next_frame(), Ok(Some(_))));
+        }
+        assert!(!matches!(segment.next_frame(), Ok(_) | Err(LogError::Unfinished)));
+        for _ in 0..3 {
+            assert!(matches!(segment.next_frame(), Err(LogError::Unfinished)));
+        }
+        assert_eq!(segment.head().tree_size, 2);
+    }
+}
+
+#[test]
 fn a_header_that_is_not_the_next_is_refused() {
     let with = |bend: fn(&mut SegmentHeader)| {
         let mut header = header();
