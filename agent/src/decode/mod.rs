@@ -259,4 +259,6 @@ fn body(reader: &mut Reader<'_>, kind: u16) -> Result<Body, Error> {
 }
 
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod tests;
