@@ -11,6 +11,9 @@ use crate::{command, ebpf, proto, tidy};
 /// How long the advisory database may take to arrive before it counts as out of reach.
 const ADVISORIES_FETCH_MAX: Duration = Duration::from_secs(60);
 
+/// The workspaces: this one, and those that are built in other ways.
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "agent-ebpf/Cargo.toml", "fuzz/Cargo.toml"];
+
 /// What a check came to.
 enum Outcome {
     Holds,
@@ -63,7 +66,9 @@ fn rules() -> Result<Outcome> {
 fn format() -> Result<Outcome> {
     setup::ensure(Group::Lint)?;
     command::run(command::cargo().args(["fmt", "--all", "--check"]))?;
-    command::run(command::cargo().args(["fmt", "--manifest-path", "agent-ebpf/Cargo.toml", "--check"]))?;
+    for manifest in ["agent-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        command::run(command::cargo().args(["fmt", "--manifest-path", manifest, "--check"]))?;
+    }
     Ok(Outcome::Holds)
 }
 
@@ -88,7 +93,9 @@ fn clippy() -> Result<Outcome> {
 }
 
 fn licences() -> Result<Outcome> {
-    for manifest in ["Cargo.toml", "agent-ebpf/Cargo.toml"] {
+    // Nothing has asked for what only the fuzz targets need.
+    command::quiet(command::cargo().args(["fetch", "--locked", "--manifest-path", "fuzz/Cargo.toml"]))?;
+    for manifest in MANIFESTS {
         command::quiet(&mut deny(manifest, &["--offline", "check", "licenses", "bans", "sources"])?)?;
     }
     Ok(Outcome::Holds)
@@ -102,7 +109,7 @@ fn advisories() -> Result<Outcome> {
         let reason = said.lines().find_map(|line| line.trim().strip_prefix("fatal: ")).unwrap_or("it did not arrive");
         return Ok(Outcome::NotChecked(format!("the RustSec database is out of reach ({reason})")));
     }
-    for manifest in ["Cargo.toml", "agent-ebpf/Cargo.toml"] {
+    for manifest in MANIFESTS {
         command::quiet(&mut deny(manifest, &["--offline", "check", "advisories"])?)?;
     }
     Ok(Outcome::Holds)

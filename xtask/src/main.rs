@@ -5,6 +5,7 @@ mod bench;
 mod command;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod lint;
 mod place;
 mod proto;
@@ -37,6 +38,8 @@ enum Task {
     Races(test::Races),
     /// Flood sessions on all processors, for as long as said
     Flood(test::Flood),
+    /// Feed hostile bytes to every reader of foreign ones, and keep what reaches something new
+    Fuzz(fuzz::Args),
     /// Trace a real build, show what was seen, verify it, and see two forgeries refused
     Demo,
     /// Measure what tracing costs, beside strace and bpftrace
@@ -66,6 +69,7 @@ impl Task {
             Task::Test(args) => test::run(&args)?,
             Task::Races(args) => test::races(&args)?,
             Task::Flood(args) => test::flood(&args)?,
+            Task::Fuzz(args) => fuzz::run(&args)?,
             Task::Bench(args) => bench::run(&args)?,
             Task::Demo => demo::run()?,
             Task::Vm(args) => return vm::run(&args),

@@ -37,6 +37,11 @@ pub(crate) fn guests() -> PathBuf {
     kept().join("vm")
 }
 
+/// The inputs that fuzzing found, a folder a target.
+pub(crate) fn corpus() -> PathBuf {
+    kept().join("corpus")
+}
+
 /// Waits until no other command sets up something in this folder, for as long as what is returned lives.
 pub(crate) fn alone_in(dir: &Path) -> Result<File> {
     std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;

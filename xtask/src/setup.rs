@@ -29,6 +29,8 @@ pub(crate) enum Group {
     Build,
     /// The programs that the end-to-end tests trace and compare with
     Tests,
+    /// What the fuzz targets are built with
+    Fuzz,
     /// The workloads of the benchmark, and the tracers it compares with
     Bench,
     /// What checks the sources
@@ -48,6 +50,7 @@ pub(crate) fn ensure(group: Group) -> Result<()> {
         Group::Ebpf => toolchain::ensure().map(drop),
         Group::Build => apt::install("C compiler for crates with C sources", &["gcc", "libc6-dev"]),
         Group::Tests => tests(),
+        Group::Fuzz => apt::install("C++ compiler of the fuzzing engine", &["g++", "libc6-dev"]),
         Group::Bench => bench(),
         Group::Lint => lint(),
         Group::Vm => vm::ensure_all(),

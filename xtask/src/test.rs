@@ -1,6 +1,6 @@
-//! `test`: every test there is, from an empty machine: unit tests, end-to-end tests on this kernel, and the same
-//! binaries in each kernel of the matrix. All parts run, whatever the ones before said; the last line counts all. Beside it
-//! the commands that run one suite for as long as it is told.
+//! `test`: every test there is, from an empty machine: unit tests, a minute of each fuzz target, end-to-end tests on this
+//! kernel, and the same binaries in each kernel of the matrix. All parts run, whatever the ones before said; the last line
+//! counts all. Beside it the commands that run one suite for as long as it is told.
 
 mod guests;
 mod tally;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::setup::{self, Group};
-use crate::{apt, command, ebpf, place};
+use crate::{apt, command, ebpf, fuzz, place};
 use tally::Tally;
 
 /// Suites that have nothing to say where only the weakest hooks are, or that would disturb others on a shared machine.
@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Leave the virtual machines out
     #[arg(long)]
     no_vm: bool,
+    /// Leave fuzzing out; the inputs that are kept of it are run by the unit tests all the same
+    #[arg(long)]
+    no_fuzz: bool,
     /// Only these kernels of the matrix, separated by commas, and in them every suite, also those that take long
     #[arg(long, value_delimiter = ',', value_name = "KERNELS", conflicts_with = "no_vm")]
     kernels: Vec<String>,
@@ -39,6 +42,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(Group::Tests)?;
     let mut tally = Tally::default();
     part(&mut tally, "unit tests", unit_tests);
+    if args.no_fuzz {
+        println!("== fuzz: left out");
+    } else {
+        part(&mut tally, "fuzz", fuzz_targets);
+    }
     let mut suites = Suites::default();
     part(&mut tally, "build of the end-to-end tests", |_| {
         suites = Suites::build()?;
@@ -133,6 +141,21 @@ fn unit_tests(tally: &mut Tally) -> Result<()> {
     }
     if !faults.is_empty() {
         bail!("{}", faults.join("; "));
+    }
+    Ok(())
+}
+
+/// Each target for a minute, counted as a test.
+fn fuzz_targets(tally: &mut Tally) -> Result<()> {
+    let mut failed = Vec::new();
+    fuzz::fuzz(&[], fuzz::SECONDS, &mut |target, holds| {
+        tally.count(holds);
+        if !holds {
+            failed.push(target.name());
+        }
+    })?;
+    if !failed.is_empty() {
+        bail!("found something in {}", failed.join(", "));
     }
     Ok(())
 }

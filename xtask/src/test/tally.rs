@@ -24,6 +24,11 @@ impl Tally {
         self.skipped += count("ignored");
     }
 
+    /// Counts one test that is none of a harness's.
+    pub(super) fn count(&mut self, holds: bool) {
+        *(if holds { &mut self.passed } else { &mut self.failed }) += 1;
+    }
+
     pub(super) fn failed(&self) -> u64 {
         self.failed
     }
@@ -81,6 +86,16 @@ mod tests {
             "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.16s",
         ]);
         assert_eq!(tally.to_string(), "5 passed, 1 failed, 1 skipped");
+        assert!(!tally.is_good());
+    }
+
+    #[test]
+    fn what_no_harness_counts_is_counted_by_itself() {
+        let mut tally = tally(&["test result: ok. 3 passed; 0 failed; 0 ignored"]);
+        tally.count(true);
+        assert!(tally.is_good());
+        tally.count(false);
+        assert_eq!(tally.to_string(), "4 passed, 1 failed");
         assert!(!tally.is_good());
     }
 
