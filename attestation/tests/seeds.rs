@@ -116,6 +116,7 @@ fn of_the_envelope() {
         ("signed", led_by(envelope::SIGNED, b"\x10\0\0{\"a\":1}")),
         ("text", led_by(envelope::TEXT, b"YWI/Pz4+")),
         ("text-padded", led_by(envelope::TEXT, b"YWJjZA==")),
+        ("typed", led_by(envelope::TYPED, b"text/plain\0{}")),
         ("signed-nothing", led_by(envelope::SIGNED, b"\xff\x01\0")),
         ("session", envelope(&Session::open())),
     ];

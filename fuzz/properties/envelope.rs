@@ -1,11 +1,13 @@
 //! What holds of an envelope, whatever its bytes: its base64 is one of four texts of the bytes, a signature is taken exactly
 //! if it holds over DSSE's encoding, and of an envelope that was signed nothing else than its payload ever comes.
 
-use attestation::dsse::{Envelope, EnvelopeError, PAYLOAD_TYPE, PublicKey, SIGNATURES_MAX, read, write_envelope};
+use attestation::dsse::{
+    Envelope, EnvelopeError, PAYLOAD_TYPE, PublicKey, SIGNATURES_MAX, Signer as _, read, write_envelope,
+};
 use attestation::synthetic;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::sync::OnceLock;
 
@@ -14,6 +16,9 @@ pub const SIGNED: u8 = 0;
 
 /// The first byte of an input that is the text of a payload in base64, in an envelope that nobody signed.
 pub const TEXT: u8 = 1;
+
+/// The first byte of an input that is a payload type, a zero byte and a payload, all of which is signed.
+pub const TYPED: u8 = 2;
 
 /// Whether a signature held, or a text was taken.
 pub fn hold(input: &[u8]) -> bool {
@@ -25,6 +30,7 @@ pub fn hold(input: &[u8]) -> bool {
             let before = br#"{"payloadType":"","signatures":[{"sig":""}],"payload":""#;
             bytes(&[before, text, b"\"}"].concat()).is_some()
         }
+        Some((&TYPED, rest)) => typed(rest),
         _ => bytes(input).unwrap_or_default(),
     }
 }
@@ -68,11 +74,31 @@ fn holds(envelope: &Value) -> bool {
     let (Some(payload_type), Some(payload)) = (envelope["payloadType"].as_str(), lenient(&envelope["payload"])) else {
         return false;
     };
-    let mut encoding = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-    encoding.extend(payload);
-    let sha256 = Sha256::digest(encoding).into();
+    let sha256 = digest(payload_type, &payload);
     let signatures = envelope["signatures"].as_array().map(Vec::as_slice).unwrap_or_default();
     signatures.iter().filter_map(|signature| lenient(&signature["sig"])).any(|sig| key().verifies(&sha256, &sig))
+}
+
+/// SHA-256 of DSSE's encoding, by its definition.
+fn digest(payload_type: &str, payload: &[u8]) -> [u8; 32] {
+    let begin = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    Sha256::new_with_prefix(begin).chain_update(payload).finalize().into()
+}
+
+/// Signs a payload of any type: only one of them is taken.
+fn typed(input: &[u8]) -> bool {
+    let mut parts = input.splitn(2, |byte| *byte == 0);
+    let payload_type = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let payload = parts.next().unwrap_or_default();
+    let key_file = synthetic::key().expect("the bytes are a key");
+    let sig = key_file.sign_prehash(&digest(&payload_type, payload)).expect("a key signs any digest");
+    let envelope = json!({
+        "payloadType": payload_type,
+        "payload": STANDARD.encode(payload),
+        "signatures": [{"sig": STANDARD.encode(sig)}],
+    });
+    assert_eq!(bytes(envelope.to_string().as_bytes()), Some(true), "it was signed");
+    true
 }
 
 /// The bytes of base64 in any alphabet.
