@@ -2,11 +2,7 @@
 //! fuzz/seeds and every golden file, against what fuzz/properties says of it. `SEEDS_WRITE=1 cargo test -p attestation --test
 //! seeds` writes those that are made, and leaves those that were found.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "the crate is pure, its inputs for fuzzing are files"
-)]
+#![expect(clippy::disallowed_methods, reason = "the crate is pure, its inputs for fuzzing are files")]
 
 #[path = "../../fuzz/properties/envelope.rs"]
 mod envelope;

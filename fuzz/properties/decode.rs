@@ -142,10 +142,8 @@ fn parts(body: &Body) -> (u16, Vec<u8>, Vec<u8>) {
         }
         Body::Exec { fixed, path, filename, interpreter, directory } => {
             lay(&**fixed);
-            section(&components(path), &mut tail);
-            section(filename, &mut tail);
-            section(interpreter, &mut tail);
-            section(&components(directory), &mut tail);
+            let sections = [&components(path), filename, interpreter, &components(directory)];
+            sections.into_iter().for_each(|part| section(part, &mut tail));
             kind::EXEC
         }
         Body::Args { offset, data } => {
