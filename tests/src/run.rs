@@ -51,10 +51,9 @@ impl Run {
         self
     }
 
-    /// Starts when no other test's session is under way, and none starts beside it: for a test that changes the host, which
-    /// every session would tell.
+    /// Starts within a test that has the host alone.
     #[must_use]
-    pub fn alone(mut self) -> Self {
+    pub fn within(mut self, _: &Alone) -> Self {
         self.alone = true;
         self
     }
@@ -106,7 +105,7 @@ impl Run {
     #[must_use]
     pub fn start(self) -> Started {
         need_root();
-        let host = host(self.alone);
+        let host = (!self.alone).then(|| host(FlockOperation::LockShared));
         let mut words = self.before.clone();
         words.push(self.program.clone().into());
         words.extend(["run", "--key"].map(OsString::from));
@@ -136,15 +135,30 @@ impl Run {
 pub struct Started {
     child: Child,
     run: Run,
-    host: File,
+    /// Until it has ended, no test has the host alone.
+    host: Option<File>,
 }
 
-/// The host as a file that sessions have a shared lock on, or one of them the only one, as long as they hold it.
-fn host(alone: bool) -> File {
+/// The host without the session of any other test: for one that changes what every session tells. It is to be taken before the
+/// first change, and dropped after the last was put back.
+#[derive(Debug)]
+pub struct Alone {
+    _locked: File,
+}
+
+impl Alone {
+    /// Waits until no other test's session is under way, and lets none begin.
+    #[must_use]
+    pub fn wait() -> Self {
+        Self { _locked: host(FlockOperation::LockExclusive) }
+    }
+}
+
+/// The host as a file that is locked.
+fn host(lock: FlockOperation) -> File {
     let path = std::env::temp_dir().join("testimony-tests.lock");
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = open.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let lock = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
     flock(&file, lock).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     file
 }
@@ -172,15 +186,9 @@ impl Started {
     pub fn wait(self) -> Ran {
         let Self { child, run, host } = self;
         let Output { status, stdout, stderr } = child.wait_with_output().unwrap_or_else(|error| panic!("{error}"));
+        drop(host);
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        Ran {
-            status,
-            stdout,
-            stderr,
-            name: run.directory.join(run.name),
-            key: run.key,
-            _host: run.alone.then_some(host),
-        }
+        Ran { status, stdout, stderr, name: run.directory.join(run.name), key: run.key }
     }
 }
 
@@ -195,8 +203,6 @@ pub struct Ran {
     pub stderr: String,
     name: PathBuf,
     key: PathBuf,
-    /// Of a session that was alone: until what it changed is put back.
-    _host: Option<File>,
 }
 
 impl Ran {

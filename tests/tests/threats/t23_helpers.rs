@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::Scratch;
+use tests::{Alone, Scratch};
 
 use crate::{
     bystander,
@@ -29,7 +29,8 @@ impl Drop for Kept {
 #[test]
 fn a_setting_that_somebody_else_changes_meanwhile_ends_completeness() {
     let scratch = Scratch::new();
-    let mut running = session(&scratch, bystander::waiting()).alone().start();
+    let host = Alone::wait();
+    let mut running = session(&scratch, bystander::waiting()).within(&host).start();
     running.wait_for(&scratch.join("here"));
     let kept = Kept::now();
     fs::write(CORE_PATTERN, "core.of-a-test").expect("root sets it");
@@ -51,7 +52,8 @@ fn a_setting_that_somebody_else_changes_meanwhile_ends_completeness() {
 #[test]
 fn a_setting_that_is_written_as_it_was_changes_nothing() {
     let scratch = Scratch::new();
-    let mut running = session(&scratch, bystander::waiting()).alone().start();
+    let host = Alone::wait();
+    let mut running = session(&scratch, bystander::waiting()).within(&host).start();
     running.wait_for(&scratch.join("here"));
     drop(Kept::now());
     scratch.write("go", "");

@@ -1,6 +1,6 @@
 //! 30: a hook of the tracer's that is detached, or given another program, while all others go on.
 
-use tests::{Record, Scratch};
+use tests::{Alone, Record, Scratch};
 
 use crate::{
     bystander::{self, Bystander},
@@ -23,14 +23,17 @@ mine = link(int(sys.stdin.readline()))
 /// A session of a command that waits, meanwhile a bystander is told the tracer's process id and does its work.
 fn beside(act: &str) -> Record {
     let scratch = Scratch::new();
+    let host = Alone::wait();
     let mut other =
         Bystander::start(&scratch, &format!("{LINK}{act}\nprint('done', flush=True)\nsys.stdin.readline()"));
-    let mut run = session(&scratch, bystander::waiting()).alone().start();
+    let mut run = session(&scratch, bystander::waiting()).within(&host).start();
     run.wait_for(&scratch.join("here"));
     other.tell(&run.pid().to_string());
     assert_eq!(other.hear(), "done");
     scratch.write("go", "");
-    succeeded(run.wait())
+    let record = succeeded(run.wait());
+    drop(other);
+    record
 }
 
 #[test]
