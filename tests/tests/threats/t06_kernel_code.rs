@@ -9,19 +9,31 @@ use crate::{
     calls::{one, run, says, session, succeeded, told},
 };
 
-/// Says `load(type, flags)`: BPF_PROG_LOAD of a program that does nothing; and `attach(program)`, to the begin of system calls.
+/// Says `load(type, flags)`: BPF_PROG_LOAD of a program that does nothing; `attach(program)`, to the begin of system calls; and
+/// `end()`, which lets go of all, and returns when the kernel has, as it does a while later.
 const LOAD: &str = r#"
-import struct
+import struct, time
+held, ids = [], []
 def load(kind, flags=0):
     code = ctypes.create_string_buffer(struct.pack("<QQ", 0xb7, 0x95))
     licence = ctypes.create_string_buffer(b"GPL")
     words = (kind, 2, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, flags, b"bystander")
     given = struct.pack("<IIQQIIQII16s", *words)
-    return must(call(321, 5, given, len(given)))
+    held.append(must(call(321, 5, given, len(given))))
+    info = ctypes.create_string_buffer(256)
+    must(call(321, 15, struct.pack("<IIQ", held[-1], 256, ctypes.addressof(info)), 16))
+    ids.append(struct.unpack_from("<I", info, 4)[0])
+    return held[-1]
 def attach(program):
     name = ctypes.create_string_buffer(b"sys_enter")
     given = struct.pack("<QII", ctypes.addressof(name), program, 0)
-    return must(call(321, 17, given, len(given)))
+    held.append(must(call(321, 17, given, len(given))))
+def end():
+    while held: os.close(held.pop())
+    for id in ids:
+        while (there := call(321, 13, struct.pack("<3I", id, 0, 0), 12)) >= 0:
+            os.close(there)
+            time.sleep(0.01)
 "#;
 /// BPF_PROG_TYPE_SYSCALL, which must be sleepable: a program that may call bpf() itself.
 const LOADER: &str = "load(31, 1 << 4)";
@@ -32,7 +44,7 @@ const WATCHER: &str = "attach(load(17))";
 fn beside(before: &str, meanwhile: &str) -> Record {
     let scratch = Scratch::new();
     let script = format!(
-        "{LOAD}\nkept = [{before}]\nprint('here', flush=True)\nsys.stdin.readline()\n{meanwhile}\nprint('done', flush=True)\nsys.stdin.readline()"
+        "{LOAD}\n{before}\nprint('here', flush=True)\nsys.stdin.readline()\n{meanwhile}\nprint('done', flush=True)\nsys.stdin.readline()\nend()\nprint('gone', flush=True)"
     );
     let host = Alone::wait();
     let mut other = Bystander::start(&scratch, &script);
@@ -42,7 +54,9 @@ fn beside(before: &str, meanwhile: &str) -> Record {
     assert_eq!(other.hear(), "done");
     scratch.write("go", "");
     let record = succeeded(running.wait());
-    drop(other);
+    // What is still there is told by the next session.
+    other.tell("end");
+    assert_eq!(other.hear(), "gone");
     record
 }
 
@@ -62,7 +76,7 @@ fn at_the_end(record: &Record) -> PlatformEnd {
 
 #[test]
 fn a_program_that_can_change_what_happens_ends_completeness_when_somebody_else_loads_it() {
-    let record = beside("", &format!("kept += [{LOADER}]"));
+    let record = beside("", LOADER);
     record.must_lack("BPF_CHANGED");
     let came = at_the_end(&record).bpf.expect("listed").programs_came;
     let program = came.iter().find(|program| program.name == "bystander").expect("it is told");
@@ -71,7 +85,7 @@ fn a_program_that_can_change_what_happens_ends_completeness_when_somebody_else_l
 
 #[test]
 fn one_that_goes_meanwhile_ends_completeness_too() {
-    let record = beside(LOADER, "os.close(kept.pop())");
+    let record = beside(LOADER, "end()");
     record.must_lack("BPF_CHANGED");
     let start = record.trace.opened().platform.clone().and_then(|platform| platform.bpf).expect("listed");
     let program = start.programs.iter().find(|program| program.name == "bystander").expect("it was there");
@@ -80,7 +94,7 @@ fn one_that_goes_meanwhile_ends_completeness_too() {
 
 #[test]
 fn a_program_that_only_watches_is_told_and_ends_nothing() {
-    let record = beside("", &format!("kept += [{WATCHER}]"));
+    let record = beside("", WATCHER);
     record.must_be_complete_on_the_weakest();
     assert_eq!(said(&record), ["BPF_OTHERS"]);
     let links = at_the_end(&record).bpf.expect("listed").links_came;
@@ -89,7 +103,7 @@ fn a_program_that_only_watches_is_told_and_ends_nothing() {
 
 #[test]
 fn a_program_that_was_there_and_stays_ends_nothing() {
-    let record = beside(&format!("{LOADER}, {WATCHER}"), "");
+    let record = beside(&format!("{LOADER}\n{WATCHER}"), "");
     record.must_be_complete_on_the_weakest();
     assert!(said(&record).is_empty());
 }
