@@ -72,7 +72,7 @@ integers!(u16 u32 i32 u64 i64);
 structures! {
     Fork { child_pid reserved child_start_ns }
     FileVersion {
-        ino dev fs_magic size ctime_sec ctime_nsec mode writers nlink mnt_ns mount_id rdev version
+        ino dev fs_magic size ctime_sec ctime_nsec mode writers nlink mnt_ns mount_id rdev generation reserved
     }
     Exec { binary cap_effective pid_ns mnt_ns net_ns user_ns uid gid euid egid args_bytes reserved }
     Exit { status reserved utime_ns stime_ns max_rss_bytes start_ns }
@@ -101,10 +101,10 @@ impl Laid for [u64; 6] {
     }
 }
 
-/// The record of an event, by the layout of the ABI. What is reserved in its header is zero.
+/// The record of an event, by the layout of the ABI.
 pub fn written(event: &Event) -> Vec<u8> {
     let (kind, fixed, tail) = parts(&event.body);
-    let Head { hook, slot, serial, epoch, cpu, flags, number, boottime_ns, pid, tid } = event.head;
+    let Head { hook, slot, serial, epoch, cpu, flags, number, boottime_ns, pid, tid, took } = event.head;
     let mut out = Vec::new();
     let (length, tail_bytes) = (HEADER_BYTES + fixed.len() + tail.len(), tail.len());
     u32::try_from(length).expect("a record is short").lay(&mut out);
@@ -117,7 +117,7 @@ pub fn written(event: &Event) -> Vec<u8> {
     tid.lay(&mut out);
     serial.lay(&mut out);
     u32::try_from(tail_bytes).expect("a tail is short").lay(&mut out);
-    0u32.lay(&mut out);
+    took.lay(&mut out);
     out.extend(fixed);
     out.extend(tail);
     out

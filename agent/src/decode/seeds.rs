@@ -74,6 +74,7 @@ fn every_seed_holds() {
         boottime_ns: 99,
         pid: 10,
         tid: 11,
+        took: 12,
     };
     let made = bodies().into_iter().map(|(name, body)| (name, Event { head, body }));
     for (name, event) in made {

@@ -34,7 +34,8 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 }
 
 fn payload(ran: &Ran) -> String {
-    let envelope: serde_json::Value = serde_json::from_slice(&fs::read(ran.statement()).expect("a statement")).expect("JSON");
+    let envelope: serde_json::Value =
+        serde_json::from_slice(&fs::read(ran.statement()).expect("a statement")).expect("JSON");
     let text = envelope["payload"].as_str().expect("a payload");
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
     String::from_utf8(bytes).expect("UTF-8")
@@ -80,7 +81,11 @@ fn a_secret_that_a_rule_finds_is_nowhere() {
     assert_eq!(marked, 4, "the shell, which has all of them in one word, and each program");
     let whole = record.execs().find(|(_, exec)| exec.argv().any(|word| word.len() == 5000 - 3)).expect("the long one");
     assert_eq!(whole.1.argv().count(), 4, "no argument is lost");
-    assert!(payload.contains(r#""environment":[{"name":"ABSENT"},{"name":"PLAIN","value":"seen"},{"name":"SOMETHING","hmac":""#));
+    assert!(
+        payload.contains(
+            r#""environment":[{"name":"ABSENT"},{"name":"PLAIN","value":"seen"},{"name":"SOMETHING","hmac":""#
+        )
+    );
     assert!(payload.contains(r#""redactionRules":1"#));
     // Who has the key can show what a mark stands for; who has not cannot try all of them.
     assert!(holds(payload.as_bytes(), &format!("[redacted:{}]", mark(key.trim()))));
