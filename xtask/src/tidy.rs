@@ -4,6 +4,7 @@ mod paths;
 mod purity;
 mod rooms;
 mod source;
+mod threats;
 
 use std::fmt;
 use std::process::Command;
@@ -60,6 +61,7 @@ pub(crate) fn check() -> Result<Report> {
         faults.extend(purity::names(file));
     }
     faults.extend(purity::dependencies()?);
+    faults.extend(threats::check(&files));
     Ok(Report { faults, warnings: files.iter().filter_map(length).collect() })
 }
 

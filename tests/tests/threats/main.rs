@@ -3,6 +3,8 @@
 
 mod bystander;
 mod calls;
+mod t01_arguments;
+mod t02_paths;
 mod t03_io_uring;
 mod t06_kernel_code;
 mod t09_sockets;
