@@ -1,6 +1,6 @@
 //! Numbers, accounts and records: a number is taken before there is a place in the ring, so that a loss leaves a trace.
 
-use agent_ebpf::{Account, Attention, Header, Member, flag, hook, kind};
+use agent_ebpf::{Account, Attention, CANARY, Header, Member, flag, hook, kind};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query},
@@ -229,7 +229,8 @@ pub(crate) fn attend(member: &Member, code: u32, detail: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn account_attend(serial: u64, slot: u32, code: u32, detail: u64) -> u32 {
-    let member = &Member::of(serial, slot);
+    // What a known act meets is the session's matter: it is told once, and no part of the acts.
+    let member = &Member::of(serial & !CANARY, slot);
     let Some(session) = member::session(member) else { return 0 };
     let bit = 1u32 << (code & 31);
     // SAFETY: a field of a map value. A lost update sends the event twice, which is harmless.

@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use agent_ebpf::{
-    FileVersion, FoldKey, FoldValue, Member, Open, OpenKnown, Windows, access, attention, flag, hook, kind,
+    CANARY, FileVersion, FoldKey, FoldValue, Member, Open, OpenKnown, Windows, access, attention, flag, hook, kind,
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 
@@ -173,7 +173,9 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
     if outcome == outcome::REPEATED {
         return;
     }
-    if access.bits & access::WRITE != 0 {
+    // Known acts are each told: they must not fill the tables of the session.
+    let known_act = ticket.serial & CANARY != 0;
+    if access.bits & access::WRITE != 0 && !known_act {
         let member = Member::of(ticket.serial, ticket.slot);
         if !watch(&member, read(file, offset!(file_inode))) {
             account::attend(&member, attention::WATCH_FULL, 0);
@@ -184,7 +186,7 @@ pub(crate) fn opened(member: &Member, file: u64, fd: i32, flags: u32) {
         outcome::KNOWN => tell_again(&ticket, file, access),
         _ => tell(&ticket, file, access),
     };
-    if sent {
+    if sent && !known_act {
         remember(&ticket, file, access, outcome, access.moved);
     }
 }

@@ -1,6 +1,6 @@
 //! Sockets: addresses from the kernel's copies and from the socket itself, bytes at a TCP connection's close.
 
-use agent_ebpf::{FOLD_DATAGRAM, FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op};
+use agent_ebpf::{CANARY, FOLD_DATAGRAM, FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel_buf, bpf_probe_read_user_buf},
@@ -85,7 +85,7 @@ fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote
     if operation == net_op::SEND && repeated(&ticket, pid, start, &body) {
         return;
     }
-    if account::send(&ticket, kind::NET, pid, tid, body) && operation == net_op::SEND {
+    if account::send(&ticket, kind::NET, pid, tid, body) && operation == net_op::SEND && ticket.serial & CANARY == 0 {
         let value = FoldValue::of(ticket.number, ticket.cpu(), ticket.hook());
         let _ = FOLD.insert(&send_key(&ticket, pid, start, &body), &value, u64::from(BPF_NOEXIST));
     }

@@ -26,7 +26,7 @@ use std::{
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
 pub(crate) use calls::name as call_name;
-pub use hooks::{Attached, Limits};
+pub use hooks::{Attached, Limits, optional};
 pub use load::{Error, cgroup_root};
 use table::Tables;
 pub use truncate::truncate;

@@ -28,6 +28,8 @@ use zeroize::Zeroizing;
 const DOMAIN: &[u8] = b"testimony redaction v1\0";
 /// Bytes of arguments after redaction; beyond it one mark stands for all of them. A frame's reader takes no more.
 const ARGUMENTS_BYTES_MAX: usize = 6 << 20;
+/// Secret parts of one text; beyond it one mark stands for all of it.
+const SPANS_MAX: usize = ARGUMENTS_BYTES_MAX / 75;
 /// Bytes that a compiled rule may take.
 const RULE_BYTES_MAX: usize = 1 << 20;
 
@@ -52,8 +54,12 @@ impl Redaction {
     /// The first rule that is no regular expression, or too large.
     pub fn new(rules: &[String]) -> Result<Self, BadRule> {
         let compile = |rule: &String| {
-            let compiled =
-                RegexBuilder::new(rule).unicode(false).dot_matches_new_line(true).size_limit(RULE_BYTES_MAX).build();
+            let compiled = RegexBuilder::new(rule)
+                .unicode(false)
+                .dot_matches_new_line(true)
+                .line_terminator(0)
+                .size_limit(RULE_BYTES_MAX)
+                .build();
             compiled.map_err(|source| BadRule { rule: rule.clone(), source })
         };
         let rules = rules.iter().map(compile).collect::<Result<_, _>>()?;
@@ -101,7 +107,12 @@ impl Redaction {
     /// Arguments with a NUL after each, or between them, as they may be written. A rule is held against all of them as one text;
     /// of what it matches its groups are redacted, or all of it where it has none. The NULs stay.
     pub fn arguments(&self, arguments: &[u8]) -> Vec<u8> {
-        let secret = self.secrets(arguments);
+        // The kernel's end with one, a command's words do not: a rule sees the same text of both.
+        let (arguments, end) = match arguments.strip_suffix(&[0]) {
+            Some(words) => (words, &[0][..]),
+            None => (arguments, &[][..]),
+        };
+        let Some(secret) = self.secrets(arguments) else { return self.all(arguments, end) };
         let mut out = Vec::with_capacity(arguments.len());
         let mut at = 0;
         for span in secret {
@@ -118,9 +129,17 @@ impl Redaction {
         }
         out.extend_from_slice(&arguments[at..]);
         if out.len() > ARGUMENTS_BYTES_MAX {
-            out.clear();
-            self.mark(arguments, &mut out);
+            return self.all(arguments, end);
         }
+        out.extend_from_slice(end);
+        out
+    }
+
+    /// One mark for all arguments.
+    fn all(&self, arguments: &[u8], end: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.mark(arguments, &mut out);
+        out.extend_from_slice(end);
         out
     }
 
@@ -130,14 +149,17 @@ impl Redaction {
         self.arguments(&words.join(&0)).split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
     }
 
-    /// Spans that are secret by some rule, in order, without overlap.
-    fn secrets(&self, text: &[u8]) -> Vec<Range<usize>> {
+    /// Spans that are secret by some rule, in order, without overlap; none where they are too many.
+    fn secrets(&self, text: &[u8]) -> Option<Vec<Range<usize>>> {
         let mut spans: Vec<Range<usize>> = Vec::new();
         for rule in &self.rules {
             for found in rule.captures_iter(text) {
                 let groups: Vec<_> = found.iter().skip(1).flatten().map(|group| group.range()).collect();
                 let whole = || found.get(0).map(|whole| whole.range()).into_iter().collect();
                 spans.extend(if groups.is_empty() { whole() } else { groups });
+                if spans.len() > SPANS_MAX {
+                    return None;
+                }
             }
         }
         spans.retain(|span| !span.is_empty());
@@ -149,14 +171,14 @@ impl Redaction {
                 _ => merged.push(span),
             }
         }
-        merged
+        Some(merged)
     }
 
     /// A variable, with its value as it may be written: rules see it as `NAME=VALUE`.
     pub fn variable(&self, name: &str, value: Option<&OsStr>, hashed: bool) -> Variable {
         let value = value.map(OsStr::as_bytes);
         let named = |value: &[u8]| [name.as_bytes(), b"=", value].concat();
-        let plain = value.filter(|value| !hashed && self.secrets(&named(value)).is_empty());
+        let plain = value.filter(|value| !hashed && self.secrets(&named(value)).is_some_and(|spans| spans.is_empty()));
         let hmac = value.filter(|_| plain.is_none()).map(|value| self.hmac(value).to_vec());
         Variable { name: name.as_bytes().to_vec(), value: plain.map(<[u8]>::to_vec), hmac }
     }

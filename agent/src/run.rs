@@ -34,7 +34,7 @@ use crate::{
     content::{self, Content},
     evidence::Log,
     glob::Glob,
-    probe::{Limits, Probe},
+    probe::{self, Limits, Probe},
     redact::Redaction,
     session::{self, Session, blind_spot},
     sign,
@@ -80,7 +80,7 @@ pub struct Args {
     /// Leave out of arguments what matches, before anything is written; a keyed hash stands in its place. The rule is held
     /// against all arguments of a program as one text, with a NUL between them; where it has groups, these are left out, else
     /// the whole match; repeatable
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
     redact: Vec<String>,
     /// Tell this variable of the command's environment; repeatable [default: none]
     #[arg(long, value_name = "NAME")]
@@ -91,6 +91,9 @@ pub struct Args {
     /// Keep the key of the hashes in this file, which must not be there yet [default: nobody has it]
     #[arg(long, value_name = "FILE")]
     redaction_key: Option<PathBuf>,
+    /// Do not make this observation, to compare; the statement says so and is never complete; repeatable
+    #[arg(long, value_name = "OBSERVATION", value_parser = observation)]
+    leave_out: Vec<String>,
     /// Use the weakest hook of every observation, to compare
     #[arg(long)]
     weakest_hooks: bool,
@@ -193,13 +196,11 @@ impl Prepared {
         );
         let owner = Owner::find(args.as_root)?;
         let redaction = Arc::new(Redaction::new(&args.redact)?);
-        if let Some(file) = &args.redaction_key {
-            redaction.keep(file)?;
-        }
         let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let key = sign::load_or_make(&args.key)?;
         let mut platform = platform::Platforms::begin();
-        let limits = Limits { ring_bytes: args.ring_bytes, weakest: args.weakest_hooks, ..Limits::default() };
+        let (weakest, without) = (args.weakest_hooks, args.leave_out.clone());
+        let limits = Limits { ring_bytes: args.ring_bytes, weakest, without, ..Limits::default() };
         let probe = Probe::start(&limits)?;
         platform.attached();
         clock.lap("load and attach");
@@ -215,6 +216,10 @@ impl Prepared {
             summary::warn(&format!("the statement will have no number: {}: {error}", args.chain.display()));
         });
         let chain = chain.ok();
+        // When nothing else can be refused any more.
+        if let Some(file) = &args.redaction_key {
+            redaction.keep(file)?;
+        }
         Ok(Self { probe, output, owner, log, key, content, session_id, signals, platform, chain, redaction })
     }
 
@@ -238,6 +243,9 @@ impl Prepared {
             self.log.append(blind_spot(codes::ACTS_NOT_OBSERVED, "", false))?;
         }
         canaries.begin(&mut session, &mut self.probe)?;
+        for name in &args.leave_out {
+            self.log.append(blind_spot(codes::LEFT_OUT, name, true))?;
+        }
         session.adopt(&mut self.probe, child.id(), start_ns)?;
         if let Some(cgroup) = &cgroup {
             cgroup.take(child.id())?;
@@ -371,6 +379,13 @@ impl Prepared {
         let _ = args;
         Ok(signed)
     }
+}
+
+/// An observation that can be left out.
+fn observation(name: &str) -> Result<String, String> {
+    let mut names = probe::optional();
+    let all = || probe::optional().collect::<Vec<_>>().join(", ");
+    if names.any(|known| known == name) { Ok(name.to_owned()) } else { Err(format!("none of {}", all())) }
 }
 
 /// The variables that were asked for, in the order of their names, each once.

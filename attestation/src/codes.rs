@@ -148,6 +148,8 @@ codes! {
             "Find out who changed it; trust nothing of this session.";
         CANARIES_ENDED: "The process that performs the agent's known acts could not be made, or ended before the session.",
             "Find out who ended it; the session may have been watched by nothing since.";
+        LEFT_OUT: "An observation was left out as the run was asked to.",
+            "Run without `--leave-out`.";
         EVIDENCE_NOT_WRITTEN: "Evidence could not be written, for instance because the disk was full.",
             "Free space and run again.";
         DECODE_FAILED: "Records from the kernel were not understood.",

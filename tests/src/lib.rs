@@ -14,5 +14,5 @@ pub mod work;
 pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
 pub use program::{PYTHON, compile, python};
 pub use record::Record;
-pub use run::{Alone, Ran, Run, Started};
+pub use run::{Alone, Ran, Run, Started, left_out};
 pub use seen::{Named, Opened, Peer};

@@ -113,6 +113,7 @@ impl Run {
         words.push("-o".into());
         words.push(self.name.clone().into());
         words.extend(self.options.iter().cloned());
+        words.extend(left_out().map(|name| format!("--leave-out={name}").into()));
         words.push("--".into());
         words.extend(self.command.iter().cloned());
         let mut run = Command::new(&words[0]);
@@ -128,6 +129,12 @@ impl Run {
     pub fn go(self) -> Ran {
         self.start().wait()
     }
+}
+
+/// The observation that this test is to do without, to see that it fails then.
+#[must_use]
+pub fn left_out() -> Option<String> {
+    std::env::var("TESTIMONY_LEAVE_OUT").ok()
 }
 
 /// `testimony run` under way.

@@ -169,6 +169,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
                 self.rounds, self.since = self.rounds + 1, ended
                 for row, saw in [(self.hooks[act.hook]["known"], told[act.hook] >= act.count) for act in acts]:
                     row["seen" if saw else "silent"] += 1
+                    row["tried"] = self.rounds
                     if saw:
                         row["longestNs"] = max(row["longestNs"], ended - row["since"])
                         row |= {"first": row["first"] or began + self.offset, "last": ended + self.offset, "since": began}
@@ -290,7 +291,8 @@ class Trace:  # its facts are kept under the names that they have in a statement
                 row["longestNs"] = max(row["longestNs"], (closed.closed_boottime_ns if self.closed else self.since) - row["since"])
                 hook["canaries"] = row
                 self.gap([label(hook)], HOOK_SILENT=row["silent"], CANARIES_LATE=row["seen"] and row["longestNs"] > MINUTE,
-                         HOOK_NOT_TRIED=not row["seen"] + row["silent"])
+                         HOOK_NOT_TRIED=not row["silent"]
+                         and (not row["seen"] or self.closed and row["tried"] < self.rounds))
         self.gap([process["pid"] for process in self.processes for run in process["execs"]
                   if len(run["arguments"]) != run["argsBytes"]], TRUNCATED_ARGV=1)
         self.gap(NOT_CLOSED=not self.closed, SESSION_CUT=closed.reason == "signal" and closed.root_status < 0,

@@ -264,6 +264,6 @@ fn json_has_every_check_and_gap() {
     assert_eq!(report["recomputed"], true);
     assert_eq!(report["gaps"][0]["code"], codes::IO_URING_USED);
     assert_eq!(report["subjects"][0]["name"], "/src/tool");
-    assert_eq!(report["checks"].as_array().unwrap().len(), 9);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 10);
     assert_eq!(report["checks"][0]["outcome"], "proven");
 }

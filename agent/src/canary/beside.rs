@@ -1,8 +1,12 @@
 //! The agent's side: starts the process, asks it, and hears what it reports.
 
 use std::{
+    fs::DirBuilder,
     io::{self, Read as _, Write as _},
-    os::{fd::AsFd as _, unix::process::CommandExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::{fs::DirBuilderExt as _, process::CommandExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -13,7 +17,7 @@ use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
 };
 
-use super::Round;
+use super::{Round, acts::THIS};
 
 /// How long a round that was asked for may take.
 const ROUND_TIME_MAX: Duration = Duration::from_secs(10);
@@ -35,9 +39,9 @@ impl Beside {
     /// Starts it; it acts when it is asked to, and from time to time. `cgroups` are the session's and the agent's; `cut` says that
     /// files are to be cut by name too.
     pub(crate) fn start(cut: bool, cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
-        let directory = place().join(format!("testimony-canary-{}", std::process::id()));
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("canary").arg("--rounds");
+        let directory = make(&place())?;
+        let mut command = Command::new(THIS);
+        command.env_clear().arg("canary").arg("--rounds");
         if cut {
             command.arg("--cut");
         }
@@ -123,6 +127,15 @@ impl Drop for Beside {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A directory that nobody else can reach or could have made before.
+fn make(place: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let directory = place.join(format!("testimony-canary-{:016x}", u64::from_ne_bytes(random)));
+    DirBuilder::new().mode(0o700).create(&directory)?;
+    Ok(directory)
 }
 
 fn place() -> PathBuf {

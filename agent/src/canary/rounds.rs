@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -22,6 +23,8 @@ const ENTER_EVERY: Duration = Duration::from_secs(20);
 
 /// Performs rounds until standard input ends.
 pub(super) fn perform(directory: &Path, cut: bool, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+    // A new one each round, in the one that nobody else can reach.
+    let directory = &directory.join("round");
     let mut process = Process { directory, cut, cgroups, number: 0, entered: None };
     // It is no part of a session before it is first asked.
     let mut limit = None;
@@ -136,7 +139,8 @@ const REMOVED: &[(&str, u32)] = &[("unlink", 3)];
 /// A new directory and a new file each time: what a process opens again is counted, and not told.
 fn make(directory: &Path) -> io::Result<()> {
     fs::create_dir(directory)?;
-    fs::write(directory.join(INPUT), "canary\n")
+    let mut input = OpenOptions::new().write(true).create_new(true).open(directory.join(INPUT))?;
+    input.write_all(b"canary\n")
 }
 
 fn remove(directory: &Path) -> io::Result<()> {

@@ -10,7 +10,7 @@ use aya::{
 
 use super::{
     Error, btf,
-    hooks::{self, ACTS, Attached, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    hooks::{self, ACTS, Attached, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
     load::cgroup_root,
 };
 
@@ -24,10 +24,10 @@ pub(super) struct Outcome {
     pub(super) renames_by_sys_exit: bool,
 }
 
-/// Attaches everything. With `weakest`, takes nothing stronger than the weakest ways; with `spares`, attaches those too.
-pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) -> Result<Outcome, Error> {
+/// Attaches everything that the limits do not leave out. With `spares`, attaches those too.
+pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) -> Result<Outcome, Error> {
     let mut attacher = Attacher { ebpf, types, spares, done: HashMap::new(), denied: HashMap::new() };
-    if weakest {
+    if limits.weakest {
         for point in [Point::Lsm, Point::Entry, Point::Exit] {
             attacher.denied.insert(point, "not asked for".to_owned());
         }
@@ -35,7 +35,8 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
         attacher.denied.insert(Point::Lsm, why);
     }
     let mut outcome = Outcome { rows: Vec::new(), by_sys_exit: Vec::new(), renames_by_sys_exit: false };
-    for observation in OBSERVATIONS {
+    let asked = |observation: &&Observation| !limits.without.iter().any(|name| name == observation.name);
+    for observation in OBSERVATIONS.iter().filter(asked) {
         let row = attacher.observe(observation)?;
         if row.programs.first() == Some(&SYS_EXIT.name) {
             outcome.by_sys_exit.push(row.hook);
@@ -54,7 +55,7 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, weakest: bool, spares: bool) ->
     }
     // Where tracepoints are preempted, the kernel skips the end of some system calls, and no session would be complete that is
     // on the strongest hooks but for acts.
-    if !spares || !outcome.by_sys_exit.is_empty() {
+    if asked(&&ACTS) && (!spares || !outcome.by_sys_exit.is_empty()) {
         outcome.rows.push(attacher.observe(&ACTS)?);
         outcome.by_sys_exit.push(hook::ACT);
     }

@@ -348,7 +348,8 @@ fn object(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
     match bpf(command, &mut Attributes([id, 0, 0, 0])) {
         // SAFETY: the kernel has just made this descriptor, and nobody else has it.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
-        Err(Errno::NOENT) => Ok(None),
+        // Gone, or a link that is still being made.
+        Err(Errno::NOENT | Errno::AGAIN) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -15,11 +15,13 @@ pub struct Limits {
     pub members: u32,
     /// Use the weakest way of every observation, whatever the kernel grants.
     pub weakest: bool,
+    /// Observations that are not made, of [`optional`].
+    pub without: Vec<String>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, slots: 4, folds: 262_144, members: 65_536, weakest: false }
+        Self { ring_bytes: 16 << 20, slots: 4, folds: 262_144, members: 65_536, weakest: false, without: Vec::new() }
     }
 }
 
@@ -147,6 +149,12 @@ pub(super) fn spare(name: &str) -> Option<&'static str> {
 /// Acts beyond files, names and peers, which not every set of hooks has. Arguments are registers as the kernel saved them, but
 /// texts and what was received are read from the program's memory.
 pub(super) const ACTS: Observation = only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]);
+
+/// Observations without which a session can still follow its processes.
+pub fn optional() -> impl Iterator<Item = &'static str> {
+    let needed = |one: &&Observation| ![hook::FORK, hook::EXEC, hook::EXIT, hook::CGROUP].contains(&one.hook);
+    OBSERVATIONS.iter().filter(needed).chain([&ACTS]).map(|one| one.name)
+}
 
 /// Every observation that all sets of hooks have.
 pub(super) const OBSERVATIONS: &[Observation] = &[

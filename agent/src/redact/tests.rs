@@ -1,6 +1,6 @@
 //! What a rule takes out, and what stays.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use super::*;
 
@@ -42,6 +42,24 @@ fn what_matches_nothing_and_empty_matches_change_nothing() {
         assert_eq!(rules(&[rule]).arguments(b"cc\0-o\0tool\0"), b"cc\0-o\0tool\0", "{rule:?}");
     }
     assert_eq!(rules(&[]).arguments(b"\xff\0"), b"\xff\0");
+}
+
+#[test]
+fn a_rule_sees_the_same_text_of_a_command_and_of_what_the_kernel_tells() {
+    let words = ["echo", "--token", "hunter2"].map(OsString::from);
+    for rule in [r"(hunter2)$", r"--token\x00(\w+)$", r"(?m)^(hunter\w)$"] {
+        let redaction = rules(&[rule]);
+        let hidden = [b"echo\0--token\0".as_slice(), &mark(&redaction, b"hunter2"), b"\0"].concat();
+        assert_eq!(redaction.arguments(b"echo\0--token\0hunter2\0"), hidden, "{rule}");
+        assert_eq!(redaction.command(&words).join(&0), hidden[..hidden.len() - 1], "{rule}");
+    }
+}
+
+#[test]
+fn too_many_secrets_are_one() {
+    let redaction = rules(&["[a-z]"]);
+    let arguments = vec![b'x'; SPANS_MAX + 2];
+    assert_eq!(redaction.arguments(&arguments), mark(&redaction, &arguments));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use agent_ebpf::flag;
 use proto::evidence::{self as log, event::Body};
 
 use crate::redact::Redaction;
@@ -75,7 +76,8 @@ impl Parts {
             }
             arguments.extend_from_slice(data);
         }
-        if arguments.len() != self.expected {
+        // A part that could not be read has zeros where a rule would have found something.
+        if arguments.len() != self.expected || self.events.iter().any(|event| event.flags & flag::TRUNCATIONS != 0) {
             return self.without();
         }
         let said = redaction.arguments(&arguments);

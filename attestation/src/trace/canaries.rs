@@ -29,6 +29,8 @@ pub struct Canaries {
     pub longest_ns: u64,
     /// Begin of the last such round.
     since_ns: u64,
+    /// Whether the last round had an act for it.
+    in_last: bool,
 }
 
 impl Canaries {
@@ -82,10 +84,14 @@ impl Rounds {
         if !in_order || !sorted || !round.acts.iter().all(known) {
             return Err(TraceError::Value("canary"));
         }
+        for hook in self.hooks.values_mut() {
+            hook.in_last = false;
+        }
         for act in &round.acts {
             let seen =
                 self.waiting.iter().filter(|(hook, at)| *hook == act.hook && (began..=ended).contains(at)).count();
             if let Some(hook) = self.hooks.get_mut(&act.hook) {
+                hook.in_last = true;
                 hook.round(began, ended, seen as u64 >= u64::from(act.count));
             }
         }
@@ -117,7 +123,7 @@ impl Rounds {
             row.canaries = Some(canaries);
             if canaries.silent > 0 {
                 findings.gaps_of(codes::HOOK_SILENT, &label(&row.hook), canaries.silent);
-            } else if canaries.seen == 0 {
+            } else if canaries.seen == 0 || (closed.is_some() && !canaries.in_last) {
                 findings.gap(codes::HOOK_NOT_TRIED, &label(&row.hook));
             }
             if canaries.seen > 0 && canaries.longest_ns > INTERVAL_MAX_NS {
@@ -195,6 +201,16 @@ mod tests {
         session.frames.insert(second, first);
         let canaries = row(&closed(session), 4).unwrap();
         assert_eq!((canaries.seen, canaries.silent), (2, 0));
+    }
+
+    #[test]
+    fn a_hook_that_the_last_round_has_no_act_for_is_not_known_to_have_held() {
+        let mut session = Session::build_open();
+        session.canaries(0, &HOOKS, &HOOKS);
+        session.canaries(1, &HOOKS, &HOOKS[..2]);
+        let trace = closed(session);
+        assert!(gaps(&trace).contains(&(codes::HOOK_NOT_TRIED, "symlink#9", 1)), "{:?}", gaps(&trace));
+        assert!(!gaps(&trace).iter().any(|gap| gap.1 == "open#4"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod bystander;
 mod calls;
+mod controls;
 mod t01_arguments;
 mod t02_paths;
 mod t03_io_uring;

@@ -93,6 +93,20 @@ fn a_secret_that_a_rule_finds_is_nowhere() {
 }
 
 #[test]
+fn the_rule_of_the_manual_finds_what_it_says() {
+    let manual = include_str!("../../../docs/cli.md");
+    let rule = manual.split("--redact '").nth(1).and_then(|rest| rest.split('\'').next()).expect("an example");
+    let scratch = Scratch::new();
+    let words = ["/bin/echo", "--password", "hunter2", "--token=abc"];
+    let ran = Run::new(&scratch, words).option("--redact").option(rule).go();
+    let record = ran.complete();
+    let bytes = left(&scratch.path(), &record);
+    assert!(
+        !holds(&bytes, "hunter2") && !holds(&bytes, "--token=abc") && holds(payload(&ran).as_bytes(), "--password")
+    );
+}
+
+#[test]
 fn twin() {
     let scratch = Scratch::new();
     let ran = Run::new(&scratch, ["/bin/sh", "-c", &script()]).variable("SOMETHING", VALUE).go();

@@ -160,14 +160,51 @@ fn twin() {
     }
 }
 
+/// The process of the known acts, a child of the agent.
+fn canary_of(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
+    let words = |child: &str| fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+    let canary = children.split_whitespace().find(|child| words(child).windows(6).any(|word| word == b"canary"));
+    canary.and_then(|pid| pid.parse().ok()).expect("the process of the known acts")
+}
+
+/// Who puts another program where the agent's own was does not get it run in the agent's name, where nothing would be told of it.
+#[test]
+fn the_agent_s_own_program_is_replaced() {
+    let scratch = Scratch::new();
+    scratch.write("evil", "#!/bin/sh\nid -u > ran\n");
+    let replace = "chmod +x evil; cp testimony orig; mv -f orig testimony; cp evil 'testimony (deleted)'; sleep 3";
+    let ran = Run::new(&scratch, ["sh", "-c", replace]).copied(&scratch).go();
+    ran.complete();
+    assert!(!scratch.join("ran").exists(), "it ran as {:?}", fs::read_to_string(scratch.join("ran")));
+}
+
+/// What is reported once a session is not used up by the process of the known acts.
+#[test]
+fn the_canary_is_reached_before_a_member_is() {
+    const REACH: &str = "for pid in sys.argv[1:]:\n    must(call(101, 16, int(pid), 0, 0))\n    os.waitpid(int(pid), 0x40000000)\n    \
+                         must(call(101, 17, int(pid), 0, 0))";
+    let scratch = Scratch::new();
+    let (here, go) = (scratch.join("here"), scratch.join("go"));
+    let wait = format!("touch {}; while ! [ -e {} ]; do sleep 0.02; done", here.display(), go.display());
+    let mut started = calls::session(&scratch, ["sh", "-c", &wait].map(str::to_owned).to_vec()).start();
+    started.wait_for(&here);
+    let canary = canary_of(started.pid());
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", started.pid())).expect("children");
+    let member = children.split_whitespace().find(|pid| *pid != canary.to_string()).expect("the command").to_owned();
+    let mut words = calls::script(REACH);
+    words.extend([canary.to_string(), member]);
+    let reached = Command::new(&words[0]).args(&words[1..]).output().expect("it starts");
+    assert!(reached.status.success(), "{}", String::from_utf8_lossy(&reached.stderr));
+    fs::write(&go, "").expect("the command may go on");
+    started.wait().record().must_lack("REACHED_FROM_OUTSIDE");
+}
+
 /// The process of the known acts is ended: what it would have told is said to be missing.
 #[test]
 fn the_canaries_are_ended() {
     let record = session(|pid| {
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("children");
-        let words = |child: &str| fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-        let canary = children.split_whitespace().find(|child| words(child).windows(6).any(|word| word == b"canary"));
-        let ended = Command::new("kill").args(["-9", canary.expect("the process of the known acts")]).status();
+        let ended = Command::new("kill").args(["-9", &canary_of(pid).to_string()]).status();
         assert!(ended.expect("it starts").success());
     });
     record.must_lack("CANARIES_ENDED");
