@@ -175,7 +175,7 @@ fn the_agent_s_own_program_is_replaced() {
     scratch.write("evil", "#!/bin/sh\nid -u > ran\n");
     let replace = "chmod +x evil; cp testimony orig; mv -f orig testimony; cp evil 'testimony (deleted)'; sleep 3";
     let ran = Run::new(&scratch, ["sh", "-c", replace]).copied(&scratch).go();
-    ran.complete();
+    let _ = ran.complete();
     assert!(!scratch.join("ran").exists(), "it ran as {:?}", fs::read_to_string(scratch.join("ran")));
 }
 

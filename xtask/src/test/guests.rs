@@ -28,7 +28,8 @@ const NOT_DEALT: &str = "folding::";
 /// Suites that are of most use with the strongest hooks, or in a machine of their own: each runs in one guest.
 const STRONG_SUITES: [(&str, &str); 3] = [("oracle", "6.18"), ("judge", "6.12"), ("hotplug", "6.12")];
 /// Tests of these suites that take minutes each in a guest: they run where their kernel is named. On this machine all run.
-const ONLY_NAMED: [&str; 3] = ["an_autotools_configure", "cargo_build_of_three_crates", "t30_canaries::every_hook"];
+const ONLY_NAMED: [&str; 4] =
+    ["an_autotools_configure", "cargo_build_of_three_crates", "t30_canaries::every_hook", "controls::without"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
