@@ -17,7 +17,7 @@ use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
 };
 
-use super::{Round, acts::THIS};
+use super::{Round, acts::THIS, rounds::LAST};
 
 /// How long a round that was asked for may take.
 const ROUND_TIME_MAX: Duration = Duration::from_secs(10);
@@ -62,18 +62,19 @@ impl Beside {
         self.child.id()
     }
 
-    /// Asks for a round.
-    pub(crate) fn ask(&mut self) -> io::Result<()> {
+    /// Asks for a round; after the last one it performs no other.
+    pub(crate) fn ask(&mut self, last: bool) -> io::Result<()> {
         let asks = self.asks.as_mut().ok_or_else(|| io::Error::other("it was stopped"))?;
-        asks.write_all(b".")
+        asks.write_all(if last { LAST } else { b"." })
     }
 
     /// Rounds that were reported since the last look, without waiting.
     pub(crate) fn rounds(&mut self) -> io::Result<Vec<Round>> {
         let mut some = [0; 4096];
-        loop {
+        let mut ended = false;
+        while !ended {
             match self.says.read(&mut some) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => ended = true,
                 Ok(bytes) => self.read.extend_from_slice(some.get(..bytes).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -84,6 +85,9 @@ impl Beside {
         while let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.read.drain(..=end).collect();
             rounds.push(serde_json::from_slice(&line)?);
+        }
+        if ended && rounds.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if self.read.len() > LINE_BYTES_MAX {
             return Err(io::Error::other("a report without an end"));

@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{ACTS, INPUT, MOVED, Round, acts};
 use crate::session::boottime_ns;
 
+/// What asks for the last round: what came after it would belong to no round.
+pub(super) const LAST: &[u8; 1] = b"!";
 /// Mean time between two rounds that nobody asked for.
 const MEAN: Duration = Duration::from_secs(1);
 /// Bounds of that time: a round costs some milliseconds, and none may be far away.
@@ -29,20 +31,26 @@ pub(super) fn perform(directory: &Path, cut: bool, cgroups: Option<(PathBuf, Pat
     // It is no part of a session before it is first asked.
     let mut limit = None;
     loop {
-        let asked = match wait(limit)? {
-            Waited::Passed => false,
-            Waited::Asked => true,
-            Waited::Ended => return Ok(()),
-        };
-        process.round(asked)?;
+        let waited = wait(limit)?;
+        if waited == Waited::Ended {
+            return Ok(());
+        }
+        process.round(waited != Waited::Passed)?;
+        if waited == Waited::AskedLast {
+            // Its own end would be one more act of the session.
+            while wait(None)? != Waited::Ended {}
+            return Ok(());
+        }
         limit = Some(between()?);
     }
 }
 
 /// How a waiting ended.
+#[derive(PartialEq, Eq)]
 enum Waited {
     Passed,
     Asked,
+    AskedLast,
     Ended,
 }
 
@@ -60,7 +68,11 @@ fn wait(limit: Option<Duration>) -> io::Result<Waited> {
             Err(error) => return Err(error.into()),
         }
         let mut byte = [0];
-        return Ok(if input.read(&mut byte)? == 0 { Waited::Ended } else { Waited::Asked });
+        return Ok(match input.read(&mut byte)? {
+            0 => Waited::Ended,
+            _ if byte == *LAST => Waited::AskedLast,
+            _ => Waited::Asked,
+        });
     }
 }
 

@@ -50,7 +50,7 @@ impl Canaries {
             Ok(start_ns) => session.adopt_canary(probe, beside.pid(), start_ns)?,
             Err(error) => self.fault = Some(error.to_string()),
         }
-        self.ask();
+        self.ask(false);
         Ok(())
     }
 
@@ -68,12 +68,12 @@ impl Canaries {
 
     /// The last round, when the command and its children are gone.
     pub(super) fn end(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
-        self.ask();
+        self.ask(true);
         self.finish(into)
     }
 
-    fn ask(&mut self) {
-        if let Some(Err(error)) = self.beside.as_mut().map(Beside::ask) {
+    fn ask(&mut self, last: bool) {
+        if let Some(Err(error)) = self.beside.as_mut().map(|beside| beside.ask(last)) {
             self.lost(&error);
         }
     }
