@@ -29,27 +29,25 @@ KINDS = dict(re.findall(r"^\| ([A-Z_]+) \| (\w+) \|", (ROOT / "docs/format.md").
 HARMLESS = {code for code, kind in KINDS.items() if kind not in ("Loss", "Gap", "BlindSpot")}
 NOT_UNDERSTOOD = ("ENVELOPE_MALFORMED", "PAYLOAD_TYPE", "STATEMENT_MALFORMED", "VERSION_UNKNOWN", "UNREADABLE_FILE")
 LIMITS = {"args_bytes": 6291456, "access": 255, "local_port": 65535, "remote_port": 65535}
-NAMES = "rename link unlink mkdir rmdir symlink act".split()
-UNTRIED, MINUTE = "attention outside-write membership".split(), 60 * 10**9
+NAMES, BITS = "rename link unlink mkdir rmdir symlink act".split(), "read write exec created truncated path".split()
 OBSERVATIONS = "exec fork exit open rename link unlink connect send bind accept close".split()
-LEVELS = SCHEMA["$defs"]["level"]["enum"]
-CLASSES = SCHEMA["$defs"]["testimony"]["properties"]["digestClasses"]["required"]
-NUMBERS, BITS = "attempted delivered coalesced lost truncated".split(), "read write exec created truncated path".split()
+LEVELS, NUMBERS = SCHEMA["$defs"]["level"]["enum"], "attempted delivered coalesced lost truncated accounts".split()
+UNTRIED, CLASSES = "membership attention outside-write".split(), "kernel stable ephemeral raced absent".split()
 TYPES = {1: "fifo", 2: "character device", 4: "directory", 6: "block device", 8: None, 10: "symlink", 12: "socket"}
 PROTOCOLS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", (0, 1): "tcp", (0, 2): "udp"}
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 NOT_HASHED = {"class": "absent", "reason": "NOT_HASHED", "sha256": b"", "product": None, "leftAt": b""}
-compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-label = "{0[observation]}#{0[hook]}".format
-is_code = re.compile("[A-Z0-9_]{1,64}").fullmatch
+dumps, label = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode, "{0[observation]}#{0[hook]}".format
+is_code, is_call = re.compile("[A-Z0-9_]{1,64}").fullmatch, re.compile("[a-z0-9_]{1,32}").fullmatch
 sys.path.append(str(ROOT / "proto"))  # section 4, word for word: attestation/tests/format.rs holds them equal
 messages = grpc.protos("testimony/evidence/v1/evidence.proto")
 
 class Refused(Exception): """(code,)"""
 
-def need(condition, refusal=None):
-    if not condition:
+def need(wanted, refusal=None):  # and gives it back
+    if not wanted:
         raise Refused(refusal) if refusal else ValueError
+    return wanted
 
 @contextmanager
 def refusing(code):  # for whatever goes wrong inside
@@ -74,6 +72,10 @@ def cover(hooks):  # section 5.5: the coverage level, the weak hooks, the observ
     missing = [wanted for wanted in OBSERVATIONS if wanted not in [hook["observation"] for hook in hooks]]
     return LEVELS[min((level for level, name, _ in levels if not name), default=0)], weak, missing
 
+def faults(row, held=True):  # section 5.5: the gaps of a hook's canaries; section 8 demands the first
+    return {"HOOK_SILENT": row["silent"], "HOOK_NOT_TRIED": not row["silent"] and not (row["seen"] and held),
+            "CANARIES_LATE": row["seen"] and int(row["longestNs"]) > 60e9}
+
 def instant(ns):
     seconds, rest = divmod(min(max(ns, 0), 253402300800 * 10**9 - 1), 10**9)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09}Z"
@@ -87,28 +89,26 @@ def is_escaped(text):
     plain = re.sub(rb"\\(?:x(..)|\\)", lambda found: bytes.fromhex((found[1] or b"5c").decode()), str(text).encode())
     return esc(plain) == str(text)
 
-def write(shape, value):  # section 7: as the schema has it; what is no fact is an object of the same facts
-    name = shape.get("$ref", "").removeprefix("#/$defs/")
-    shape = SCHEMA["$defs"].get(name, shape)
-    if "properties" in shape:
-        value = value if isinstance(value, dict) else fields(value)
-        return {key: write(part, value.get(key, value)) for key, part in shape["properties"].items()
-                if key in shape["required"] or value.get(key) not in (None, [])}
-    if "items" in shape:
-        value = (value.removesuffix(b"\0").split(b"\0") if value else []) if isinstance(value, bytes) else value
-        return [write(shape["items"], each) for each in value]
+def write(form, fact):  # section 7: as the schema has it; what is no fact is an object of the same facts
+    name = form.get("$ref", "").removeprefix("#/$defs/")
+    form = SCHEMA["$defs"].get(name, form)
+    if "properties" in form:
+        fact = fact if isinstance(fact, dict) else fields(fact)
+        return {key: write(part, fact.get(key, fact)) for key, part in form["properties"].items()
+                if key in form["required"] or fact.get(key) not in (None, [])}
+    if "items" in form:
+        fact = (fact.removesuffix(b"\0").split(b"\0") if fact else []) if isinstance(fact, bytes) else fact
+        return [write(form["items"], each) for each in fact]
     if name in ("escaped", "time", "decimal", "signedDecimal"):
-        return esc(value) if name == "escaped" else instant(value) if name == "time" else str(value)
-    value = value.hex() if type(value) is bytes else min(value, 2**64 - 1) if type(value) is int else value
-    return shape.get("const", value)
+        return esc(fact) if name == "escaped" else instant(fact) if name == "time" else str(fact)
+    return form.get("const", fact.hex() if type(fact) is bytes else min(fact, 2**64 - 1) if type(fact) is int else fact)
 
 class Trace:  # its facts are kept under the names that they have in a statement, and others beside them
     def __init__(self):
-        self.opened, self.closed, self.hooks, self.accounts, self.contents, self.acts = None, None, {}, {}, {}, []
-        self.known, self.rounds, self.since = [], 0, 0
-        self.gaps, self.spots, self.ending, self.reasons, self.names = Counter(), Counter(), set(), set(), []
-        self.delivered, self.folds, self.processes, self.survivors = defaultdict(dict), defaultdict(Counter), [], []
-        self.current, self.live, self.rows, self.files, self.contacts, self.cookies = {}, {}, {}, {}, {}, {}
+        self.opened, self.closed, self.processes, self.stayed, self.names, self.acts = None, None, [], [], [], []
+        self.gaps, self.spots, self.delivered, self.known, self.rounds = Counter(), Counter(), defaultdict(dict), [], []
+        self.folds, self.accounts, self.contents, self.ending, self.reasons = defaultdict(Counter), {}, {}, set(), set()
+        self.hooks, self.current, self.live, self.rows, self.files, self.contacts, self.cookies = [{} for _ in range(7)]
 
     def gap(self, details=("",), **counts):  # so often for each detail; a count may be a condition
         for (code, count), detail in product([told for told in counts.items() if told[1]], map(str, details)):
@@ -117,8 +117,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
     def report(self, code, detail, ends):
         need(is_code(code))
         self.gap([code], UNKNOWN_CODE=code not in KINDS)
-        full = sum(told == code for told, _ in self.spots) >= 64
-        key = code, "" if full and (code, detail) not in self.spots else detail
+        key = code, detail if (code, detail) in self.spots or sum(told == code for told, _ in self.spots) < 64 else ""
         self.spots[key] += 1
         self.ending |= {key} if ends or code not in HARMLESS else set()
 
@@ -134,24 +133,20 @@ class Trace:  # its facts are kept under the names that they have in a statement
 
     def take(self, kind, frame):  # section 5.1
         need(kind in ("segment", "opened") or self.opened and not self.closed)
-        body = getattr(frame, kind)
-        facts = fields(body)
+        facts = fields(body := getattr(frame, kind))
         key = tuple(map(facts.get, ("epoch", "hook", "cpu")))
         need("hook" not in facts or body.hook in self.hooks)
         match kind:
             case "opened":
                 need(not self.opened and len({hook.id for hook in body.hooks}) == len(body.hooks))
-                self.opened, self.offset, sums = body, body.realtime_offset_ns, dict.fromkeys(NUMBERS, 0)
-                self.since = body.opened_boottime_ns
-                known = {"seen": 0, "silent": 0, "first": None, "last": None, "longestNs": 0, "since": self.since}
-                self.hooks = {hook.id: fields(hook, hook=hook.id, misses=None, known=known.copy(), **sums)
-                              for hook in body.hooks}
+                self.opened, self.offset = body, body.realtime_offset_ns
+                self.opening = self.since = body.opened_boottime_ns + self.offset
+                self.hooks = {row.id: fields(row, hook=row.id, **dict.fromkeys(NUMBERS, 0)) for row in body.hooks}
                 self.process(body.root_pid, "root")
             case "event":
                 need(body.number not in self.delivered[key])
                 self.delivered[key][body.number] = body.flags & 0xffff != 0
-                need(body.WhichOneof("body"))
-                self.act(body.WhichOneof("body"), body)
+                self.act(need(body.WhichOneof("body")), body)
             case "folded": self.folds[key][body.number] += body.count
             case "account": need(self.accounts.setdefault(key, body) is body)
             case "digest":
@@ -161,68 +156,56 @@ class Trace:  # its facts are kept under the names that they have in a statement
                 self.reasons.add(body.reason)
                 self.contents[body.file_id] = facts | {"product": body.product or None, "reason": body.reason or None}
             case "canary":
-                acts, began, ended = body.acts, body.began_boottime_ns, body.ended_boottime_ns
-                need(body.round == self.rounds and self.since <= began <= ended and all(act.count for act in acts))
-                need([act.hook for act in acts] == sorted({act.hook for act in acts} & self.hooks.keys()))
+                began, ended = body.began_boottime_ns + self.offset, body.ended_boottime_ns + self.offset
+                need(body.round == len(self.rounds) and self.since <= began <= ended)
+                need([a.hook for a in body.acts] == sorted({a.hook for a in body.acts if a.count} & self.hooks.keys()))
                 told = Counter(hook for hook, at in self.known if began <= at <= ended)
-                self.known = [known for known in self.known if known[1] > ended]
-                self.rounds, self.since = self.rounds + 1, ended
-                for row, saw in [(self.hooks[act.hook]["known"], told[act.hook] >= act.count) for act in acts]:
-                    row["seen" if saw else "silent"] += 1
-                    row["tried"] = self.rounds
-                    if saw:
-                        row["longestNs"] = max(row["longestNs"], ended - row["since"])
-                        row |= {"first": row["first"] or began + self.offset, "last": ended + self.offset, "since": began}
+                self.rounds.append((began, ended, {act.hook: told[act.hook] >= act.count for act in body.acts}))
+                self.known, self.since = [(hook, at) for hook, at in self.known if at > ended], ended
             case "blind_spot": self.report(body.code, body.detail, body.ends_completeness)
-            case "survivor":
-                self.survivors.append(facts | {"start": body.start_ns + self.offset if body.start_ns else None})
-            case "closed": self.closed = body
+            case "survivor": self.stayed += [facts | {"start": body.start_ns + self.offset if body.start_ns else None}]
+            case "closed": self.closed, self.since = body, body.closed_boottime_ns + self.offset
 
     def act(self, kind, event):  # section 5.2
         body, pid, now, actor = getattr(event, kind), event.pid, event.boottime_ns + self.offset, None
         facts = fields(body, timestamp=now)
+        need(kind != "act" or is_call(body.call) and len(body.arguments) == 6 and len(body.texts) <= 2)
         if kind not in ("joined", "outside_write", "attention", "provisional", "canary") and (pid or kind != "network"):
             self.gap([pid], UNKNOWN_PROCESS=pid not in self.current)
             actor = self.current.get(pid) or self.process(pid, "unknown")
         match kind:
             case "fork":
-                child = self.live.get(body.child_pid)
-                if not child or child["start"] != body.child_start_ns:
-                    child = self.process(body.child_pid, "forked", body.child_start_ns)
-                child |= {"parent": actor["id"], "ppid": actor["pid"]} | child
+                if self.live.get(body.child_pid, {}).get("start") != body.child_start_ns:
+                    self.process(body.child_pid, "forked", body.child_start_ns)
+                self.live[body.child_pid] |= {"parent": actor["id"], "ppid": actor["pid"]} | self.live[body.child_pid]
             case "exec":
-                need(body.HasField("binary"))
                 same = {"euid": None, "egid": None} if (body.uid, body.gid) == (body.euid, body.egid) else {}
                 actor["execs"].append(facts | same | {
-                    "eventType": "exec", "cwd": body.directory, "executedOn": now, "arguments": b"", "userNs": None,
-                    "processBinary": self.access(event, body.binary.id, body.binary, 4, actor)["path"],
-                    "interpreter": body.interpreter or None, "capEffective": f"{body.cap_effective:016x}",
-                    "namespaces": {name: facts[f"{name}Ns"] for name in ("pid", "mnt", "net", "user")}})
+                    "eventType": "exec", "executedOn": now, "arguments": b"", "interpreter": body.interpreter or None,
+                    "processBinary": self.access(event, body.binary.id, need(facts["binary"]), 4, actor)["path"],
+                    "capEffective": f"{body.cap_effective:016x}", "cwd": body.directory, "left": body.args_bytes,
+                    "namespaces": {name: facts[f"{name}Ns"] for name in ("pid", "mnt", "net", "user")}, "userNs": None})
             case "exec_args":
-                run, size = actor["execs"][-1], facts["argsBytes"]
-                size = run["argsBytes"] if size is None else size
-                need(body.offset == len(run["arguments"]) <= size - len(body.data))
-                run["argsBytes"] = size
-                run["arguments"] += body.data
+                run = actor["execs"][-1]
+                left = run["left"] if facts["argsBytes"] is None else facts["argsBytes"] - body.offset
+                need(body.offset == len(run["arguments"]) and len(body.data) <= left)
+                run |= {"arguments": run["arguments"] + body.data, "left": left - len(body.data)}
             case "exit":
-                del self.live[pid]
                 how = {"signal": body.status & 127} if body.status & 127 else {"exitCode": body.status >> 8 & 255}
-                actor |= facts | how | {"start": actor["start"] or body.start_ns, "end": now,
-                                        "userNs": body.utime_ns, "systemNs": body.stime_ns}
+                self.live.pop(pid).update(facts | how | {"start": actor["start"] or body.start_ns, "end": now,
+                                                         "userNs": body.utime_ns, "systemNs": body.stime_ns})
             case "open": self.access(event, body.file_id, body.HasField("file") and body.file, body.access, actor)
             case "name": self.names.append(facts | {"process": actor["id"], "target": body.target or None})
             case "network": self.contact(facts, body, actor)
             case "act":
-                need(re.fullmatch("[a-z0-9_]{1,32}", body.call) and len(body.arguments) == 6 and len(body.texts) <= 2)
                 given = {name: facts[name] or None for name in ("texts", "outside", "ino")}
                 self.acts.append(facts | given | {"process": actor["id"], "dev": body.ino and facts["dev"] or None})
             case "joined":
-                there = self.live.get(pid)
-                if not there or there["start"] not in (0, body.start_ns):
-                    there = self.process(pid, "joined")
+                if self.live.get(pid, {}).get("start") not in (0, body.start_ns):
+                    self.process(pid, "joined")
                     self.report("JOINED_PROCESS", str(pid), True)
-                there["start"] = body.start_ns
-            case "canary": self.known.append((event.hook, event.boottime_ns))
+                self.live[pid]["start"] = body.start_ns
+            case "canary": self.known.append((event.hook, now))
             case "outside_write": self.report("OUTSIDE_WRITE", "", False)
             case "attention": self.report(body.code, str(body.detail or ""), False)
 
@@ -230,23 +213,20 @@ class Trace:  # its facts are kept under the names that they have in a statement
         row = self.files.get(file_id)
         need(record.id == file_id if record else row)
         if record and (record.path or not row):
-            new = fields(record, bits=0, uses={}, name=record.path, deleted=event.flags >> 16 & 1 or None,
+            new = fields(record, bits=0, by={}, name=record.path, deleted=event.flags >> 16 & 1 or None,
                          mode=f"{record.mode & 0o7777:04o}", type=TYPES.get(record.mode >> 12 & 15, "other"),
                          filesystem=f"0x{record.fs_magic:08x}", ctime=record.ctime_sec * 10**9 + record.ctime_nsec)
             need(not row or all(row[name] == new[name] for name in ("dev", "ino", "size", "ctimeSec", "ctimeNsec")))
-            row = self.rows.setdefault((file_id, record.path), new)
-            self.files.setdefault(file_id, row)
-        row["bits"] |= bits
-        row["uses"][(event.epoch, event.hook, event.cpu), event.number] = actor["id"]
+            self.files.setdefault(file_id, row := self.rows.setdefault((file_id, record.path), new))
+        row["bits"], row["by"][(event.epoch, event.hook, event.cpu), event.number] = row["bits"] | bits, actor["id"]
         return row
 
     def contact(self, act, body, actor):  # sections 5.4 and 7.2
         port, address = (body.local_port, body.local) if act["operation"] == "bind" else (body.remote_port, body.remote)
         ip = ipaddress.ip_address(address) if (body.family, len(address)) in ((2, 4), (10, 16)) else None
         over_ip = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
-        key = (actor and actor["id"], body.operation, body.family, body.type, body.protocol, body.result, body.level,
-               port, address)
-        closes = act["operation"] == "close" and body.cookie in self.cookies
+        key = id(actor), body.operation, body.family, body.type, body.protocol, body.result, body.level, port, address
+        closes = act["operation"] == "close" and 0 != body.cookie in self.cookies
         row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault(key, act | {
             "actor": actor, "ip": ip and (f"::ffff:{ip.ipv4_mapped}" if getattr(ip, "ipv4_mapped", None) else str(ip)),
             "port": ip and port or None, "path": None if ip else address or None, "addressLevel": act["level"],
@@ -254,50 +234,44 @@ class Trace:  # its facts are kept under the names that they have in a statement
             "direction": "inbound" if act["operation"] in ("bind", "accept") else "outbound", "receivedBytes": 0})
         row |= {name: row[name] + act[name] for name in ("sentBytes", "receivedBytes")}
         row |= {"count": row.get("count", 0) + (not closes), "lastOn": max(row.get("lastOn", 0), act["timestamp"])}
-        if body.cookie and act["operation"] in ("connect-attempt", "connect", "accept"):
-            self.cookies[body.cookie] = row
+        self.cookies |= {body.cookie: row} if act["operation"] in ("connect-attempt", "connect", "accept") else {}
 
-    def judge(self):  # section 5.5
-        closed, opened, marked, repeats = self.closed or messages.SessionClosed(), self.opened, set(), Counter()
-        for survivor in self.survivors:
-            process = self.live.get(survivor["pid"])
+    def judge(self):  # section 5.5; an account is `a` there, too
+        closed, ended, repeats = self.closed or messages.SessionClosed(), bool(self.closed), defaultdict(Counter)
+        for survivor in self.stayed:
+            process = self.live.get(survivor["pid"], {})
             known = process and len({process["start"], survivor["startNs"]} - {0}) < 2
             self.gap([survivor["pid"]], SURVIVOR=1)
             self.gap(["survivor"], MALFORMED_LOG=not known)
-            marked |= {process["id"]} if known else set()
-        self.gap([p["pid"] for p in self.processes if "end" not in p and p["id"] not in marked], END_NOT_SEEN=1)
+            process |= {"stays": True} if known else {}
+        self.gap([p["pid"] for p in self.processes if not {"end", "stays"} & p.keys()], END_NOT_SEEN=1)
         for key in sorted({*self.delivered, *self.accounts, *self.folds}):
-            hook, numbers, folds, told = self.hooks[key[1]], self.delivered[key], self.folds[key], key in self.accounts
-            account = self.accounts.get(key, messages.HookAccount())
-            cut = max(sum(numbers.values()), account.truncated)
-            found = account.attempted, len(numbers), account.coalesced, account.lost, cut
+            hook, events, folds, told = self.hooks[key[1]], self.delivered[key], self.folds[key], key in self.accounts
+            a = self.accounts.get(key, messages.HookAccount())
+            found = a.attempted, len(events), a.coalesced, a.lost, max(sum(events.values()), a.truncated), told
             hook |= {name: hook[name] + n for name, n in zip(NUMBERS, found)}
-            self.gap([label(hook)], TRUNCATED_EVENT=cut, MISSING_ACCOUNT=self.closed and not told,
-                     LOST_EVENTS=account.lost, ACCOUNT_MISMATCH=told and account.attempted != sum(found[1:4]),
-                     NUMBER_BEYOND_ACCOUNT=told and max(numbers, default=-1) >= account.attempted,
-                     FOLD_MISMATCH=told and not folds.keys() <= numbers.keys())
-            repeats[key[:2]] += sum(folds.values()) - account.coalesced
-        for number, hook in self.hooks.items() if self.closed else ():
+            self.gap([label(hook)], TRUNCATED_EVENT=found[4], MISSING_ACCOUNT=ended and not told, LOST_EVENTS=a.lost)
+            self.gap([label(hook)] * told, ACCOUNT_MISMATCH=found[0] != sum(found[1:4]),
+                     NUMBER_BEYOND_ACCOUNT=max(events, default=-1) >= found[0], FOLD_MISMATCH=not {*folds} <= {*events})
+            repeats[key[1]][key[0]] += sum(folds.values()) - a.coalesced
+        for number, hook in self.hooks.items():
             found = [row.misses if row.known else None for row in closed.misses if row.hook == number]
             hook["misses"] = found[0] if len(found) == 1 else None
-            self.gap([label(hook)], UNKNOWN_MISSES=hook["misses"] is None, MISSED_RUNS=hook["misses"],
-                     MISSING_ACCOUNT=number not in {key[1] for key in self.accounts})
+            self.gap([label(hook)] * ended, UNKNOWN_MISSES=hook["misses"] is None, MISSED_RUNS=hook["misses"],
+                     MISSING_ACCOUNT=not hook["accounts"])
         self.gap(["misses"], MALFORMED_LOG=any(row.hook not in self.hooks for row in closed.misses))
-        unequal = {number for (_, number), n in repeats.items() if n and self.closed}
-        self.gap([label(hook) for hook in self.hooks.values() if hook["hook"] in unequal], FOLD_MISMATCH=1)
-        for hook in self.hooks.values() if self.rounds else ():
-            row, enters = hook["known"], hook["observation"] == "membership" and opened.membership == "cgroup+inheritance"
-            if row["seen"] or row["silent"] or hook["observation"] not in UNTRIED or enters:
-                row["longestNs"] = max(row["longestNs"], (closed.closed_boottime_ns if self.closed else self.since) - row["since"])
-                hook["canaries"] = row
-                self.gap([label(hook)], HOOK_SILENT=row["silent"], CANARIES_LATE=row["seen"] and row["longestNs"] > MINUTE,
-                         HOOK_NOT_TRIED=not row["silent"]
-                         and (not row["seen"] or self.closed and row["tried"] < self.rounds))
-        self.gap([process["pid"] for process in self.processes for run in process["execs"]
-                  if len(run["arguments"]) != run["argsBytes"]], TRUNCATED_ARGV=1)
-        self.gap(NOT_CLOSED=not self.closed, SESSION_CUT=closed.reason == "signal" and closed.root_status < 0,
+        self.gap([label(hook) for n, hook in self.hooks.items() if any(repeats[n].values())], FOLD_MISMATCH=ended)
+        for n, hook in self.hooks.items() if self.rounds else ():  # membership is tried where a cgroup can be entered
+            saw = [(self.opening, None), *[span for *span, told in self.rounds if told.get(n)], (None, self.since)]
+            silent = sum(told.get(n) is False for _, _, told in self.rounds)
+            if saw[2:] or silent or hook["observation"] not in UNTRIED[self.opened.membership == "cgroup+inheritance":]:
+                hook["canaries"] = {"seen": len(saw) - 2, "silent": silent, "first": saw[1][0], "last": saw[-2][1],
+                                    "longestNs": max(0, *(end - began for (began, _), (_, end) in pairwise(saw)))}
+                self.gap([label(hook)], **faults(hook["canaries"], not ended or n in self.rounds[-1][2]))
+        self.gap([p["pid"] for p in self.processes for run in p["execs"] if run["left"]], TRUNCATED_ARGV=1)
+        self.gap(NOT_CLOSED=not ended, SESSION_CUT=closed.reason == "signal" and closed.root_status < 0,
                  SESSION_FAILED=closed.reason == "failed")
-        self.gap(["reason"], UNKNOWN_CODE=self.closed and closed.reason not in ("ended", "signal", "failed"))
+        self.gap(["reason"], UNKNOWN_CODE=ended and closed.reason not in ("ended", "signal", "failed"))
         level, weak, missing = cover(self.hooks.values())
         self.gap(map(label, weak), WEAK_HOOK=1)
         self.gap(missing, MISSING_OBSERVATION=1)
@@ -308,44 +282,40 @@ class Trace:  # its facts are kept under the names that they have in a statement
         end = fields(closed, closedRealtimeOffsetNs=closed.realtime_offset_ns,
                      buildFinishedOn=closed.closed_boottime_ns + closed.realtime_offset_ns) if closed else {}
         rows = [row | content | {
-            "digest": content if content["sha256"] else None, "processes": sorted({*row["uses"].values()}),
-            "uri": None if content["sha256"] else "file://" + quote(row["path"], safe="/"),
+            **({"digest": content} if content["sha256"] else {"uri": "file://" + quote(row["path"])}),
             "access": "+".join(name for bit, name in enumerate(BITS) if row["bits"] >> bit & 1),
-            "accesses": sum(1 + self.folds[key][number] for key, number in row["uses"])}
+            "processes": sorted({*row["by"].values()}), "accesses": sum(1 + self.folds[key][n] for key, n in row["by"])}
             for row in self.rows.values() for content in [self.contents.get(row["id"], NOT_HASHED)]]
         files = [row for row in rows if row["bits"] & 7]
         left = {row["leftAt"] or row["path"]: at for at, row in enumerate(rows)
                 if row["product"] and row["sha256"] and row["path"] == self.files[row["id"]]["path"]}
         gaps, spots = ([{"code": key[0], "detail": key[1] or None, "count": n, "endsCompleteness": key in self.ending}
                         for key, n in sorted(told.items())] for told in (self.gaps, self.spots))
-        return compact(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset, blindSpots=spots) | end | {
+        return dumps(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset, blindSpots=spots) | end | {
             "subject": [rows[at] | {"name": name} for name, at in sorted(left.items(), key=lambda item: item[1])]
                        or [{"name": "evidence", "sha256": log["rootSha256"]}],
             **{name: signed[name] for name in ("id", "signer", "number", "previous")}, "coverage": self.hooks.values(),
             "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown", "gaps": gaps,
             "type": f"urn:testimony:session:{quote(opened.kind, safe='')}:v1", "event": uuid.UUID(signed["id"]).urn,
             "buildStartedOn": opened.opened_boottime_ns + self.offset, "complete": not self.gaps and not self.ending,
-            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "log": log,
+            "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "log": log, "fileAccess": files,
             "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES},
-            "platform": fields(opened.platform, end=end.get("platform")), "acts": self.acts,
-            "redactionRules": opened.redaction_rules or None,
-            "coverageLevel": level, "survivors": self.survivors, "nameChanges": self.names, "fileAccess": files,
+            "platform": fields(opened.platform, end=end.get("platform")), "acts": self.acts, "coverageLevel": level,
+            "redactionRules": opened.redaction_rules or None, "survivors": self.stayed, "nameChanges": self.names,
             "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
                         for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],
-            "network": [row | {"invokingProcess": row["actor"] and row["actor"] | {"comm": self.comm(row)}}
-                        for row in self.contacts.values()]})).encode()
+            "network": [row | {"invokingProcess": self.invoker(row)} for row in self.contacts.values()]})).encode()
 
-    def comm(self, row):
-        line = [row["actor"]]
+    def invoker(self, row):  # section 7.2
+        line = [row["actor"] or {"id": 0, "execs": []}]
         while line[-1].get("parent", line[-1]["id"]) < line[-1]["id"]:
             line.append(self.processes[line[-1]["parent"]])
         runs = [run for each in line for run in reversed(each["execs"]) if run["executedOn"] <= row["timestamp"]]
-        return runs[0]["filename"].rsplit(b"/", 1)[-1][:15] if runs else ""
+        return row["actor"] and row["actor"] | {"comm": runs[0]["filename"].rsplit(b"/", 1)[-1][:15] if runs else ""}
 
 def read(path, code):
     with refusing(code):
-        need(path.is_file())
-        return path.read_bytes()
+        return need(path.is_file()) and path.read_bytes()
 
 def base64_bytes(text):  # of either alphabet, with or without padding, and one text for any bytes
     data = b64decode(text.replace("-", "+").replace("_", "/").rstrip("=") + "==")
@@ -379,7 +349,7 @@ def read_statement(payload):  # sections 7 and 8.2: what it says, and how many f
     need(max(accumulate((mark in "[{") - (mark in "]}") for mark in bare), default=0) <= 127)
     need(all(-1 << 63 <= int(number) < 1 << 64 for number in re.findall("-?[0-9]+", bare)))
     statement = json.loads(text, parse_float=int, parse_constant=int)
-    need(compact(statement) == text and "\\" not in bare)
+    need(dumps(statement) == text and "\\" not in bare)
     said = statement["predicate"]["testimony"]
     for version in said["version"], said["log"]["formatVersion"]:
         need(type(version) is not int or version == 1 or not 0 <= version < 1 << 32, "VERSION_UNKNOWN")
@@ -391,13 +361,12 @@ def frames(data):  # section 3: those of a segment
     need(data[:4] == b"\x28\xb5\x2f\xfd" and zstandard.get_frame_parameters(data).window_size <= 8 << 20)
     unpacker = zstandard.ZstdDecompressor(max_window_size=8 << 20).decompressobj()
     plain, again = io.BytesIO(unpacker.decompress(data)), io.BytesIO()
-    need(unpacker.eof and not unpacker.unused_data)
     while frame := proto.parse_length_prefixed(messages.Frame, plain):
         frame.DiscardUnknownFields()
         proto.serialize_length_prefixed(frame, again)
         need(frame.WhichOneof("body") and frame.ByteSize() <= 1 << 20)
         yield frame
-    need(again.getvalue() == plain.getvalue())
+    need(again.getvalue() == plain.getvalue() and unpacker.eof and not unpacker.unused_data)
 
 def root(leaves):
     if len(leaves) < 2:
@@ -424,8 +393,7 @@ def read_log(directory, log, session):  # section 3: the facts of the log that t
 
 def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is complete
     need(path.exists() or not evidence.is_dir(), "NO_STATEMENT")
-    payload = open_envelope(read(path, "UNREADABLE_FILE"), keys)
-    said, classes = read_statement(payload)
+    said, classes = read_statement(payload := open_envelope(read(path, "UNREADABLE_FILE"), keys))
     hooks, codes, spots = said["coverage"], {gap["code"] for gap in said["gaps"]}, said["blindSpots"]
     if evidence.is_dir():
         trace = read_log(evidence, said["log"], bytes.fromhex(said["session"]["id"]))
@@ -437,9 +405,8 @@ def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is
     need(not said["lossless"] or exact and all(KINDS[code] != "Loss" for code in codes), "CLAIM_CONTRADICTED")
     need(all(spot["endsCompleteness"] or spot["code"] in HARMLESS for spot in spots), "CLAIM_CONTRADICTED")
     for hook in hooks if any("canaries" in hook for hook in hooks) else ():
-        row = hook.get("canaries", {"seen": int(hook["observation"] in UNTRIED), "silent": 0, "longestNs": 0})
-        fault = "HOOK_SILENT" if row["silent"] else "CANARIES_LATE" if row["seen"] else "HOOK_NOT_TRIED"
-        need(fault in codes or not row["silent"] and row["seen"] and int(row["longestNs"]) <= MINUTE, "CLAIM_CONTRADICTED")
+        row = hook.get("canaries", {"seen": hook["observation"] in UNTRIED, "silent": 0, "longestNs": 0})
+        need({*[code for code, count in faults(row).items() if count][:1]} <= codes, "CLAIM_CONTRADICTED")
     need(all(said["digestClasses"][name] == classes[name] for name in CLASSES), "CLAIM_CONTRADICTED")
     need(said["coverageLevel"] == level and said["complete"] == (said["lossless"] and not ends), "CLAIM_CONTRADICTED")
     need(said["complete"] or accept_incomplete, "INCOMPLETE")
