@@ -564,6 +564,10 @@ CANARIES = [
     (LATE, ((*C, 0, "canaries", "seen"), 3), ("CANARIES_LATE",)),
     (LATE, ((*C, 0, "canaries", "silent"), 1), ("HOOK_SILENT",)),
     (LATE, ((*C, 0, "canaries", "seen"), 3), ("CANARIES_LATE", "HOOK_SILENT", "MALFORMED_LOG")),
+    # Of these the first row that demands a gap has it, and a later one demands another, which is not there.
+    (LATE, ((*C, 0, "canaries", "seen"), 3), ("HOOK_SILENT",)), (LATE, ((*C, 13, "canaries", "seen"), 0), ()),
+    (LATE, ((*C, 13, "canaries"), None), ()), (LATE, ((*C, 13, "canaries", "silent"), 1), ("HOOK_SILENT",)),
+    (LATE, ((*C, 0, "canaries", "silent"), 1), ("CANARIES_LATE",)),
 ]
 RAW = {
     "twice a key": lambda text: text.replace('"version":1', '"version":1,"version":1'),

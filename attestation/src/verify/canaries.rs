@@ -20,13 +20,17 @@ pub(super) fn check(claims: &Claims, recomputed: bool) -> Check {
             "That the hooks saw anything at all.",
         );
     }
+    let mut first = None;
     for hook in &claims.hooks {
         let Some(code) = fault(hook) else { continue };
         if !claims.gaps.iter().any(|gap| gap.code == code) {
             let says = format!("hook {} has {code}, which does not stand among the gaps", hook.hook);
             return refused(NAME, codes::CLAIM_CONTRADICTED, says, OPEN);
         }
-        return not_claimed(NAME, Some(code), format!("hook {} did not see what it should have", hook.hook), OPEN);
+        first.get_or_insert((hook.hook, code));
+    }
+    if let Some((hook, code)) = first {
+        return not_claimed(NAME, Some(code), format!("hook {hook} did not see what it should have"), OPEN);
     }
     let longest =
         |hook: &HookClaim| hook.canaries.filter(|canaries| canaries.seen > 0).map(|canaries| canaries.longest_ns);
