@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 /// Before what is hashed, so that the key serves for nothing else.
 const DOMAIN: &[u8] = b"testimony redaction v1\0";
-/// Bytes of arguments after redaction; beyond it one mark stands for all of them. A frame's reader takes no more.
+/// Bytes of arguments after redaction; beyond it one mark stands for all of them. A trace takes no more of a program.
 const ARGUMENTS_BYTES_MAX: usize = 6 << 20;
 /// Secret parts of one text; beyond it one mark stands for all of it.
 const SPANS_MAX: usize = ARGUMENTS_BYTES_MAX / 75;

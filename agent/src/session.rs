@@ -265,9 +265,7 @@ impl Session {
                 truncated: account.truncated,
             }))?;
         }
-        let mut folds = probe.take_folded(self.serial, self.epoch)?;
-        folds.extend(probe.take_folded(self.serial | CANARY, self.epoch)?);
-        for folded in folds {
+        for folded in probe.take_folded(self.serial, self.epoch)? {
             log.append(Body::Folded(Folded {
                 epoch: self.epoch,
                 hook: folded.hook,
@@ -283,10 +281,9 @@ impl Session {
         if let Some(cgroup_id) = self.cgroup_id {
             probe.forget_cgroup(cgroup_id)?;
         }
-        for serial in [self.serial, self.serial | CANARY] {
-            probe.dismiss(serial)?;
-            probe.forget_files(serial)?;
-        }
+        probe.dismiss(self.serial)?;
+        probe.dismiss(self.serial | CANARY)?;
+        probe.forget_files(self.serial)?;
         Ok(!survivors.is_empty())
     }
 

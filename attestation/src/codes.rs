@@ -116,10 +116,10 @@ codes! {
             "Keep the evidence and report it: a fork was not seen.";
         HOOK_SILENT: "A known act of the agent's own was not seen by its hook.",
             "Find out who muted it; trust nothing of this session.";
-        HOOK_NOT_TRIED: "No known act could be performed for this hook: whether it saw anything is not known.",
+        HOOK_NOT_TRIED: "No known act was performed for this hook, or none at the end: whether it saw anything then is not known.",
             "See that the host allows it, for instance that the loopback device is up; `testimony doctor` tries each.";
         CANARIES_LATE: "More than a minute passed between two known acts that this hook saw.",
-            "Run again with less load on the host.";
+            "Run again without stopping or suspending it, and with less load on the host.";
         WEAK_HOOK: "A hook takes from user memory what must come from the kernel's own objects.",
             "See `testimony doctor` for what this kernel would grant.";
         MISSING_OBSERVATION: "An observation that every session needs has no hook.",

@@ -1,6 +1,5 @@
 //! What a session left, verified and read back: claims, frames, and the facts folded from them.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -112,10 +111,10 @@ impl Record {
     pub fn numbers(&self, observation: &str) -> [u64; 4] {
         let rows = self.claims.hooks.iter().filter(|hook| hook.observation == observation);
         rows.fold([0; 4], |sum, hook| {
-            let [delivered, coalesced] = self.canaries(hook.hook);
+            let told = self.canaries(hook.hook);
             // Of those that were lost only the acts are known.
-            let attempted = hook.attempted - (delivered + coalesced).max(self.performed(hook.hook));
-            let row = [attempted, hook.delivered - delivered, hook.coalesced - coalesced, hook.lost];
+            let attempted = hook.attempted - told.max(self.performed(hook.hook));
+            let row = [attempted, hook.delivered - told, hook.coalesced, hook.lost];
             std::array::from_fn(|at| sum[at] + row[at])
         })
     }
@@ -130,27 +129,13 @@ impl Record {
         acts.map(|act| u64::from(act.count)).sum()
     }
 
-    /// Events of the agent's own acts that a hook told, and repeats of them.
-    fn canaries(&self, hook: u32) -> [u64; 2] {
-        let mut told = HashSet::new();
-        let mut repeats = 0;
-        for frame in &self.frames {
-            match &frame.body {
-                Some(Body::Event(event))
-                    if event.hook == hook && matches!(event.body, Some(event::Body::Canary(_))) =>
-                {
-                    told.insert((event.epoch, event.cpu, event.number));
-                }
-                // The log has them after all events.
-                Some(Body::Folded(fold))
-                    if fold.hook == hook && told.contains(&(fold.epoch, fold.cpu, fold.number)) =>
-                {
-                    repeats += fold.count;
-                }
-                _ => {}
-            }
-        }
-        [told.len() as u64, repeats]
+    /// Events of the agent's own acts that a hook told. None of them is folded.
+    fn canaries(&self, hook: u32) -> u64 {
+        let told = self.frames.iter().filter(|frame| match &frame.body {
+            Some(Body::Event(event)) => event.hook == hook && matches!(event.body, Some(event::Body::Canary(_))),
+            _ => false,
+        });
+        told.count() as u64
     }
 
     /// Whether acts of this kind are observed before they happen, not at the end of the system call.

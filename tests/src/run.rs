@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use crate::record::Record;
 
 /// How long a session may take before it counts as hung; guests under emulation are slow.
 const RUN_TIME_MAX: Duration = Duration::from_secs(300);
+/// How long a program that was just written may be busy.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// `testimony run` before it starts.
 #[derive(Debug)]
@@ -120,7 +123,7 @@ impl Run {
         run.args(&words[1..]).current_dir(&self.directory).env_remove("SUDO_UID").env_remove("SUDO_GID");
         run.envs(self.environment.iter().map(|(name, value)| (name, value)));
         run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = run.spawn().unwrap_or_else(|error| panic!("{}: {error}", words[0].display()));
+        let child = spawn(&mut run).unwrap_or_else(|error| panic!("{}: {error}", words[0].display()));
         Started { child, run: self, host }
     }
 
@@ -128,6 +131,20 @@ impl Run {
     #[must_use]
     pub fn go(self) -> Ran {
         self.start().wait()
+    }
+}
+
+/// A copy of the program may be busy for a moment: what another test started meanwhile holds the descriptor that it was written by,
+/// until it is the program that it becomes.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let limit = Instant::now() + BUSY_TIME_MAX;
+    loop {
+        match command.spawn() {
+            Err(busy) if busy.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < limit => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            started => return started,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::abi;
 /// Set in a fold key's access bits for datagrams.
 pub const FOLD_DATAGRAM: u32 = 1 << 30;
 /// Set in a member's serial: a process of the agent's own that performs known acts in the session. Its events are numbered with
-/// all others and go by every table of this session, as entries of their own. Below the epoch in [`FoldKey::session`].
+/// all others, and none is folded: they enter no table of files or repeats. Below the epoch in [`FoldKey::session`].
 pub const CANARY: u64 = 1 << 47;
 /// What a fold key's place is the sum of, whoever opens.
 pub const PLACE_PARTS: usize = 6;

@@ -1,4 +1,5 @@
-//! Negative controls: with the hook left out that sees what a test does, the test fails, and for no other reason than that.
+//! Negative controls: with the hook left out that sees what a test does, the test fails. That the statement says of the hook that it
+//! was left out is no reason to.
 
 use std::process::Command;
 

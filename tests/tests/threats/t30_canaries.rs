@@ -144,7 +144,7 @@ fn every_hook() {
     assert_eq!(missed.len(), 1, "{missed:?}");
 }
 
-/// What is muted is the agent's eyes, not its process: a stopped one is late, and no less true.
+/// Nothing is muted.
 #[test]
 fn twin() {
     let record = session(|pid| assert!(Path::new(&format!("/proc/{pid}")).exists()));
