@@ -90,6 +90,18 @@ fn sendmsg6(ctx: SockAddrContext) -> i32 {
     1
 }
 
+/// Does nothing: what the others cost is measured beside it.
+#[lsm(hook = "file_open")]
+fn empty_file_open(ctx: LsmContext) -> i32 {
+    ctx.arg(1)
+}
+
+/// As `empty_file_open`.
+#[btf_tracepoint(function = "sys_exit")]
+fn empty_sys_exit(_ctx: BtfTracePointContext) -> i32 {
+    0
+}
+
 /// A security hook, as an LSM program and as an fentry program on the kernel's function of the same purpose. An LSM
 /// program never decides anything: it hands on what the program before it said.
 macro_rules! security_hook {

@@ -8,6 +8,7 @@ mod attach;
 mod btf;
 mod calls;
 pub mod census;
+mod costs;
 mod hooks;
 pub mod lease;
 mod load;
@@ -17,15 +18,12 @@ mod ring;
 mod table;
 mod truncate;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::fd::{AsFd, AsRawFd},
-};
+use std::collections::BTreeSet;
 
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
 pub(crate) use calls::name as call_name;
+pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};
 pub use load::{Error, cgroup_root};
 use table::Tables;
@@ -60,6 +58,11 @@ impl Probe {
     /// Numbers of the programs that were loaded here. Each is attached.
     pub fn own_programs(&self) -> BTreeSet<u32> {
         self.ebpf.programs().filter_map(|(_, program)| Some(program.info().ok()?.id())).collect()
+    }
+
+    /// What each program costs.
+    pub fn costs(&self) -> Vec<Cost> {
+        costs::costs(&self.ebpf)
     }
 
     /// Hands every record that waits in the ring to `take`, whole; returns how many.
@@ -203,9 +206,6 @@ impl Probe {
         if matches!(program, aya::programs::Program::Lsm(_) | aya::programs::Program::CgroupSockAddr(_)) {
             return Some(0);
         }
-        let fd = program.info().ok()?.fd().ok()?;
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-        line.trim().parse().ok()
+        costs::field_of(&program.info().ok()?, "recursion_misses:")
     }
 }

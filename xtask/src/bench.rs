@@ -3,6 +3,7 @@
 //! figure is called not resolved. Every number of the tables comes from this command.
 
 mod around;
+mod hooks;
 mod rounds;
 mod sample;
 mod scale;
@@ -32,6 +33,15 @@ pub(crate) struct Args {
     /// How long rounds are added, in minutes [default: 60, or 3 with --quick]
     #[arg(long, value_name = "N")]
     limit_minutes: Option<u64>,
+    /// Instead: what each observation and each program costs, and what the evidence takes
+    #[arg(long)]
+    by_hook: bool,
+    /// With --by-hook: how often each observation is left out [default: 8, or 2 with --quick]
+    #[arg(long, value_name = "N", requires = "by_hook")]
+    rounds: Option<usize>,
+    /// With --by-hook: the programs of the strong path, in these kernels of the matrix
+    #[arg(long, value_delimiter = ',', value_name = "KERNELS", requires = "by_hook")]
+    kernels: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -41,6 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(Group::Bench)?;
     ebpf::build_agent()?;
     let bench = Bench::prepare()?;
+    if args.by_hook {
+        return by_hook(args, &bench);
+    }
     let mut report = vec![header(args)?];
     say(&mut report, around::measure(&bench, if args.quick { 5 } else { 20 })?);
     let scale = if args.quick { scale::QUICK } else { scale::FULL };
@@ -50,9 +63,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let minutes = args.limit_minutes.unwrap_or(if args.quick { 3 } else { 60 });
     add_rounds(&bench, &mut series, Duration::from_secs(minutes * 60))?;
     say(&mut report, table::workloads(&series));
+    keep(&bench, report, "bench.md")
+}
+
+fn by_hook(args: &Args, bench: &Bench) -> Result<()> {
+    let mut report = vec![header(args)?];
+    if !args.kernels.is_empty() {
+        setup::ensure(Group::Vm)?;
+    }
+    for kernel in &args.kernels {
+        say(&mut report, hooks::in_guest(bench, kernel)?);
+    }
+    let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 8 });
+    let sizes = if args.quick { Sizes::QUICK } else { Sizes::FULL };
+    say(&mut report, hooks::measure(bench, &hooks::Plan { sizes, rounds })?);
+    keep(bench, report, "by-hook.md")
+}
+
+/// Prints the report, and keeps it in a file.
+fn keep(bench: &Bench, mut report: Vec<String>, name: &str) -> Result<()> {
     report.push(format!("Load average at the end: {}.\n", load()?));
     let text = report.join("\n");
-    let file = bench.dir.join("bench.md");
+    let file = bench.dir.join(name);
     fs::write(&file, &text)?;
     println!("\n{text}\nKept in {}", file.display());
     Ok(())

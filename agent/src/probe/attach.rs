@@ -10,7 +10,7 @@ use aya::{
 
 use super::{
     Error, btf,
-    hooks::{self, ACTS, Attached, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    hooks::{self, ACTS, Attached, EMPTY, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
     load::cgroup_root,
 };
 
@@ -61,6 +61,10 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) 
     }
     if !outcome.by_sys_exit.is_empty() || outcome.renames_by_sys_exit {
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
+    }
+    if limits.with_empty {
+        // Where one is refused, there is nothing to be measured beside.
+        let _: Vec<Result<(), Refusal>> = EMPTY.iter().map(|empty| attacher.attach(empty)).collect();
     }
     let implied = implied(attacher.ebpf, &outcome.rows)?;
     outcome.rows.extend(implied);

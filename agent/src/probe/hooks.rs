@@ -17,11 +17,13 @@ pub struct Limits {
     pub weakest: bool,
     /// Observations that are not made, of [`optional`].
     pub without: Vec<String>,
+    /// Attach programs that do nothing too, for the cost of the others to be measured beside.
+    pub with_empty: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, slots: 4, folds: 262_144, members: 65_536, weakest: false, without: Vec::new() }
+        Self { ring_bytes: 16 << 20, slots: 4, folds: 262_144, members: 65_536, weakest: false, without: Vec::new(), with_empty: false }
     }
 }
 
@@ -132,6 +134,10 @@ const fn way(method: &'static str, level: u32, programs: &'static [Program]) -> 
 pub(super) const SYS_EXIT: Program = tracepoint("sys_exit", "sys_exit");
 /// Counts renames, so that a path told before one is told again.
 pub(super) const RENAMES: Program = Program { point: Point::Exit, ..tracepoint("fexit_rename", "vfs_rename") };
+
+/// Programs that do nothing, at the hooks that are run most.
+pub(super) const EMPTY: [Program; 2] =
+    [lsm("empty_file_open", "file_open"), tracepoint("empty_sys_exit", "sys_exit")];
 
 const fn returned(level: u32) -> Way {
     way("tp_btf/sys_exit", level, &[SYS_EXIT])

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use attestation::{escape::escape, trace::Trace};
 
 use super::output::Signed;
+use crate::probe::Cost;
 
 /// Findings that are printed; the rest is counted.
 const FINDINGS_MAX: usize = 8;
@@ -127,5 +128,14 @@ impl Timings {
                 eprintln!("testimony: {name}: {:.1} ms", time.as_secs_f64() * 1e3);
             }
         }
+    }
+}
+
+/// A line for each program: `program NAME: N instructions, N verified, N runs, N ns`, with `-` for what the kernel does not tell.
+pub(super) fn costs(costs: &[Cost]) {
+    for Cost { program, translated, verified, runs, ns } in costs {
+        let known = |number: &Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let (translated, verified) = (known(translated), known(verified));
+        eprintln!("testimony: program {program}: {translated} instructions, {verified} verified, {runs} runs, {ns} ns");
     }
 }
