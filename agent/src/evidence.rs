@@ -113,9 +113,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Makes the directory, which must not be there, and the first segment.
+    /// Makes the directory, which must not be there, and the first segment. Both are for their owner alone: they have the arguments
+    /// of programs, and names of files that others may not see.
     pub fn create(directory: &Path, session_id: [u8; 16]) -> Result<Self, Error> {
-        match DirBuilder::new().mode(0o755).create(directory) {
+        match DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists(directory.to_owned()));
@@ -192,7 +193,7 @@ impl Log {
     fn begin(&mut self) -> Result<(), Error> {
         let sequence = self.writer.head().segments.len();
         let path = self.directory.join(format!("open-{sequence}"));
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|source| Error::Create { path: path.clone(), source })?;
         let patient = Patient { file, reserve: self.directory.join(RESERVE), full: Arc::clone(&self.full) };
         let segment = self.writer.begin_segment(BufWriter::with_capacity(1 << 16, patient));

@@ -6,6 +6,7 @@
 
 mod canaries;
 mod cgroup;
+mod inherited;
 mod launch;
 mod output;
 mod owner;
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use attestation::{codes, statement::Meta};
 use proto::evidence::{SessionClosed, SessionOpened, Variable};
 
@@ -46,6 +48,8 @@ const RING_BYTES_MIN: u32 = 4096;
 const DRAIN_EVERY_MS: i32 = 10;
 /// Priority of the thread that empties the ring: what a busy command tells must not wait for the command's own turns.
 const DRAIN_NICE: i32 = -10;
+/// Standard input, output and error are up to this one.
+const STANDARD_DESCRIPTOR_MAX: u32 = 2;
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 
@@ -103,6 +107,9 @@ pub struct Args {
     /// Say where the time went
     #[arg(long)]
     timings: bool,
+    /// Say what each program in the kernel costs, beside ones that do nothing; time is told with kernel.bpf_stats_enabled=1
+    #[arg(long)]
+    program_costs: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -200,7 +207,7 @@ impl Prepared {
         let key = sign::load_or_make(&args.key)?;
         let mut platform = platform::Platforms::begin();
         let (weakest, without) = (args.weakest_hooks, args.leave_out.clone());
-        let limits = Limits { ring_bytes: args.ring_bytes, weakest, without, ..Limits::default() };
+        let limits = Limits { ring_bytes: args.ring_bytes, weakest, without, with_empty: args.program_costs, ..Limits::default() };
         let probe = Probe::start(&limits)?;
         platform.attached();
         clock.lap("load and attach");
@@ -229,12 +236,18 @@ impl Prepared {
         let mut canaries = Canaries::start(&self.probe, cgroup.as_ref());
         let child = launch::spawn(&args.command, &self.owner)?;
         let opened = self.opened(args, child.id(), cgroup.is_some())?;
+        let inherits = opened.inherited.iter().any(|given| given.descriptor > STANDARD_DESCRIPTOR_MAX);
         let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened, Arc::clone(&self.redaction))?;
         let start_ns = launch::start_ns(child.id())?;
         if let Some(cgroup) = &cgroup {
             session.follow_cgroup(&mut self.probe, cgroup.id())?;
         } else {
             self.log.append(blind_spot(codes::INHERITANCE_ONLY, "", false))?;
+        }
+        self.log.append(blind_spot(codes::INPUTS_NOT_OBSERVED, "", false))?;
+        self.log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
+        if inherits {
+            self.log.append(blind_spot(codes::INHERITED_DESCRIPTORS, "", false))?;
         }
         if self.chain.is_none() {
             self.log.append(blind_spot(codes::NOT_CHAINED, "", false))?;
@@ -278,6 +291,7 @@ impl Prepared {
             limit_file_bytes: args.file_bytes_max,
             environment: environment(args, &self.redaction),
             redaction_rules: u32::try_from(self.redaction.rules()).unwrap_or(u32::MAX),
+            inherited: inherited::inherited(root_pid).context("the command's descriptors cannot be listed")?,
         })
     }
 
@@ -359,6 +373,9 @@ impl Prepared {
             platform: Some(Box::new(platform)),
         };
         session.seal(&self.probe, &mut self.log, closed)?;
+        if args.program_costs {
+            summary::costs(&self.probe.costs());
+        }
         drop(self.probe);
         clock.lap("detach");
         drop(cgroup);

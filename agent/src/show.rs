@@ -32,6 +32,7 @@ use terminal::{Style, Terminal, cut};
 use text::Time;
 
 pub(crate) use statement::Hook;
+use statement::Inherited;
 pub(crate) use trace::Trace;
 
 /// Lines of each part in the overview.
@@ -271,7 +272,19 @@ fn header(out: &mut dyn Write, terminal: &Terminal, source: &Source) -> io::Resu
     let level = &testimony.coverage_level;
     writeln!(out, "  says of itself: {}, {lossless}, at level {level}", terminal.paint(style, verdict))?;
     standing(out, terminal, source)?;
-    platform::write(out, terminal, platform)
+    platform::write(out, terminal, platform)?;
+    given(out, terminal, &testimony.session.inherited)
+}
+
+/// The descriptors that the command started with.
+fn given(out: &mut dyn Write, terminal: &Terminal, inherited: &[Inherited]) -> io::Result<()> {
+    if inherited.is_empty() {
+        return Ok(());
+    }
+    let one = |given: &Inherited| format!("{} {} ({})", given.descriptor, given.path, given.access);
+    let all: Vec<String> = inherited.iter().map(one).collect();
+    let line = format!("  started with the descriptors {}", all.join(", "));
+    writeln!(out, "{}", terminal.paint(Style::Faint, &cut(&line, terminal.columns)))
 }
 
 fn standing(out: &mut dyn Write, terminal: &Terminal, source: &Source) -> io::Result<()> {

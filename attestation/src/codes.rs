@@ -184,6 +184,10 @@ codes! {
             "Run where a cgroup can be made to also follow tasks by it.";
         INHERITED_DESCRIPTORS: "Descriptors were open before the session began; what is read by them is not an open.",
             "Start with standard input, output and error only.";
+        INPUTS_NOT_OBSERVED: "What no session observes: metadata, directory listings, targets of links, failed lookups, the clock, randomness, properties of the processor, bytes read by inherited descriptors.",
+            "Nothing; an input of these kinds is not excluded by any statement.";
+        SIGNER_NOT_BOUND: "The key is a file: it says nothing of the host, and whoever has it can sign elsewhere.",
+            "Keep the key where only the agent reads it; do not take the statement's host for proven.";
         NAMESPACE_CHANGED: "A process entered or made namespaces; paths are tied to device and inode.",
             "Nothing, where it is expected.";
         ACTS_NOT_OBSERVED: "Mounts, namespaces, traced processes and the like were not observed on this kernel.",

@@ -427,5 +427,6 @@ fn opened() -> log::SessionOpened {
         limit_file_bytes: 4 << 30,
         environment: Vec::new(),
         redaction_rules: 0,
+        inherited: Vec::new(),
     }
 }

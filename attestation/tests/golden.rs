@@ -42,6 +42,7 @@ fn goldens() -> Vec<Golden> {
         golden("canaries", canaries(&[]), 1000, true),
         golden("canaries-silent", canaries(&[4, 9]), 1000, false),
         golden("redacted", redacted(), 1000, false),
+        golden("inherited", inherited(), 1000, true),
         golden("platform", platform(), 1000, true),
     ]
 }
@@ -104,6 +105,16 @@ fn platform() -> Session {
 fn redacted() -> Session {
     let mut session = Session::build_open();
     session.redact();
+    closed(session)
+}
+
+fn inherited() -> Session {
+    let mut session = Session::build_open();
+    session.inherit();
+    for code in [codes::INPUTS_NOT_OBSERVED, codes::SIGNER_NOT_BOUND, codes::INHERITED_DESCRIPTORS] {
+        let notice = BlindSpot { code: code.into(), detail: String::new(), ends_completeness: false };
+        session.push(frame::Body::BlindSpot(notice));
+    }
     closed(session)
 }
 

@@ -99,6 +99,29 @@ pub struct SessionOpened {
     /// by which parts of arguments and of variables were left out; how many
     #[prost(uint32, tag = "16")]
     pub redaction_rules: u32,
+    /// descriptors that the root command starts with, by number
+    #[prost(message, repeated, tag = "17")]
+    pub inherited: ::prost::alloc::vec::Vec<Inherited>,
+}
+/// An open descriptor that the root command was given by who started it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Inherited {
+    #[prost(uint32, tag = "1")]
+    pub descriptor: u32,
+    /// "regular", "directory", "character device", "block device", "fifo", "socket", "other"
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// "read", "write", "read+write", "path"
+    #[prost(string, tag = "3")]
+    pub access: ::prost::alloc::string::String,
+    /// as in File
+    #[prost(uint32, tag = "4")]
+    pub dev: u32,
+    #[prost(uint64, tag = "5")]
+    pub ino: u64,
+    /// what /proc/PID/fd/N points to
+    #[prost(bytes = "vec", tag = "6")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
 }
 /// A variable of the environment. Without value and hmac it was not set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

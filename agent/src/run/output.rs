@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -72,12 +72,13 @@ impl Output {
         descriptor_path(&self.directory).join(with_suffix(base, suffix))
     }
 
-    /// Makes sure that the statement can be written where it belongs: its file is open from here on.
+    /// Makes sure that the statement can be written where it belongs: its file is open from here on, and
+    /// for its owner alone.
     pub(super) fn claim(&mut self) -> anyhow::Result<()> {
         let part = self.held(PART);
         let file = fs::remove_file(&part)
             .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .and_then(|()| OpenOptions::new().write(true).create_new(true).open(&part));
+            .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part));
         self.part = Some(file.with_context(|| format!("{} cannot be written", self.statement().display()))?);
         Ok(())
     }

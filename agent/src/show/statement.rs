@@ -111,6 +111,20 @@ pub(crate) struct Session {
     pub(crate) root_pid: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<Text>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inherited: Vec<Inherited>,
+}
+
+/// A descriptor that the command was given.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Inherited {
+    pub(crate) descriptor: u32,
+    #[serde(rename = "type")]
+    pub(crate) file_type: Text,
+    pub(crate) access: Text,
+    pub(crate) dev: Text,
+    pub(crate) ino: Text,
+    pub(crate) path: Text,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -106,6 +106,9 @@ impl Serialize for Session<'_> {
         if opened.redaction_rules > 0 {
             map.serialize_entry("redactionRules", &opened.redaction_rules)?;
         }
+        if !opened.inherited.is_empty() {
+            map.serialize_entry("inherited", &List(|| opened.inherited.iter().map(Inherited)))?;
+        }
         map.serialize_entry("openedBoottimeNs", &opened.opened_boottime_ns.to_string())?;
         map.serialize_entry("openedRealtimeOffsetNs", &opened.realtime_offset_ns.to_string())?;
         if let Some(closed) = trace.closed() {
@@ -132,6 +135,26 @@ impl Serialize for Variable<'_> {
         }
         map.end()
     }
+}
+
+struct Inherited<'a>(&'a log::Inherited);
+
+impl Serialize for Inherited<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("descriptor", &self.0.descriptor)?;
+        map.serialize_entry("type", &escape(self.0.r#type.as_bytes()))?;
+        map.serialize_entry("access", &escape(self.0.access.as_bytes()))?;
+        map.serialize_entry("dev", &device(self.0.dev))?;
+        map.serialize_entry("ino", &self.0.ino.to_string())?;
+        map.serialize_entry("path", &escape(&self.0.path))?;
+        map.end()
+    }
+}
+
+/// As statements write a device's number.
+fn device(dev: u32) -> String {
+    format!("{}:{}", dev >> 20, dev & 0xf_ffff)
 }
 
 struct Log<'a>(&'a LogHead);
@@ -281,7 +304,7 @@ impl Serialize for ActEntry<'_> {
             map.serialize_entry("texts", &List(|| act.texts.iter().flatten().map(|text| escape(text))))?;
         }
         if let Some((dev, ino)) = act.file {
-            map.serialize_entry("dev", &format!("{}:{}", dev >> 20, dev & 0xf_ffff))?;
+            map.serialize_entry("dev", &device(dev))?;
             map.serialize_entry("ino", &ino.to_string())?;
         }
         if act.outside {

@@ -174,6 +174,8 @@ struct Session<'a> {
     environment: Option<Count<Object<Variable<'a>>>>,
     #[serde(default, deserialize_with = "present")]
     redaction_rules: Option<NonZeroU32>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    inherited: Option<Count<Object<Inherited<'a>>>>,
     #[serde(borrow)]
     opened_boottime_ns: Text<'a, Unsigned>,
     #[serde(borrow)]
@@ -196,6 +198,21 @@ struct Variable<'a> {
     value: Option<Text<'a, Escaped>>,
     #[serde(default, borrow, deserialize_with = "present")]
     hmac: Option<Text<'a, Hex>>,
+}
+
+#[derive(Deserialize)]
+struct Inherited<'a> {
+    descriptor: u32,
+    #[serde(rename = "type", borrow)]
+    file_type: Text<'a, Escaped>,
+    #[serde(borrow)]
+    access: Text<'a, Escaped>,
+    #[serde(borrow)]
+    dev: Text<'a, Device>,
+    #[serde(borrow)]
+    ino: Text<'a, Unsigned>,
+    #[serde(borrow)]
+    path: Text<'a, Escaped>,
 }
 
 #[derive(Deserialize)]
