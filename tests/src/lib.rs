@@ -9,10 +9,12 @@ mod program;
 mod record;
 mod run;
 mod seen;
+mod shown;
 pub mod work;
 
 pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
-pub use program::{PYTHON, compile, python};
+pub use program::{PYTHON, compat, compile, python};
 pub use record::Record;
 pub use run::{Alone, Ran, Run, Started, left_out};
 pub use seen::{Named, Opened, Peer};
+pub use shown::held;

@@ -26,3 +26,31 @@ pub fn compile(scratch: &Scratch, name: &str, source: &str, flags: &[&str]) -> P
     assert!(compiled.status.success(), "{name}.c: {}", String::from_utf8_lossy(&compiled.stderr));
     program
 }
+
+/// A call by the 32-bit entry. Without a library: its addresses must fit 32 bits.
+const COMPAT: &str = r#"
+static const char name[] = "input";
+static const char other[] = "other";
+static long compat(long number, long one, long two) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(one), "c"(two), "d"(0L)
+                     : "memory", "r8", "r9", "r10", "r11");
+    return (int)result;
+}
+static void leave(long status) { __asm__ volatile("syscall" : : "a"(231L), "D"(status) : "rcx", "r11"); }
+void _start(void) { leave(CALL_ITSELF < 0 ? 3 : 0); for (;;) {} }
+"#;
+
+/// A program that makes a call by the 32-bit entry: `compat(number, one, two)`, in C, where `name` is "input" and `other` is "other".
+/// It has run once, without a session; `None` where the kernel has no such entry.
+#[must_use]
+pub fn compat(scratch: &Scratch, call: &str) -> Option<PathBuf> {
+    let flags = ["-nostdlib", "-static", "-no-pie", "-fno-pie", "-fno-stack-protector", "-Wno-unused"];
+    let program = compile(scratch, "compat", &COMPAT.replace("CALL_ITSELF", call), &flags);
+    let bare = Command::new(&program).current_dir(scratch.path()).status().expect("it starts");
+    if !bare.success() {
+        println!("this kernel has no 32-bit entry: {bare}");
+        return None;
+    }
+    Some(program)
+}

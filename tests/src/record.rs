@@ -11,10 +11,11 @@ use attestation::merkle::Hash;
 use attestation::statement::Claims;
 use attestation::trace::{Builder, Exec, FileVersion, Process, Trace};
 use attestation::verify::{self, Objects, Options, Outcome};
-use proto::evidence::{Frame, event, frame::Body};
+use proto::evidence::{Class, Frame, event, frame::Body};
 
 use crate::place::kernel;
 use crate::run::left_out;
+use crate::shown;
 
 /// Kernels of the matrix whose tracepoints can be preempted.
 const PREEMPTS: [&str; 1] = ["7.3"];
@@ -96,6 +97,43 @@ impl Record {
         let codes: Vec<&str> = self.trace.incompleteness().map(|gap| gap.code.as_ref()).collect();
         assert!(!self.claims.complete, "the statement is complete in spite of {code}");
         assert!(codes.contains(&code), "{code} is not among {codes:?}");
+        shown::note(self.path(), "stated", code);
+    }
+
+    /// Fails unless the statement says this code, whether or not it ends completeness.
+    #[track_caller]
+    pub fn must_say(&self, code: &str) {
+        assert!(self.says(code), "{code} is not among {:?}", self.trace.blind_spots());
+        shown::note(self.path(), "stated", code);
+    }
+
+    /// Whether the statement has this code among its blind spots, whatever it ends.
+    #[must_use]
+    pub fn says(&self, code: &str) -> bool {
+        self.trace.blind_spots().iter().any(|spot| spot.code == code)
+    }
+
+    /// Fails unless every version seen by this path has no digest to rely on, for one of these reasons.
+    #[track_caller]
+    pub fn must_not_answer_for(&self, path: &Path, reasons: &[&str]) {
+        let files = self.files(path);
+        assert!(!files.is_empty(), "{} is not in the trace", path.display());
+        for file in files {
+            assert!(!matches!(file.class, Class::Stable | Class::Kernel), "{file:?}");
+            assert!(reasons.contains(&file.reason), "{file:?}");
+        }
+        shown::note(self.path(), "stated", "of the file, that its digest is not to be relied on, or that there is none");
+    }
+
+    /// Notes that the way was seen, by what observation and how it is told. The test has asserted it, and fails without that
+    /// observation.
+    pub fn sees(&self, observation: &str, told: &str) {
+        shown::note(self.path(), "seen", &format!("{observation} {told}"));
+    }
+
+    fn path(&self) -> shown::Path {
+        let strong = self.claims.hooks.iter().any(|hook| hook.observation == "open" && hook.level == "object");
+        if strong { shown::Path::Strong } else { shown::Path::Weak }
     }
 
     /// Fails unless every hook's numbers add up.

@@ -11,6 +11,7 @@ mod place;
 mod proto;
 mod setup;
 mod test;
+mod threats;
 mod tidy;
 mod vm;
 
@@ -34,6 +35,8 @@ enum Task {
     Lint,
     /// Run every test: units, end to end on this kernel, and the same in each kernel of the matrix
     Test(test::Args),
+    /// Run the tests of every way to hide on both paths, and write docs/threats.md of what they have shown
+    Threats,
     /// Run writers against readers on five file systems, for as many rounds as said
     Races(test::Races),
     /// Flood sessions on all processors, for as long as said
@@ -67,6 +70,7 @@ impl Task {
             Task::Proto(args) => proto::run(&args)?,
             Task::Lint => lint::run()?,
             Task::Test(args) => test::run(&args)?,
+            Task::Threats => threats::run()?,
             Task::Races(args) => test::races(&args)?,
             Task::Flood(args) => test::flood(&args)?,
             Task::Fuzz(args) => fuzz::run(&args)?,

@@ -13,11 +13,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::setup::{self, Group};
-use crate::{apt, command, ebpf, fuzz, place};
+use crate::{apt, command, ebpf, fuzz, place, threats};
 use tally::Tally;
 
 /// Suites that have nothing to say where only the weakest hooks are, or that would disturb others on a shared machine.
 const GUEST_ONLY_SUITES: [&str; 2] = ["judge", "hotplug"];
+
+/// The variable that tells the tests of threats where to put what they have shown.
+const SHOWN: &str = "TESTIMONY_SHOWN";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -182,17 +185,59 @@ impl Suites {
 
     fn run_here(&self, harness: &[String], tally: &mut Tally) -> Result<()> {
         let mut faults = Vec::new();
+        let findings = Findings::begin()?;
         println!("in guests only: {}", GUEST_ONLY_SUITES.join(", "));
         for binary in self.binaries.iter().filter(|binary| !is_one_of(binary, &GUEST_ONLY_SUITES)) {
-            if let Err(fault) = count(&mut here(binary, harness), tally) {
+            if let Err(fault) = count(here(binary, harness).env(SHOWN, &findings.0), tally) {
                 faults.push(format!("{fault:#}"));
             }
+        }
+        // A filter of the user's own leaves some out.
+        if harness.is_empty()
+            && let Err(fault) = findings.lines().and_then(|found| threats::compare_weak(&found))
+        {
+            faults.push(format!("{fault:#}"));
         }
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));
         }
         Ok(())
     }
+}
+
+/// The file that takes what the tests of threats have shown on this kernel.
+struct Findings(PathBuf);
+
+impl Findings {
+    fn begin() -> Result<Self> {
+        let folder = place::target().join("tmp");
+        std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let file = folder.join("shown");
+        std::fs::write(&file, "").with_context(|| format!("{} cannot be written", file.display()))?;
+        Ok(Self(file))
+    }
+
+    fn lines(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(&self.0).with_context(|| format!("{} is gone", self.0.display()))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+/// What all tests of threats show here, on the weak path, and in a kernel that has the strong one.
+pub(crate) fn shown(strong: &str) -> Result<Vec<String>> {
+    apt::prefix_as_root("the end-to-end tests load programs into the kernel")?;
+    setup::require_tracing_host()?;
+    setup::ensure(Group::Build)?;
+    setup::ensure(Group::Tests)?;
+    let suites = Suites::build()?;
+    let binary = suites.binaries.iter().find(|binary| is_one_of(binary, &["threats"]));
+    let binary = binary.context("the suite threats was not built")?;
+    let findings = Findings::begin()?;
+    // The controls rest on what is being found.
+    let harness = ["--skip", "controls::"].map(str::to_owned);
+    count(here(binary, &harness).env(SHOWN, &findings.0), &mut Tally::default())?;
+    let found = findings.lines()?.into_iter().chain(guests::shown(strong, &suites.binaries)?);
+    Ok(threats::sorted(found))
 }
 
 /// A test binary on this kernel, as root.

@@ -1,7 +1,7 @@
 //! Ways around the hooks: seen by every one of them, or stated, never neither. Each has a twin that is complete.
 
 use proto::evidence::Level;
-use tests::{Record, Run, Scratch, compile, python};
+use tests::{Record, Run, Scratch, python};
 
 /// Whether opens are seen where the file itself is opened, whichever way a program got there.
 fn sees_objects(record: &Record) -> bool {
@@ -39,31 +39,10 @@ fn an_io_uring_that_was_refused_is_no_matter() {
     let _ = Run::new(&scratch, python(script)).go().complete();
 }
 
-/// Opens a file by the 32-bit entry. Without a library: its addresses must fit 32 bits.
-const COMPAT_OPEN: &str = r#"
-static const char name[] = "input";
-static const char other[] = "other";
-static long compat(long number, long one, long two) {
-    long result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(one), "c"(two), "d"(0L)
-                     : "memory", "r8", "r9", "r10", "r11");
-    return (int)result;
-}
-static void leave(long status) { __asm__ volatile("syscall" : : "a"(231L), "D"(status) : "rcx", "r11"); }
-void _start(void) { leave(COMPAT_CALL < 0 ? 3 : 0); for (;;) {} }
-"#;
-
 fn compat(call: &str) -> Option<(Scratch, Record)> {
     let scratch = Scratch::new();
     scratch.write("input", "x");
-    let source = COMPAT_OPEN.replace("COMPAT_CALL", call);
-    let flags = ["-nostdlib", "-static", "-no-pie", "-fno-pie", "-fno-stack-protector", "-Wno-unused"];
-    let program = compile(&scratch, "compat", &source, &flags);
-    let bare = std::process::Command::new(&program).current_dir(scratch.path()).status().expect("it runs");
-    if !bare.success() {
-        println!("this kernel has no 32-bit entry: {bare}");
-        return None;
-    }
+    let program = tests::compat(&scratch, call)?;
     scratch.write("input", "x");
     let _ = std::fs::remove_file(scratch.join("other"));
     let ran = Run::new(&scratch, [&program]).go();

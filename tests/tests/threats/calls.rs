@@ -52,15 +52,11 @@ pub(crate) fn told<'a>(record: &'a Record, call: &str) -> Vec<Act<'a>> {
 pub(crate) fn one<'a>(record: &'a Record, call: &str) -> Act<'a> {
     let acts = told(record, call);
     assert_eq!(acts.len(), 1, "{call}: {acts:?}");
+    record.sees("act", call);
     acts[0]
 }
 
 /// The first text of an act.
 pub(crate) fn text<'a>(act: &Act<'a>) -> &'a [u8] {
     act.texts[0].unwrap_or_default()
-}
-
-/// Whether the record has this code, whatever it ends.
-pub(crate) fn says(record: &Record, code: &str) -> bool {
-    record.trace.blind_spots().iter().any(|spot| spot.code == code)
 }

@@ -1,6 +1,6 @@
 //! 1: arguments that change after somebody read them.
 
-use tests::Scratch;
+use tests::{Record, Scratch};
 
 use crate::calls::{script, session};
 
@@ -29,7 +29,7 @@ thread.join()
 print(opened[b"one"], opened[b"two"])
 "#;
 
-fn opened(body: &str) -> ([u64; 2], [u64; 2]) {
+fn opened(body: &str) -> ([u64; 2], [u64; 2], Record) {
     let scratch = Scratch::new();
     let files = ["one", "two"].map(|name| scratch.write(name, name));
     let ran = session(&scratch, script(body)).go();
@@ -39,18 +39,19 @@ fn opened(body: &str) -> ([u64; 2], [u64; 2]) {
     let said = String::from_utf8(ran.stdout).expect("numbers");
     let mut said = said.split_whitespace().map(|word| word.parse::<u64>().expect("a number"));
     let mut next = || said.next().expect("two numbers");
-    ([next(), next()], files.map(|file| record.accesses(&file)))
+    ([next(), next()], files.map(|file| record.accesses(&file)), record)
 }
 
 #[test]
 fn what_is_told_is_what_was_opened() {
-    let (opened, told) = opened(CHANGING);
+    let (opened, told, record) = opened(CHANGING);
     assert!(opened.iter().all(|count| *count > 0), "the names did change: {opened:?}");
     assert_eq!(told, opened);
+    record.sees("open", "each open of the file that it opened");
 }
 
 #[test]
 fn twin() {
-    let (opened, told) = opened("for _ in range(7): open('one').close()\nopen('two').close()\nprint(7, 1)");
+    let (opened, told, _) = opened("for _ in range(7): open('one').close()\nopen('two').close()\nprint(7, 1)");
     assert_eq!(told, opened);
 }

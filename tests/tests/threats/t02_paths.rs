@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tests::Scratch;
 
-use crate::calls::{run, says};
+use crate::calls::{run};
 
 /// A mount namespace of its own, in which nothing reaches the host.
 const APART: &str = "must(call(272, 0x20000))\nmust(call(165, b'none', b'/', 0, 0x44000, 0))\n";
@@ -17,9 +17,10 @@ fn a_bind_mount_hides_no_file() {
     let record =
         run(&scratch, &format!("{APART}must(call(165, b'real', b'seen', 0, 4096, 0))\nopen('seen/file').read()"));
     record.must_be_complete_on_the_weakest();
-    assert!(says(&record, "NAMESPACE_CHANGED"));
+    record.must_say("NAMESPACE_CHANGED");
     let told = record.file(&seen);
     assert_eq!(told.ino, file.metadata().expect("it is there").ino(), "by the path that led there, with its inode");
+    record.sees("open", "a file below a bind mount");
 }
 
 #[test]
@@ -29,6 +30,7 @@ fn a_root_of_its_own_hides_no_path() {
     let record = run(&scratch, "os.chroot('root')\nopen('/file').read()");
     record.must_be_complete_on_the_weakest();
     assert_eq!(record.accesses(&file), 1, "the path is that of the mount, not of the root that the program chose");
+    record.sees("open", "a file below a root of the program's own");
 }
 
 #[test]
@@ -37,5 +39,5 @@ fn twin() {
     let file = scratch.write("real/file", "content");
     let record = run(&scratch, "open('real/file').read()");
     record.must_be_complete_on_the_weakest();
-    assert!(!says(&record, "NAMESPACE_CHANGED") && record.accesses(&file) == 1);
+    assert!(!record.says("NAMESPACE_CHANGED") && record.accesses(&file) == 1);
 }

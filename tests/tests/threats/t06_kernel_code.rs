@@ -6,7 +6,7 @@ use tests::{Alone, Record, Scratch};
 
 use crate::{
     bystander::{self, Bystander},
-    calls::{one, run, says, session, succeeded, told},
+    calls::{one, run, session, succeeded, told},
 };
 
 /// Says `load(type, flags)`: BPF_PROG_LOAD of a program that does nothing; `attach(program)`, to the begin of system calls; and
@@ -97,6 +97,7 @@ fn a_program_that_only_watches_is_told_and_ends_nothing() {
     let record = beside("", WATCHER);
     record.must_be_complete_on_the_weakest();
     assert_eq!(said(&record), ["BPF_OTHERS"]);
+    record.must_say("BPF_OTHERS");
     let links = at_the_end(&record).bpf.expect("listed").links_came;
     assert!(links.iter().any(|link| link.target == "sys_enter"), "{links:?}");
 }
@@ -123,7 +124,7 @@ fn another_session_that_begins_and_ends_meanwhile_ends_nothing() {
     begins.write("go", "");
     for record in [inner, outer, succeeded(last.wait())] {
         record.must_be_complete_on_the_weakest();
-        assert!(!says(&record, "BPF_CHANGED"));
+        assert!(!record.says("BPF_CHANGED"));
         let platform = record.trace.opened().platform.clone().expect("told");
         let ours: Vec<_> = platform.bpf.expect("listed").programs.into_iter().filter(|program| program.ours).collect();
         assert!(!ours.is_empty() && ours.iter().all(|program| program.sha256.is_some()), "{ours:?}");

@@ -16,6 +16,7 @@ fn a_socket_of_any_family_is_told() {
     let told = told(&record, "socket");
     let asked: Vec<_> = told.iter().map(|act| (act.arguments[0], act.arguments[1])).collect();
     assert_eq!(asked, [(16, 3), (17, 3), (38, 5), (40, 1), (2, 3)]);
+    record.sees("act", "socket");
     assert!(told[0].result >= 0 && told[4].result >= 0, "{told:?}");
 }
 
@@ -35,6 +36,7 @@ must(call(42, own.fileno() | 1 << 40, struct.pack("<H", 1) + b"listener", 10))
     );
     record.must_be_complete_on_the_weakest();
     assert!(record.trace.contacts().any(|(contact, name)| contact.family == 1 && name.ends_with(b"listener")));
+    record.sees("connect", "to a unix socket, by an odd descriptor");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! 10: a descriptor that is received was opened by somebody else.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
-use tests::Scratch;
+use tests::{Record, Scratch, binary, need_root};
 
 use crate::{
     bystander::Bystander,
@@ -102,4 +103,43 @@ os.wait()
     record.must_be_complete_on_the_weakest();
     assert_eq!(record.file(&secret).accesses, 1);
     assert!(told(&record, "recvmsg").iter().all(|act| !act.outside));
+}
+
+/// A session that a shell starts, after it has closed what it was given and done something.
+fn started(scratch: &Scratch, before: &str) -> Record {
+    need_root();
+    let start = format!(
+        "for given in /proc/self/fd/*; do given=${{given##*/}}; [ $given -le 2 ] || eval \"exec $given>&-\"; done\n{before}\n\
+         exec \"$0\" run --key signing.key -o out -- /bin/true"
+    );
+    let ran = Command::new("/bin/bash").args(["-c", &start]).arg(binary()).current_dir(scratch.path()).output();
+    let ran = ran.expect("it starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let [statement, evidence, key] = ["out.intoto.jsonl", "out.evidence", "signing.key.pub"].map(|name| scratch.join(name));
+    Record::read(&statement, &evidence, &key)
+}
+
+#[test]
+fn a_descriptor_that_the_command_was_given_is_listed() {
+    let scratch = Scratch::new();
+    let given = scratch.write("given", "by who started it");
+    let record = started(&scratch, "exec 7< given");
+    record.must_say("INHERITED_DESCRIPTORS");
+    record.sees("session", "descriptors that the command was given, each with its file");
+    let inherited = &record.trace.opened().inherited;
+    let seventh = inherited.iter().find(|one| one.descriptor == 7).expect("it is listed");
+    assert_eq!((seventh.access.as_str(), seventh.r#type.as_str()), ("read", "regular"));
+    assert_eq!(seventh.ino, given.metadata().expect("it is there").ino());
+    assert_eq!(seventh.path, given.clone().into_os_string().into_encoded_bytes());
+    assert!(record.files(&given).is_empty(), "nothing of the session opened it");
+}
+
+#[test]
+fn twin_of_what_was_given() {
+    let scratch = Scratch::new();
+    let record = started(&scratch, ":");
+    record.must_be_complete_on_the_weakest();
+    assert!(!record.says("INHERITED_DESCRIPTORS"));
+    let given: Vec<u32> = record.trace.opened().inherited.iter().map(|one| one.descriptor).collect();
+    assert_eq!(given, [0, 1, 2]);
 }

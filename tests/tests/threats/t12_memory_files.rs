@@ -19,6 +19,7 @@ os.execv(f"/proc/self/fd/{fd}", ["innocent"])
     assert_eq!(text(&one(&record, "memfd_create")), b"hidden");
     let last = record.command();
     assert!(last.binary.windows(6).any(|part| part == b"hidden"), "{}", String::from_utf8_lossy(last.binary));
+    record.sees("exec", "of a file in memory");
 }
 
 #[test]

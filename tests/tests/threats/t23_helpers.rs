@@ -6,7 +6,7 @@ use tests::{Alone, Scratch};
 
 use crate::{
     bystander,
-    calls::{run, says, session, succeeded},
+    calls::{run, session, succeeded},
 };
 
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
@@ -59,7 +59,7 @@ fn a_setting_that_is_written_as_it_was_changes_nothing() {
     scratch.write("go", "");
     let record = succeeded(running.wait());
     record.must_be_complete_on_the_weakest();
-    assert!(!says(&record, "HELPER_CHANGED"));
+    assert!(!record.says("HELPER_CHANGED"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn memory_made_executable_is_told() {
     record.must_be_complete_on_the_weakest();
     let acts = told(&record, "mprotect");
     assert!(acts.iter().any(|act| act.arguments[1..3] == [4096, 5]), "{acts:?}");
+    record.sees("act", "mprotect");
 }
 
 #[test]
@@ -25,6 +26,7 @@ fn memory_that_is_executable_from_the_start_is_told() {
     record.must_be_complete_on_the_weakest();
     let acts = told(&record, "mmap");
     assert!(acts.iter().any(|act| act.arguments[1..3] == [12288, 7]), "{acts:?}");
+    record.sees("act", "mmap of memory to execute");
 }
 
 #[test]
@@ -40,6 +42,7 @@ fn a_file_mapped_to_execute_or_to_write_for_all_is_told_with_its_inode() {
     let maps = told(&record, "mmap");
     let of_file: Vec<_> = maps.iter().filter(|act| act.file.is_some_and(|file| file.1 == ino)).collect();
     assert_eq!(of_file.iter().map(|act| act.arguments[2]).collect::<Vec<_>>(), [5, 3]);
+    record.sees("act", "mmap of a file to execute, or to write for all");
 }
 
 #[test]

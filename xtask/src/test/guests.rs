@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::tally::Tally;
-use super::{environment, is_one_of, shipped};
+use super::{SHOWN, environment, is_one_of, shipped};
 use crate::setup::{self, Group};
-use crate::{command, vm};
+use crate::{command, threats, vm};
 
 /// Suites that run in every guest.
 const GUEST_SUITES: [&str; 1] = ["hooks"];
@@ -27,15 +27,19 @@ const DEALT_KERNELS: [&str; 2] = ["6.1", "7.3"];
 const NOT_DEALT: &str = "folding::";
 /// Suites that are of most use with the strongest hooks, or in a machine of their own: each runs in one guest.
 const STRONG_SUITES: [(&str, &str); 3] = [("oracle", "6.18"), ("judge", "6.12"), ("hotplug", "6.12")];
-/// Tests of these suites that take minutes each in a guest: they run where their kernel is named. On this machine all run.
-const ONLY_NAMED: [&str; 4] =
-    ["an_autotools_configure", "cargo_build_of_three_crates", "t30_canaries::every_hook", "controls::without"];
+/// Tests of these suites that take minutes each in a guest, or are twins of others and do nothing that those do not: they run
+/// where their kernel is named. On this machine all run.
+const ONLY_NAMED: [&str; 5] =
+    ["an_autotools_configure", "cargo_build_of_three_crates", "t30_canaries::every_hook", "controls::without", "::twin"];
 /// The suite of the kernel that is refused: all others would only find that nothing starts there.
 const REFUSED_KERNEL_SUITES: [&str; 1] = ["hooks"];
 /// The kernel of the matrix that is too old.
 const REFUSED_KERNEL: &str = "5.10";
 /// How long all end-to-end tests may take in one guest.
 const GUEST_TIME_MAX: Duration = Duration::from_secs(1800);
+/// Where the tests in a guest put what they have shown, and how it comes out.
+const SHOWN_IN_GUEST: &str = "/tmp/testimony-shown";
+const FINDING: &str = "shown: ";
 /// Guests that run at once. One keeps two processors busy for two thirds of its time only: it waits for its kernel's grace
 /// periods, and while it boots.
 const AT_ONCE: usize = 2;
@@ -53,6 +57,7 @@ pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], ta
         return tally.part_failed("guests", tally.failed());
     }
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut found = Vec::new();
     let kernels = Mutex::new(order(named));
     let whole = !named.is_empty();
     let (send, said) = mpsc::channel();
@@ -78,6 +83,10 @@ pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], ta
             let tally = tallies.entry(kernel.clone()).or_default();
             match said {
                 Said::Line(line) => {
+                    if let Some(finding) = line.strip_prefix(FINDING) {
+                        found.push(finding.to_owned());
+                        continue;
+                    }
                     println!("{kernel}: {line}");
                     tally.read(&line);
                 }
@@ -93,6 +102,22 @@ pub(super) fn run(named: &[String], binaries: &[PathBuf], harness: &[String], ta
         }
     });
     tallies.into_values().for_each(|guest| tally.absorb(guest));
+    if let Err(fault) = threats::compare_some(&found) {
+        println!("threats: {fault:#}");
+        tally.part_failed("what the tests of threats have shown in the guests", tally.failed());
+    }
+}
+
+/// What all tests of threats show in a kernel.
+pub(super) fn shown(kernel: &str, binaries: &[PathBuf]) -> Result<Vec<String>> {
+    setup::ensure(Group::Vm)?;
+    let mut found = Vec::new();
+    let harness = ["--skip", "controls::"].map(str::to_owned);
+    in_guest(kernel, &["threats"], true, binaries, &harness, &mut |line| match line.strip_prefix(FINDING) {
+        Some(finding) => found.push(finding.to_owned()),
+        None => println!("{kernel}: {line}"),
+    })?;
+    Ok(found)
 }
 
 fn next(kernels: &Mutex<VecDeque<String>>) -> Option<String> {
@@ -140,9 +165,13 @@ fn in_guest(
         };
         let _ = write!(script, "; '{}' {dealt} \"$@\" || status=1", binary.display());
     }
+    // The file is there when a test of threats has shown something.
+    let _ = write!(script, "; [ ! -e {SHOWN_IN_GUEST} ] || sed 's/^/{FINDING}/' {SHOWN_IN_GUEST}");
     let mut words = ["bash", "-c", &format!("{script}; exit $status"), "bash"].map(str::to_owned).to_vec();
     words.extend(harness.iter().cloned());
-    let ran = vm::run_command(kernel, &files, words, environment(kernel), GUEST_TIME_MAX, print)?;
+    let mut environment = environment(kernel);
+    environment.push((SHOWN.to_owned(), SHOWN_IN_GUEST.to_owned()));
+    let ran = vm::run_command(kernel, &files, words, environment, GUEST_TIME_MAX, print)?;
     if ran.status != 0 {
         bail!("the tests in the guest ended with {}", ran.status);
     }

@@ -1,71 +1,88 @@
-//! docs/threats.md claims nothing without a test: a row that says seen, stated or part names tests, and each is there.
+//! docs/threats.md claims nothing that no test has shown: it is as made of its parts, every way has a test and a twin, and each test
+//! that is named is there.
+
+use std::collections::BTreeSet;
 
 use super::{Fault, File};
+use crate::threats::{self, DOCUMENT, Path, ROWS, Row, SHOWN, Shown};
 
-const DOCUMENT: &str = "docs/threats.md";
-/// What the two columns of paths may say.
-const CLAIMS: [&str; 4] = ["seen", "stated", "part", "open"];
 /// Rows that may be stated only, on the strong path and on the weak.
-const STATED_ONLY_MAX: [usize; 2] = [6, 12];
+const STATED_ONLY_MAX: [(Path, usize); 2] = [(Path::Strong, 6), (Path::Weak, 12)];
+/// Ways that every program goes, or every signer: there is no twin that does not.
+const WITHOUT_TWIN: [u32; 2] = [20, 31];
 
-/// The rows that claim more than their tests, or name tests that there are not.
+/// What of the document and its parts does not fit.
 pub(super) fn check(files: &[File]) -> Vec<Fault> {
-    let Some(document) = files.iter().find(|file| file.path == DOCUMENT) else {
-        return vec![Fault::new(DOCUMENT, 1, "is not there")];
+    let [document, by_hand, findings] = [DOCUMENT, ROWS, SHOWN].map(|path| text(files, path));
+    let (rows, shown) = match (threats::rows(by_hand), threats::shown(findings)) {
+        (Ok(rows), Ok(shown)) => (rows, shown),
+        (Err(fault), _) => return vec![Fault::new(ROWS, 1, format!("{fault:#}"))],
+        (_, Err(fault)) => return vec![Fault::new(SHOWN, 1, format!("{fault:#}"))],
     };
-    let rows = document.text.lines().enumerate().filter_map(|(at, line)| Some((at + 1, row(line)?)));
-    let mut faults: Vec<Fault> = rows
-        .clone()
-        .flat_map(|(at, row)| faults_of(&row, files).into_iter().map(move |what| Fault::new(DOCUMENT, at, what)))
-        .collect();
-    for (path, most) in STATED_ONLY_MAX.into_iter().enumerate() {
-        let stated = rows.clone().filter(|(_, row)| row.claims[path] == "stated").count();
-        if stated > most {
-            let what = format!("{stated} rows are stated only on path {}, more than {most}", path + 1);
-            faults.push(Fault::new(DOCUMENT, 1, what));
-        }
-    }
-    faults
-}
-
-struct Row<'a> {
-    claims: [&'a str; 2],
-    tests: Vec<&'a str>,
-}
-
-/// A row of the table: number, way, two claims, tests, how.
-fn row(line: &str) -> Option<Row<'_>> {
-    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-    cells.get(1)?.parse::<u32>().ok()?;
-    let [strong, weak, tests] = [3, 4, 5].map(|at| cells.get(at).copied().unwrap_or_default());
-    let tests = tests.split('`').skip(1).step_by(2).collect();
-    Some(Row { claims: [strong, weak], tests })
-}
-
-fn faults_of(row: &Row<'_>, files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
-    for claim in row.claims.iter().filter(|claim| !CLAIMS.contains(claim)) {
-        faults.push(format!("`{claim}` is none of {}", CLAIMS.join(", ")));
+    if document != threats::document(&rows, &shown) {
+        faults.push(Fault::new(DOCUMENT, 1, "is not what its parts give: run `cargo xtask threats`"));
     }
-    if row.tests.is_empty() && row.claims != ["open", "open"] {
-        faults.push("claims something and names no test".to_owned());
-    }
-    for test in row.tests.iter().filter(|test| !exists(test, files)) {
-        faults.push(format!("the test `{test}` is not there"));
-    }
+    faults.extend(untested(&rows, &shown));
+    faults.extend(without_twin(files, &shown));
+    faults.extend(not_there(files, &shown));
+    faults.extend(overstated(&rows, &shown));
     faults
 }
 
-/// `SUITE/FILE` has tests, or `PATH::FUNCTION` is one; paths are below `tests/tests`, or the workspace's.
-fn exists(test: &str, files: &[File]) -> bool {
-    let (path, function) = test.split_once("::").map_or((test, None), |(path, function)| (path, Some(function)));
-    let named = [format!("tests/tests/{path}.rs"), format!("{path}.rs")];
-    let Some(file) = files.iter().find(|file| named.contains(&file.path)) else { return false };
+fn text<'a>(files: &'a [File], path: &str) -> &'a str {
+    files.iter().find(|file| file.path == path).map_or("", |file| &file.text)
+}
+
+fn source<'a>(files: &'a [File], module: &str) -> &'a str {
+    text(files, &format!("tests/tests/threats/{module}.rs"))
+}
+
+fn untested(rows: &[Row], shown: &[Shown<'_>]) -> Vec<Fault> {
+    let tested: BTreeSet<u32> = shown.iter().map(|shown| shown.row).collect();
+    let known: BTreeSet<u32> = rows.iter().map(|row| row.number).collect();
+    let differ = tested.symmetric_difference(&known);
+    differ.map(|row| Fault::new(ROWS, 1, format!("row {row} has no test, or a test has no row {row}"))).collect()
+}
+
+fn without_twin(files: &[File], shown: &[Shown<'_>]) -> Vec<Fault> {
+    let modules: BTreeSet<(u32, &str)> = shown.iter().map(|shown| (shown.row, shown.module)).collect();
+    let lacks = |(row, module): &(u32, &str)| {
+        !WITHOUT_TWIN.contains(row) && !is_test(source(files, module), |name| name.starts_with("twin"))
+    };
+    modules
+        .into_iter()
+        .filter(lacks)
+        .map(|(_, module)| Fault::new(SHOWN, 1, format!("{module} has no twin, which does the same and hides nothing")))
+        .collect()
+}
+
+fn not_there(files: &[File], shown: &[Shown<'_>]) -> Vec<Fault> {
+    let tests: BTreeSet<(&str, &str)> = shown.iter().map(|shown| (shown.module, shown.function)).collect();
+    let absent = |(module, function): &(&str, &str)| !is_test(source(files, module), |name| name == *function);
+    tests
+        .into_iter()
+        .filter(absent)
+        .map(|(module, function)| Fault::new(SHOWN, 1, format!("the test {module}::{function} is not there")))
+        .collect()
+}
+
+fn overstated(rows: &[Row], shown: &[Shown<'_>]) -> Vec<Fault> {
+    let over = STATED_ONLY_MAX.into_iter().filter_map(|(path, most)| {
+        let stated = rows.iter().filter(|row| threats::claim(row, shown, path) == "stated").count();
+        (stated > most).then(|| format!("{stated} rows are stated only on the {path:?} path, more than {most}"))
+    });
+    over.map(|what| Fault::new(DOCUMENT, 1, what)).collect()
+}
+
+/// Whether a source has a test of such a name.
+fn is_test(source: &str, fits: impl Fn(&str) -> bool) -> bool {
     let mut marked = false;
-    file.text.lines().map(str::trim).any(|line| {
-        let is_test = marked && function.is_none_or(|function| line.starts_with(&format!("fn {function}(")));
+    source.lines().map(str::trim).any(|line| {
+        let name = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+        let found = marked && name.is_some_and(&fits);
         marked = line == "#[test]";
-        is_test
+        found
     })
 }
 
@@ -73,37 +90,57 @@ fn exists(test: &str, files: &[File]) -> bool {
 mod tests {
     use super::*;
 
-    fn faults(table: &str) -> Vec<String> {
+    const ROW: &str = "[[row]]\nnumber = 3\nway = 'ring'\nhow = 'How.'\nroot = 'Nothing more.'\n";
+    const SOURCE: &str = "#[test]\nfn ring() {}\n\nfn helper() {}\n\n#[test]\nfn twin() {}\n";
+
+    fn faults(rows: &str, shown: &str, source: &str) -> Vec<String> {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let document = match (threats::rows(rows), threats::shown(shown)) {
+            (Ok(rows), Ok(shown)) => threats::document(&rows, &shown),
+            _ => String::new(),
+        };
         let files = [
-            file(DOCUMENT, table),
-            file("tests/tests/threats/t03_ring.rs", "#[test]\nfn ring() {}\n\nfn helper() {}\n"),
-            file("attestation/src/verify/tests.rs", "    #[test]\n    fn without_a_key() {}\n"),
+            file(DOCUMENT, &document),
+            file(ROWS, rows),
+            file(SHOWN, shown),
+            file("tests/tests/threats/t03_ring.rs", source),
         ];
         check(&files).into_iter().map(|fault| fault.what).collect()
     }
 
     #[test]
-    fn a_claim_has_its_test_and_what_is_open_needs_none() {
-        assert!(faults("| 3 | ring | seen | stated | `threats/t03_ring` | how |").is_empty());
-        assert!(faults("| 3 | ring | seen | seen | `threats/t03_ring::ring` | how |").is_empty());
-        assert!(faults("| 22 | none | part | part | `attestation/src/verify/tests::without_a_key` | how |").is_empty());
-        assert!(faults("| 20 | key | open | open | | |").is_empty());
-        assert!(faults("a text").is_empty());
+    fn a_row_with_its_test_and_twin_has_no_fault() {
+        assert_eq!(faults(ROW, "3 t03_ring::ring weak seen open it\n", SOURCE), Vec::<String>::new());
     }
 
     #[test]
-    fn a_claim_without_a_test_or_with_one_that_is_not_there_is_a_fault() {
-        assert_eq!(faults("| 3 | ring | seen | open | | how |").len(), 1);
-        assert_eq!(faults("| 3 | ring | seen | seen | `threats/t03_ring::helper` | how |").len(), 1);
-        assert_eq!(faults("| 3 | ring | seen | seen | `threats/t04_none` | how |").len(), 1);
-        assert_eq!(faults("| 3 | ring | seen | surely | `threats/t03_ring` | how |").len(), 1);
+    fn what_is_missing_is_a_fault() {
+        let line = "3 t03_ring::ring weak seen open it\n";
+        assert_eq!(faults(ROW, "", SOURCE).len(), 1, "no test");
+        assert_eq!(faults(ROW, &line.replace("::ring", "::helper"), SOURCE).len(), 1, "no such test");
+        assert_eq!(faults(ROW, line, "#[test]\nfn ring() {}\n").len(), 1, "no twin");
+        assert_eq!(faults(ROW, &format!("{line}4 t03_ring::ring weak seen open it\n"), SOURCE).len(), 1, "no row");
+        assert_eq!(faults(ROW, "3 t03_ring::ring weak sworn it\n", SOURCE).len(), 1, "no finding");
+    }
+
+    #[test]
+    fn a_document_of_another_time_is_a_fault() {
+        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let files = [
+            file(DOCUMENT, "| 3 | ring | seen | seen |"),
+            file(ROWS, ROW),
+            file(SHOWN, "3 t03_ring::ring weak seen open it\n"),
+            file("tests/tests/threats/t03_ring.rs", SOURCE),
+        ];
+        let faults = check(&files);
+        assert!(faults.len() == 1 && faults[0].path == DOCUMENT);
     }
 
     #[test]
     fn too_many_rows_that_are_stated_only() {
-        let row = "| 3 | ring | stated | part | `threats/t03_ring` | how |\n";
-        assert_eq!(faults(&row.repeat(7)).len(), 1);
-        assert!(faults(&row.repeat(6)).is_empty());
+        let numbers = [3, 13, 23, 33, 43, 53, 63];
+        let rows: String = numbers.iter().map(|row| ROW.replace("= 3", &format!("= {row}"))).collect();
+        let shown: String = numbers.iter().map(|row| format!("{row} t03_ring::ring any stated IT\n")).collect();
+        assert_eq!(faults(&rows, &shown, SOURCE).len(), 1);
     }
 }
