@@ -197,6 +197,13 @@ impl Record {
         unsafe { core::ptr::read_volatile(&raw const self.at) & CURSOR_MASK }
     }
 
+    /// Gives the scratch back: the event repeats another.
+    #[inline(always)]
+    pub(crate) fn drop_unsent(self) {
+        // SAFETY: a field of a map value; 8-byte aligned.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.scratch).busy, 0) };
+    }
+
     /// Sends the record and gives the scratch back; false if the ring has no room (counted).
     #[inline(always)]
     pub(crate) fn finish(self, ticket: &Ticket, kind: u16, pid: u32, tid: u32) -> bool {

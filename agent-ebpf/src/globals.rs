@@ -71,6 +71,15 @@ pub(crate) fn whose(start: u32) -> u64 {
     u64::from(start).wrapping_mul(factor(PLACE_PARTS))
 }
 
+/// A sum over words, one word further. What two that differ in chosen bits come to cannot be told without the numbers.
+#[inline(always)]
+pub(crate) fn scrambled(sum: u64, word: u64) -> u64 {
+    let mixed = (sum ^ word).wrapping_add(factor(1));
+    // A product of its halves: by the odd number alone, what flips the highest bit would flip no other.
+    let next = mixed.wrapping_mul(factor(0)) ^ (mixed & 0xffff_ffff).wrapping_mul(mixed >> 32);
+    next ^ next >> 32
+}
+
 /// A chain, one link longer: see [`agent_ebpf::FoldValue`].
 #[inline(always)]
 pub(crate) fn linked(chain: u64, directory: u64, name: u64) -> u64 {
@@ -148,6 +157,9 @@ pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(4096, 0);
 /// Address of a TCP socket to the process that opened it.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
+/// Cookie of a socket that asks or answers on port 53 to the process that did it last.
+#[map]
+pub(crate) static DNS_SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
 /// 0: renames seen on this host; 1: the last serial given to a session; 2: calls by which a task in no session may
 /// have written a file, nobody can say which.
 #[map]
@@ -178,7 +190,7 @@ pub(crate) struct Scratch {
     pub(crate) bytes: [u8; CURSOR_MASK as usize + 1 + agent_ebpf::ARGS_PART_BYTES],
 }
 
-/// Who a TCP socket belongs to.
+/// Who a socket belongs to.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct SocketOwner {

@@ -20,6 +20,8 @@ pub const ARGS_PART_BYTES: usize = 4096;
 pub const ARGS_PARTS_MAX: u32 = 512;
 /// Components a path may have.
 pub const PATH_COMPONENTS_MAX: u32 = 4096;
+/// Bytes of a DNS message that are taken; the rest is left out, and told as such. What resolvers offer to take by UDP.
+pub const DNS_BYTES_MAX: usize = 1232;
 /// Slots for concurrent sessions under one loader.
 pub const SLOTS_MAX: u32 = 4096;
 

@@ -8,6 +8,7 @@ mod account;
 mod act;
 mod atomic;
 mod cgroup;
+mod dns;
 mod file;
 mod globals;
 mod kernel;
@@ -23,8 +24,8 @@ mod watch;
 
 use agent_ebpf::{hook, name_op, net_op};
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_sock_addr, fentry, fexit, lsm},
-    programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SockAddrContext},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock_addr, fentry, fexit, lsm},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SkBuffContext, SockAddrContext},
 };
 
 /// A tracepoint's program, and its spare. Where tracepoints can be preempted, the kernel skips a program that was preempted
@@ -100,6 +101,20 @@ fn empty_file_open(ctx: LsmContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn empty_sys_exit(_ctx: BtfTracePointContext) -> i32 {
     0
+}
+
+/// A packet that a socket of the host sends. It is let go in any case.
+#[cgroup_skb(egress)]
+fn dns_sent(ctx: SkBuffContext) -> i32 {
+    dns::passed(ctx.skb.skb, net_op::DNS_SENT);
+    1
+}
+
+/// A packet for a socket of the host.
+#[cgroup_skb(ingress)]
+fn dns_received(ctx: SkBuffContext) -> i32 {
+    dns::passed(ctx.skb.skb, net_op::DNS_RECEIVED);
+    1
 }
 
 /// A security hook, as an LSM program and as an fentry program on the kernel's function of the same purpose. An LSM

@@ -9,15 +9,15 @@ use aya_ebpf::{
 
 use crate::{
     account::{self, Record, Ticket},
-    atomic,
+    atomic, dns,
     globals::{FOLD, SOCKETS, SocketOwner, offset, whose},
     kernel::{kernel_file_of, read},
     member, path,
 };
 
 const AF_UNIX: u32 = 1;
-const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
+pub(crate) const AF_INET: u32 = 2;
+pub(crate) const AF_INET6: u32 = 10;
 const TCP_CLOSE: i32 = 7;
 const IPPROTO_TCP: u32 = 6;
 const EINPROGRESS: i32 = 115;
@@ -79,8 +79,11 @@ fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote
         remote_port: u32::from((port as u16).swap_bytes()),
         local: bytes([0; 4]),
         remote: bytes(remote),
-        reserved: 0,
+        segment_bytes: 0,
     };
+    if body.remote_port == u32::from(dns::PORT) {
+        dns::remember(cookie, &SocketOwner { member, pid, tid });
+    }
     let start = member.start_ns as u32;
     if operation == net_op::SEND && repeated(&ticket, pid, start, &body) {
         return;
@@ -199,7 +202,7 @@ unsafe fn describe(body: *mut Net, sk: u64, family: u32) {
 
 /// Word by word, volatile: the compiler would make a loop over bytes of it.
 #[inline(always)]
-unsafe fn clear(body: *mut Net) {
+pub(crate) unsafe fn clear(body: *mut Net) {
     let mut word = 0;
     while word < size_of::<Net>() / 8 {
         // SAFETY: the caller's record; zeros are a value of it.

@@ -190,6 +190,8 @@ codes! {
             "Keep the key where only the agent reads it; do not take the statement's host for proven.";
         NAMESPACE_CHANGED: "A process entered or made namespaces; paths are tied to device and inode.",
             "Nothing, where it is expected.";
+        DNS_NOT_READ: "A connection by which names may be asked for that are not read: DNS over TCP, TLS or QUIC.",
+            "The peer is in the trace, what it was asked is not: have the command use DNS by datagrams to see it.";
         ACTS_NOT_OBSERVED: "Mounts, namespaces, traced processes and the like were not observed on this kernel.",
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",

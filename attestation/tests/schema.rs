@@ -7,7 +7,7 @@ use attestation::escape::is_escaped;
 use attestation::statement::read;
 use attestation::synthetic::{ROOT, Session};
 use jsonschema::Validator;
-use proto::evidence::{Act, Attention, BlindSpot, Network, Survivor, event, frame, network};
+use proto::evidence::{Act, Attention, BlindSpot, Dns, DnsQuestion, DnsRecord, Network, Survivor, event, frame, network};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::thread;
@@ -45,6 +45,27 @@ fn everything() -> Session {
         ..Network::default()
     };
     session.event(11, ROOT, event::Body::Network(unix));
+    let record = DnsRecord { name: b"\x1b.example".to_vec(), r#type: 1, class: 1, data: b"192.0.2.1".to_vec() };
+    let question = DnsQuestion { name: b".".to_vec(), r#type: 65_535, class: 255 };
+    let dns = Network {
+        operation: network::Operation::DnsReceived.into(),
+        family: 2,
+        protocol: 17,
+        remote: vec![127, 0, 0, 53],
+        remote_port: 53,
+        received_bytes: 7,
+        dns: Some(Dns {
+            response: true,
+            rcode: 3,
+            questions: vec![question],
+            answers: vec![record],
+            fault: Some("several".into()),
+            message: Some(vec![0xff]),
+            ..Dns::default()
+        }),
+        ..Network::default()
+    };
+    session.event(11, ROOT, event::Body::Network(dns));
     session.push(frame::Body::BlindSpot(BlindSpot {
         code: codes::RECOVERED.into(),
         detail: "d".into(),

@@ -305,7 +305,7 @@ pub struct Hook {
     pub refused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// An event numbered in the kernel. (epoch, hook, cpu, number) is unique in a session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
     #[prost(uint32, tag = "1")]
     pub hook: u32,
@@ -330,7 +330,7 @@ pub struct Event {
 }
 /// Nested message and enum types in `Event`.
 pub mod event {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "16")]
         Fork(super::Fork),
@@ -545,7 +545,7 @@ pub mod name_change {
         }
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Network {
     #[prost(enumeration = "network::Operation", tag = "1")]
     pub operation: i32,
@@ -581,6 +581,9 @@ pub struct Network {
     /// of the address
     #[prost(enumeration = "Level", tag = "13")]
     pub level: i32,
+    /// of DNS_SENT and DNS_RECEIVED, of no other
+    #[prost(message, optional, tag = "14")]
+    pub dns: ::core::option::Option<Dns>,
 }
 /// Nested message and enum types in `Network`.
 pub mod network {
@@ -597,6 +600,9 @@ pub mod network {
         Bind = 4,
         Accept = 5,
         Close = 6,
+        /// a datagram from or to port 53 went out
+        DnsSent = 7,
+        DnsReceived = 8,
     }
     impl Operation {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -612,6 +618,8 @@ pub mod network {
                 Self::Bind => "BIND",
                 Self::Accept => "ACCEPT",
                 Self::Close => "CLOSE",
+                Self::DnsSent => "DNS_SENT",
+                Self::DnsReceived => "DNS_RECEIVED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -624,10 +632,55 @@ pub mod network {
                 "BIND" => Some(Self::Bind),
                 "ACCEPT" => Some(Self::Accept),
                 "CLOSE" => Some(Self::Close),
+                "DNS_SENT" => Some(Self::DnsSent),
+                "DNS_RECEIVED" => Some(Self::DnsReceived),
                 _ => None,
             }
         }
     }
+}
+/// A DNS message, as far as it could be read: the authority and additional sections are left out.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Dns {
+    #[prost(bool, tag = "1")]
+    pub response: bool,
+    #[prost(uint32, tag = "2")]
+    pub opcode: u32,
+    /// without what EDNS adds
+    #[prost(uint32, tag = "3")]
+    pub rcode: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub questions: ::prost::alloc::vec::Vec<DnsQuestion>,
+    #[prost(message, repeated, tag = "5")]
+    pub answers: ::prost::alloc::vec::Vec<DnsRecord>,
+    /// "malformed", "cut": longer than what is taken, "several": datagrams that left as one
+    #[prost(string, optional, tag = "6")]
+    pub fault: ::core::option::Option<::prost::alloc::string::String>,
+    /// as it was, where it is malformed or no question (opcode)
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub message: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DnsQuestion {
+    /// labels joined by dots; within a label, a dot and a backslash have a backslash before them; "." is the root
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub r#type: u32,
+    #[prost(uint32, tag = "3")]
+    pub class: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DnsRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub r#type: u32,
+    #[prost(uint32, tag = "3")]
+    pub class: u32,
+    /// as in a zone file: an address, a name, numbers before a name; else RFC 3597's form, at most 255 bytes of it
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
 }
 /// A system call that does something beyond files, names and peers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -226,15 +226,15 @@ class Trace:  # its facts are kept under the names that they have in a statement
         ip = ipaddress.ip_address(address) if (body.family, len(address)) in ((2, 4), (10, 16)) else None
         over_ip = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
         key = id(actor), body.operation, body.family, body.type, body.protocol, body.result, body.level, port, address
-        closes = act["operation"] == "close" and 0 != body.cookie in self.cookies
-        row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault(key, act | {
+        closes = need((body.operation > 6) == body.HasField("dns")) and body.operation == 6 and body.cookie in self.cookies
+        row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault((*key, str(body.dns)), act | {
             "actor": actor, "ip": ip and (f"::ffff:{ip.ipv4_mapped}" if getattr(ip, "ipv4_mapped", None) else str(ip)),
             "port": ip and port or None, "path": None if ip else address or None, "addressLevel": act["level"],
             "protocol": {1: "unix", 2: over_ip, 10: over_ip}.get(body.family, f"family-{body.family}"), "sentBytes": 0,
-            "direction": "inbound" if act["operation"] in ("bind", "accept") else "outbound", "receivedBytes": 0})
+            "direction": "inbound" if body.operation in (4, 5, 8) else "outbound", "receivedBytes": 0})
         row |= {name: row[name] + act[name] for name in ("sentBytes", "receivedBytes")}
         row |= {"count": row.get("count", 0) + (not closes), "lastOn": max(row.get("lastOn", 0), act["timestamp"])}
-        self.cookies |= {body.cookie: row} if act["operation"] in ("connect-attempt", "connect", "accept") else {}
+        self.cookies |= {body.cookie: row} if body.cookie and body.operation in (1, 2, 5) else {}
 
     def judge(self):  # section 5.5; an account is `a` there, too
         closed, ended, repeats = self.closed or messages.SessionClosed(), bool(self.closed), defaultdict(Counter)

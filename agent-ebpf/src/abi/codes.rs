@@ -42,6 +42,8 @@ pub mod hook {
     pub const OUTSIDE: u16 = 19;
     /// Acts beyond files, names and peers: what sees or changes other processes, the kernel, or what paths mean.
     pub const ACT: u16 = 20;
+    /// cgroup_skb: datagrams from and to port 53.
+    pub const DNS: u16 = 21;
     /// One more than the last id; the number of rows an account table has.
     pub const COUNT: u16 = 24;
 }
@@ -62,7 +64,7 @@ pub mod kind {
     pub const OPEN_KNOWN: u16 = 6;
     /// [`super::Name`]; sections: directory, name, target directory, target name.
     pub const NAME: u16 = 7;
-    /// [`super::Net`]; section: `sun_path` for AF_UNIX, else empty.
+    /// [`super::Net`]; section: `sun_path` for AF_UNIX, the message for DNS, else empty.
     pub const NET: u16 = 8;
     /// [`super::Joined`].
     pub const JOINED: u16 = 9;
@@ -150,6 +152,10 @@ pub mod net_op {
     pub const ACCEPT: u32 = 5;
     /// A TCP connection closed.
     pub const CLOSE: u32 = 6;
+    /// A datagram from or to port 53 went out.
+    pub const DNS_SENT: u32 = 7;
+    /// A datagram from or to port 53 came in.
+    pub const DNS_RECEIVED: u32 = 8;
 }
 
 /// How an observation was made, the strength of its evidence; the same numbers as the log's `Level`.

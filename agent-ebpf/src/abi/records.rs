@@ -172,9 +172,9 @@ abi! {
 
     /// A socket's act.
     Net = 96 {
-        /// Bytes sent, at the close of a TCP connection.
+        /// Bytes sent, at the close of a TCP connection; of a DNS message.
         sent_bytes: u64,
-        /// Bytes received, at the close of a TCP connection.
+        /// Bytes received, at the close of a TCP connection; of a DNS message.
         received_bytes: u64,
         /// The kernel's socket cookie, 0 if it has none yet.
         cookie: u64,
@@ -198,8 +198,8 @@ abi! {
         local: [u8; 16],
         /// The first 4 bytes, or 16.
         remote: [u8; 16],
-        /// Zero.
-        reserved: u64,
+        /// Of DNS, not 0 where several datagrams left as one: bytes of each. Else zero.
+        segment_bytes: u64,
     }
 
     /// A system call that does something beyond files, names and peers.

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::{fs::MemfdFlags, net::sockopt};
+use rustix::{
+    fs::MemfdFlags,
+    net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt},
+    rand::{GetRandomFlags, getrandom},
+};
 
 use crate::probe;
 
@@ -39,6 +43,11 @@ const fn act(
 
 const TCP: &[(&str, u32)] = &[("bind", 1), ("connect", 1), ("connect-attempt", 1), ("accept", 1), ("close", 1)];
 const UDP: &[(&str, u32)] = &[("bind", 1), ("send", 1)];
+/// One goes out, and comes in.
+const DNS: &[(&str, u32)] = &[("dns", 2)];
+/// The header of an answer that answers nothing: whoever gets it lets it be.
+const DNS_MESSAGE: [u8; 12] = [0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const DNS_PORT: u16 = 53;
 /// This very program, whatever its path leads to by now, or another would run in its name, unseen.
 pub(super) const THIS: &str = "/proc/self/exe";
 /// How long a connection to itself may take.
@@ -59,6 +68,7 @@ pub(crate) const ACTS: &[Act] = &[
     act("talk to itself by TCP over IPv6", TCP, |_| tcp(Ipv6Addr::LOCALHOST.into())),
     act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into())),
     act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into())),
+    act("send itself a DNS message", DNS, |_| dns()),
     act("make a file in memory", &[("act", 1)], memory),
 ];
 
@@ -106,6 +116,18 @@ fn tcp(host: std::net::IpAddr) -> io::Result<()> {
 fn udp(host: std::net::IpAddr) -> io::Result<()> {
     let socket = UdpSocket::bind(SocketAddr::new(host, 0))?;
     socket.send_to(b"canary\n", socket.local_addr()?).map(drop)
+}
+
+/// From and to port 53 of an address of its own. A resolver that listens on all addresses shares the port, if it lets others.
+fn dns() -> io::Result<()> {
+    let mut random = [0; 3];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    let [second, third, fourth] = random.map(|byte| byte % 253 + 1);
+    let address = SocketAddr::new(Ipv4Addr::new(127, second, third, fourth).into(), DNS_PORT);
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    UdpSocket::from(socket).send_to(&DNS_MESSAGE, address).map(drop)
 }
 
 fn memory(_: &Path) -> io::Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! The layouts are `agent_ebpf`'s. Nothing here trusts a length, a kind or a flag; nothing is cast.
 
+pub mod dns;
 mod reader;
 
 use agent_ebpf::{hook, kind};
@@ -149,7 +150,7 @@ pub enum Body {
     Net {
         /// Addresses and counts.
         fixed: Box<agent_ebpf::Net>,
-        /// `sun_path`, or the sockaddr of a call that failed.
+        /// `sun_path`, the sockaddr of a call that failed, or a DNS message.
         address: Vec<u8>,
     },
     /// A system call beyond files, names and peers.

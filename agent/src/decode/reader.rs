@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
             remote_port: u32,
             local: address,
             remote: address,
-            reserved: u64,
+            segment_bytes: u64,
         }
     );
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, fs::File};
 use agent_ebpf::hook;
 use aya::{
     Btf, Ebpf, Endianness,
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, Lsm, Program as Loaded, ProgramError},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, FEntry, FExit, Lsm, Program as Loaded, ProgramError},
 };
 
 use super::{
@@ -192,10 +192,10 @@ impl Attacher<'_> {
         }
         let missing = || Refusal::Told("the built-in object file lacks it".to_owned());
         let loaded = self.ebpf.program_mut(program.name).ok_or_else(missing)?;
-        if program.point == Point::CgroupSockAddr {
+        if matches!(program.point, Point::CgroupSockAddr | Point::CgroupEgress | Point::CgroupIngress) {
             let root = cgroup_root().map_err(Refusal::Cgroup)?;
             let root = File::open(root).map_err(|_| Refusal::Cgroup(Error::NoCgroup))?;
-            return at_cgroup(loaded, root).map_err(|error| Refusal::Kernel(Box::new(error)));
+            return at_cgroup(loaded, root, program.point).map_err(|error| Refusal::Kernel(Box::new(error)));
         }
         at_kernel(loaded, &self.types.ids, program).map_err(|error| Refusal::Kernel(Box::new(error)))
     }
@@ -239,11 +239,21 @@ fn tag(ebpf: &Ebpf, name: &'static str) -> Result<[u8; 8], Error> {
     Ok(info.tag().to_be_bytes())
 }
 
-fn at_cgroup(program: &mut Loaded, root: File) -> Result<(), ProgramError> {
-    let program: &mut CgroupSockAddr = program.try_into()?;
-    program.load()?;
+fn at_cgroup(program: &mut Loaded, root: File, point: Point) -> Result<(), ProgramError> {
     // A link always allows others beside it; the kernel takes no flag here.
-    program.attach(root, CgroupAttachMode::Single).map(drop)
+    let mode = CgroupAttachMode::Single;
+    let direction = match point {
+        Point::CgroupEgress => CgroupSkbAttachType::Egress,
+        Point::CgroupIngress => CgroupSkbAttachType::Ingress,
+        _ => {
+            let program: &mut CgroupSockAddr = program.try_into()?;
+            program.load()?;
+            return program.attach(root, mode).map(drop);
+        }
+    };
+    let program: &mut CgroupSkb = program.try_into()?;
+    program.load()?;
+    program.attach(root, direction, mode).map(drop)
 }
 
 /// Loads and attaches. A program that is nowhere attached is not to be found among those of the host.
@@ -264,7 +274,7 @@ fn at_kernel(loaded: &mut Loaded, types: &Btf, program: &Program) -> Result<(), 
         Point::Tracepoint => attach!(loaded, BtfTracePoint, program, types),
         Point::Lsm => attach!(loaded, Lsm, program, types),
         Point::Exit => attach!(loaded, FExit, program, types),
-        Point::Entry | Point::CgroupSockAddr => attach!(loaded, FEntry, program, types),
+        Point::Entry | Point::CgroupSockAddr | Point::CgroupEgress | Point::CgroupIngress => attach!(loaded, FEntry, program, types),
     }
 }
 

@@ -59,6 +59,10 @@ pub(super) enum Point {
     Exit,
     /// cgroup socket address hook, at the hierarchy's root.
     CgroupSockAddr,
+    /// Packets that go out, at the hierarchy's root.
+    CgroupEgress,
+    /// Packets that come in, at the hierarchy's root.
+    CgroupIngress,
 }
 
 /// A program and where it goes.
@@ -79,7 +83,7 @@ impl Program {
             Point::Tracepoint => Some(format!("btf_trace_{}", self.target)),
             Point::Lsm => Some(format!("bpf_lsm_{}", self.target)),
             Point::Entry | Point::Exit => Some(self.target.to_owned()),
-            Point::CgroupSockAddr => None,
+            Point::CgroupSockAddr | Point::CgroupEgress | Point::CgroupIngress => None,
         }
     }
 }
@@ -124,6 +128,10 @@ const fn entry(name: &'static str, target: &'static str) -> Program {
 
 const fn sock_addr(name: &'static str) -> Program {
     Program { point: Point::CgroupSockAddr, ..tracepoint(name, name) }
+}
+
+const fn packets(name: &'static str, point: Point) -> Program {
+    Program { point, ..tracepoint(name, name) }
 }
 
 const fn way(method: &'static str, level: u32, programs: &'static [Program]) -> Way {
@@ -281,6 +289,15 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
         hook::SEND,
         "send",
         &[way("cgroup/sendmsg4+sendmsg6", level::OBJECT, &[sock_addr("sendmsg4"), sock_addr("sendmsg6")])],
+    ),
+    only(
+        hook::DNS,
+        "dns",
+        &[way(
+            "cgroup_skb/egress+ingress",
+            level::OBJECT,
+            &[packets("dns_sent", Point::CgroupEgress), packets("dns_received", Point::CgroupIngress)],
+        )],
     ),
     only(
         hook::BIND,

@@ -44,6 +44,22 @@ pub(super) fn of_act(act: &log::Act) -> Spot {
     Some((code, act.call.clone()))
 }
 
+const IPPROTO_UDP: u32 = 17;
+const DNS: u32 = 53;
+const DNS_OVER_TLS: u32 = 853;
+
+/// Of a connection or datagram by which names may be asked for that are not read.
+pub(super) fn of_contact(act: &log::Network) -> Spot {
+    use log::network::Operation;
+    let asks = matches!(act.operation(), Operation::ConnectAttempt | Operation::Connect | Operation::Send);
+    let transport = if act.protocol == IPPROTO_UDP { "udp" } else { "tcp" };
+    match act.remote_port {
+        DNS if asks && transport == "udp" => None,
+        port @ (DNS | DNS_OVER_TLS) if asks => Some((codes::DNS_NOT_READ, format!("{transport}/{port}"))),
+        _ => None,
+    }
+}
+
 /// A file whose opening says something of the session.
 pub(super) enum Sensitive {
     /// A block device or the machine's memory, by its number.

@@ -65,7 +65,11 @@ pub(super) fn of(
             }
             Body::Name(change)
         }
-        decode::Body::Net { fixed, address } => Body::Network(network(&head, &fixed, address)),
+        decode::Body::Net { fixed, address } => {
+            let act = network(&head, &fixed, address);
+            spot = consequences::of_contact(&act);
+            Body::Network(act)
+        }
         decode::Body::Act { fixed, texts } => {
             let (act, said) = act(&fixed, texts);
             spot = said;
@@ -201,6 +205,7 @@ fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> lo
         AF_INET6 => 16,
         _ => 0,
     };
+    let dns = [net_op::DNS_SENT, net_op::DNS_RECEIVED].contains(&fixed.operation).then(|| dns(fixed, &address));
     let whole = head.flags & flag::SOCKADDR != 0;
     let given = if whole { Some(given(&address).unwrap_or_default()) } else { None };
     // A bind names the socket's own end.
@@ -229,6 +234,41 @@ fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> lo
         sent_bytes: fixed.sent_bytes,
         received_bytes: fixed.received_bytes,
         level: i32::try_from(fixed.level).unwrap_or_default(),
+        dns,
+    }
+}
+
+/// What a DNS message says. One that could not be taken whole says so, and what is no question stands as it was.
+fn dns(fixed: &agent_ebpf::Net, message: &[u8]) -> log::Dns {
+    let several = fixed.segment_bytes != 0;
+    let first = usize::try_from(fixed.segment_bytes).ok().filter(|_| several).and_then(|bytes| message.get(..bytes));
+    let read = decode::dns::read(first.unwrap_or(message));
+    let cut = fixed.sent_bytes.max(fixed.received_bytes) > message.len() as u64;
+    let fault = match (several, cut, read.malformed) {
+        (true, ..) => Some("several"),
+        (_, true, _) => Some("cut"),
+        (.., true) => Some("malformed"),
+        _ => None,
+    };
+    let question = |one: decode::dns::Question| log::DnsQuestion {
+        name: one.name,
+        r#type: one.rtype.into(),
+        class: one.class.into(),
+    };
+    let record = |one: decode::dns::Answer| log::DnsRecord {
+        name: one.question.name,
+        r#type: one.question.rtype.into(),
+        class: one.question.class.into(),
+        data: one.data,
+    };
+    log::Dns {
+        response: read.response,
+        opcode: read.opcode.into(),
+        rcode: read.rcode.into(),
+        questions: read.questions.into_iter().map(question).collect(),
+        answers: read.answers.into_iter().map(record).collect(),
+        fault: fault.map(str::to_owned),
+        message: (several || read.malformed || read.opcode != 0).then(|| message.to_vec()),
     }
 }
 

@@ -2,10 +2,11 @@
 //! with `direction`, `timestamp` and what a tracer knows besides.
 
 use crate::escape::escape;
+use crate::hex;
 use crate::time;
 use crate::trace::{Contact, Trace};
 use core::net::{Ipv4Addr, Ipv6Addr};
-use proto::evidence::{Level, network::Operation};
+use proto::evidence::{self as log, Level, network::Operation};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use std::borrow::Cow;
 
@@ -52,6 +53,9 @@ impl Serialize for Entry<'_> {
         map.serialize_entry("sentBytes", &contact.sent_bytes)?;
         map.serialize_entry("receivedBytes", &contact.received_bytes)?;
         map.serialize_entry("addressLevel", level(contact.level))?;
+        if let Some(message) = self.trace.dns(contact) {
+            map.serialize_entry("dns", &Dns::from(&message))?;
+        }
         map.end()
     }
 }
@@ -89,6 +93,55 @@ struct Invoking<'a> {
     comm: Cow<'a, str>,
 }
 
+#[derive(serde::Serialize)]
+struct Dns<'a> {
+    response: bool,
+    opcode: u32,
+    rcode: u32,
+    questions: Vec<DnsRecord<'a>>,
+    answers: Vec<DnsRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+/// A question has no data.
+#[derive(serde::Serialize)]
+struct DnsRecord<'a> {
+    name: Cow<'a, str>,
+    r#type: u32,
+    class: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Cow<'a, str>>,
+}
+
+impl<'a> From<&'a log::Dns> for Dns<'a> {
+    fn from(message: &'a log::Dns) -> Self {
+        let question = |one: &'a log::DnsQuestion| DnsRecord {
+            name: escape(&one.name),
+            r#type: one.r#type,
+            class: one.class,
+            data: None,
+        };
+        let answer = |one: &'a log::DnsRecord| DnsRecord {
+            name: escape(&one.name),
+            r#type: one.r#type,
+            class: one.class,
+            data: Some(escape(&one.data)),
+        };
+        Self {
+            response: message.response,
+            opcode: message.opcode,
+            rcode: message.rcode,
+            questions: message.questions.iter().map(question).collect(),
+            answers: message.answers.iter().map(answer).collect(),
+            fault: message.fault.as_ref().map(|fault| escape(fault.as_bytes())),
+            message: message.message.as_deref().map(hex::encode),
+        }
+    }
+}
+
 fn ip(address: &[u8], family: u32) -> Option<String> {
     match family {
         AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?).to_string()),
@@ -110,7 +163,7 @@ fn protocol(contact: &Contact) -> Cow<'static, str> {
 
 fn direction(operation: Operation) -> &'static str {
     match operation {
-        Operation::Bind | Operation::Accept => "inbound",
+        Operation::Bind | Operation::Accept | Operation::DnsReceived => "inbound",
         _ => "outbound",
     }
 }
@@ -123,6 +176,8 @@ fn operation(operation: Operation) -> &'static str {
         Operation::Bind => "bind",
         Operation::Accept => "accept",
         Operation::Close => "close",
+        Operation::DnsSent => "dns-sent",
+        Operation::DnsReceived => "dns-received",
         Operation::Unspecified => "unknown",
     }
 }

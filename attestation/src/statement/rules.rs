@@ -96,7 +96,7 @@ rules! {
         ["rename", "link", "unlink", "mkdir", "rmdir", "symlink", "truncate", "exchange"].contains(&text)
     };
     ContactOperation: "an operation on sockets",
-        |text| ["connect-attempt", "connect", "send", "bind", "accept", "close"].contains(&text);
+        |text| ["connect-attempt", "connect", "send", "bind", "accept", "close", "dns-sent", "dns-received"].contains(&text);
     Direction: "a direction", |text| ["outbound", "inbound"].contains(&text);
     Ip: "an address", |text| {
         (2..=39).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'.' | b':'))

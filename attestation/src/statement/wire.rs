@@ -455,6 +455,41 @@ struct Contact<'a> {
     received_bytes: u64,
     #[serde(borrow)]
     address_level: Text<'a, Level>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    dns: Option<Object<Dns<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Dns<'a> {
+    response: bool,
+    opcode: u32,
+    rcode: u32,
+    #[serde(borrow)]
+    questions: Count<Object<DnsQuestion<'a>>>,
+    #[serde(borrow)]
+    answers: Count<Object<DnsAnswer<'a>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    fault: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    message: Option<Text<'a, Hex>>,
+}
+
+#[derive(Deserialize)]
+struct DnsQuestion<'a> {
+    #[serde(borrow)]
+    name: Text<'a, Escaped>,
+    r#type: u32,
+    class: u32,
+}
+
+#[derive(Deserialize)]
+struct DnsAnswer<'a> {
+    #[serde(borrow)]
+    name: Text<'a, Escaped>,
+    r#type: u32,
+    class: u32,
+    #[serde(borrow)]
+    data: Text<'a, Escaped>,
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use super::intern::{Interner, Text};
 use super::network::Contacts;
 use super::processes::{Origin, Processes};
 use crate::codes;
+use prost::Message as _;
 use proto::evidence::{self as log, event, frame};
 use std::mem::size_of;
 use thiserror::Error;
@@ -405,9 +406,15 @@ impl Builder {
         self.charge(16)?;
         // The kernel closes sockets outside any process too; such an act has pid 0.
         let process = if event.pid == 0 { None } else { Some(self.actor(event.pid)) };
+        let is_dns = matches!(operation, log::network::Operation::DnsSent | log::network::Operation::DnsReceived);
+        let message = match &act.dns {
+            None if !is_dns => None,
+            Some(message) if is_dns => Some(self.text(&message.encode_to_vec())?),
+            _ => return Err(TraceError::Value("dns")),
+        };
         let remote = self.text(&act.remote)?;
         let local = self.text(&act.local)?;
-        if self.contacts.act(process, event.boottime_ns, act, operation, remote, local) {
+        if self.contacts.act(process, event.boottime_ns, act, operation, [remote, local], message) {
             self.charge(Contacts::ROW_BYTES)?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use super::network::Contact;
 use super::processes::{ExecRow, Process};
 use crate::codes::{self, Kind};
 use crate::merkle::Hash;
+use prost::Message as _;
 use proto::evidence::{self as log, Class, Level, name_change::Operation};
 
 /// The facts of a session.
@@ -254,6 +255,12 @@ impl Trace {
     /// Contacts in the order of their first act, each with the peer's address: 4 or 16 bytes, or a socket's path.
     pub fn contacts(&self) -> impl Iterator<Item = (&Contact, &[u8])> {
         self.contacts.iter().map(|contact| (contact, self.strings.get(contact.address)))
+    }
+
+    /// The DNS message of a contact that is one.
+    #[must_use]
+    pub fn dns(&self, contact: &Contact) -> Option<log::Dns> {
+        log::Dns::decode(self.strings.get(contact.message?)).ok()
     }
 
     /// A row for each hook, in the order in which the session declared them.

@@ -1,4 +1,4 @@
-//! Peers: acts of one kind by one process with one peer are one row.
+//! Peers: acts of one kind by one process with one peer are one row; of DNS, those with one message.
 
 use super::intern::Text;
 use proto::evidence::{self as log, network::Operation};
@@ -34,9 +34,12 @@ pub struct Contact {
     /// Bytes received, as counted at the close of connections.
     pub received_bytes: u64,
     pub(super) address: Text,
+    /// A DNS message, as the log has it.
+    pub(super) message: Option<Text>,
 }
 
-type Key = (Option<u32>, Operation, [u32; 4], i32, i32, Text);
+type Key = (Option<u32>, Operation, [u32; 4], i32, i32, Text, Option<Text>);
+
 
 /// All contacts of a session.
 #[derive(Debug, Default)]
@@ -58,15 +61,16 @@ impl Contacts {
         boottime_ns: u64,
         act: &log::Network,
         operation: Operation,
-        remote: Text,
-        local: Text,
+        [remote, local]: [Text; 2],
+        message: Option<Text>,
     ) -> bool {
         if operation == Operation::Close && self.close(boottime_ns, act) {
             return false;
         }
         let (address, port) =
             if operation == Operation::Bind { (local, act.local_port) } else { (remote, act.remote_port) };
-        let key = (process, operation, [act.family, act.r#type, act.protocol, port], act.result, act.level, address);
+        let numbers = [act.family, act.r#type, act.protocol, port];
+        let key = (process, operation, numbers, act.result, act.level, address, message);
         let next = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
         let row = *self.rows.entry(key).or_insert(next);
         if row == next {
@@ -100,7 +104,7 @@ impl Contacts {
     }
 }
 
-fn new_contact((process, operation, numbers, result, level, address): Key, boottime_ns: u64) -> Contact {
+fn new_contact((process, operation, numbers, result, level, address, message): Key, boottime_ns: u64) -> Contact {
     let [family, socket_type, protocol, port] = numbers;
     Contact {
         process,
@@ -117,5 +121,6 @@ fn new_contact((process, operation, numbers, result, level, address): Key, boott
         sent_bytes: 0,
         received_bytes: 0,
         address,
+        message,
     }
 }
