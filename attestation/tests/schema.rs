@@ -7,7 +7,9 @@ use attestation::escape::is_escaped;
 use attestation::statement::read;
 use attestation::synthetic::{ROOT, Session};
 use jsonschema::Validator;
-use proto::evidence::{Act, Attention, BlindSpot, Dns, DnsQuestion, DnsRecord, Network, Survivor, event, frame, network};
+use proto::evidence::{
+    Act, Attention, BlindSpot, Dns, DnsQuestion, DnsRecord, Network, Survivor, event, frame, network,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::thread;

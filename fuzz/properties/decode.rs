@@ -1,7 +1,7 @@
 //! What holds of `decode` for any bytes of the ring: what is taken, and written again by the layout, is the same event of the
 //! same fields; a record that is a byte shorter or longer than it says is refused.
 
-use crate::decode::{Body, Event, Given, Head, decode};
+use crate::decode::{Body, Event, Given, Head, decode, dns};
 use agent_ebpf::{hook, kind};
 
 /// Bytes of the header, which has the record's own length first.
@@ -36,9 +36,22 @@ fn one(bytes: &[u8]) -> bool {
     assert_eq!(again[KEPT], bytes[KEPT], "the header's fields");
     let fixed = HEADER_BYTES..HEADER_BYTES + fixed_bytes(&event.body);
     assert_eq!(again[fixed.clone()], bytes[fixed], "the fixed part");
+    if let Body::Net { address, .. } = &event.body {
+        assert!(
+            dns_bytes(&dns::read(address)) <= 300 * (address.len() + 1),
+            "a DNS message from {} bytes",
+            address.len()
+        );
+    }
     assert!(decode(&bytes[..bytes.len() - 1]).is_err(), "a record that was cut");
     assert!(decode(&[bytes, &[0]].concat()).is_err(), "a record with a byte too many");
     true
+}
+
+/// Bytes of what was read of a DNS message: each of its parts has a name, of at most 1 KiB if every byte is escaped.
+fn dns_bytes(read: &dns::Dns) -> usize {
+    let answers = read.answers.iter().map(|answer| answer.question.name.len() + answer.data.len());
+    read.questions.iter().map(|question| question.name.len()).chain(answers).sum()
 }
 
 /// Something with a place in the layout.

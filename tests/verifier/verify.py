@@ -226,7 +226,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
         ip = ipaddress.ip_address(address) if (body.family, len(address)) in ((2, 4), (10, 16)) else None
         over_ip = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
         key = id(actor), body.operation, body.family, body.type, body.protocol, body.result, body.level, port, address
-        closes = need((body.operation > 6) == body.HasField("dns")) and body.operation == 6 and body.cookie in self.cookies
+        closes = need(((did := body.operation) > 6) == body.HasField("dns")) and did == 6 and body.cookie in self.cookies
         row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault((*key, str(body.dns)), act | {
             "actor": actor, "ip": ip and (f"::ffff:{ip.ipv4_mapped}" if getattr(ip, "ipv4_mapped", None) else str(ip)),
             "port": ip and port or None, "path": None if ip else address or None, "addressLevel": act["level"],

@@ -2,9 +2,7 @@
 
 use domain::{
     base::{
-        Message, ParsedName, ParsedRecord, UnknownRecordData,
-        iana::Rtype,
-        name::ToLabelIter as _,
+        Message, ParsedName, ParsedRecord, UnknownRecordData, iana::Rtype, name::ToLabelIter as _,
         rdata::ParseRecordData,
     },
     rdata::{A, Aaaa, Cname, Dname, Mx, Ns, Ptr, Srv},

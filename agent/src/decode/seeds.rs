@@ -46,6 +46,13 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("unlink", Body::Name { fixed: name, from: given(b"/src", b"a"), to: None }),
         ("connect", Body::Net { fixed: Box::new(net), address: Vec::new() }),
         ("connect-unix", Body::Net { fixed: Box::new(net), address: b"/run/sock".to_vec() }),
+        (
+            "dns",
+            Body::Net {
+                fixed: Box::new(net),
+                address: b"\x12\x34\x81\x80\0\x01\0\x01\0\0\0\0\x03www\0\0\x01\0\x01\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x0c".to_vec(),
+            },
+        ),
         ("act", Body::Act { fixed: Box::new(act), texts: vec![b"none".to_vec(), Vec::new()] }),
         ("joined", Body::Joined(agent_ebpf::Joined { start_ns: 5, cgroup_id: 6 })),
         ("outside", Body::Outside(agent_ebpf::Outside { ino: 7, dev: 8, reused: 1 })),

@@ -5,7 +5,10 @@ use std::{collections::HashMap, fs, fs::File};
 use agent_ebpf::hook;
 use aya::{
     Btf, Ebpf, Endianness,
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, FEntry, FExit, Lsm, Program as Loaded, ProgramError},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, FEntry, FExit, Lsm,
+        Program as Loaded, ProgramError,
+    },
 };
 
 use super::{
@@ -274,7 +277,9 @@ fn at_kernel(loaded: &mut Loaded, types: &Btf, program: &Program) -> Result<(), 
         Point::Tracepoint => attach!(loaded, BtfTracePoint, program, types),
         Point::Lsm => attach!(loaded, Lsm, program, types),
         Point::Exit => attach!(loaded, FExit, program, types),
-        Point::Entry | Point::CgroupSockAddr | Point::CgroupEgress | Point::CgroupIngress => attach!(loaded, FEntry, program, types),
+        Point::Entry | Point::CgroupSockAddr | Point::CgroupEgress | Point::CgroupIngress => {
+            attach!(loaded, FEntry, program, types)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     filter::Selection,
-    statement::Contact,
+    statement::{Contact, Dns, DnsRecord},
     terminal::{Style, Terminal, bytes, count, cut},
 };
 
@@ -19,7 +19,12 @@ struct Peer<'a> {
     acts: BTreeMap<(&'a str, i32), u64>,
     sent_bytes: u64,
     received_bytes: u64,
+    /// DNS messages in words, and how often each.
+    messages: BTreeMap<String, u64>,
 }
+
+/// DNS messages of a peer that are shown where not all peers are.
+const MESSAGES_MAX: usize = 8;
 
 /// Writes a line or two for each peer, at most `peers_max` of them.
 pub(crate) fn write(
@@ -46,6 +51,15 @@ pub(crate) fn write(
         let line = format!("{}  by {}", acts.join(", "), who.join(", "));
         let line = cut(&line, terminal.columns.saturating_sub(6));
         writeln!(out, "      {}", terminal.paint(Style::Faint, &line))?;
+        let shown = if peers_max == usize::MAX { usize::MAX } else { MESSAGES_MAX };
+        for (message, times) in peer.messages.iter().take(shown) {
+            let line = if *times == 1 { message.clone() } else { format!("{message} ×{times}") };
+            writeln!(out, "      {}", cut(&line, terminal.columns.saturating_sub(6)))?;
+        }
+        if let Some(more) = peer.messages.len().checked_sub(shown).filter(|more| *more > 0) {
+            let more = format!("      … and {}: --network shows all", count(more, "message", "messages"));
+            writeln!(out, "{}", terminal.paint(Style::Faint, &more))?;
+        }
     }
     if let Some(more) = peers.len().checked_sub(peers_max).filter(|more| *more > 0) {
         let more = format!("  … and {}: --network shows all", count(more, "peer", "peers"));
@@ -65,6 +79,10 @@ fn peers<'a>(contacts: &[&'a Contact]) -> BTreeMap<String, Peer<'a>> {
         peer.who.insert(who);
         let times = peer.acts.entry((&contact.operation, contact.result)).or_default();
         *times = times.saturating_add(contact.count);
+        if let Some(dns) = &contact.dns {
+            let times = peer.messages.entry(message(dns)).or_default();
+            *times = times.saturating_add(contact.count);
+        }
         peer.sent_bytes = peer.sent_bytes.saturating_add(contact.sent_bytes);
         peer.received_bytes = peer.received_bytes.saturating_add(contact.received_bytes);
     }
@@ -81,6 +99,47 @@ fn name(contact: &Contact) -> String {
         (None, Some(path), _) => format!("{} {path}{listens}", contact.protocol),
         (None, None, _) => format!("{} (no address){listens}", contact.protocol),
     }
+}
+
+/// A DNS message in a line.
+fn message(dns: &Dns) -> String {
+    let question = |one: &DnsRecord| format!("{} {}", one.name, record_type(one.r#type));
+    let questions: Vec<String> = dns.questions.iter().map(question).collect();
+    let answer = |one: &DnsRecord| one.data.as_deref().unwrap_or_default().to_owned();
+    let answers: Vec<String> = dns.answers.iter().map(answer).collect();
+    let said = match (dns.response, dns.rcode, answers.is_empty()) {
+        (false, ..) => String::new(),
+        (true, 0, true) => " = nothing".to_owned(),
+        (true, 0, false) => format!(" = {}", answers.join(", ")),
+        (true, 3, _) => " = no such name".to_owned(),
+        (true, code, _) => format!(" = error {code}"),
+    };
+    let fault = dns.fault.as_deref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+    let asked = if questions.is_empty() { "a message without a question".to_owned() } else { questions.join(", ") };
+    format!("{asked}{said}{fault}")
+}
+
+/// The name of a record type, of those that are met every day.
+fn record_type(number: u32) -> String {
+    const NAMES: [(u32, &str); 15] = [
+        (1, "A"),
+        (2, "NS"),
+        (5, "CNAME"),
+        (6, "SOA"),
+        (12, "PTR"),
+        (15, "MX"),
+        (16, "TXT"),
+        (28, "AAAA"),
+        (33, "SRV"),
+        (43, "DS"),
+        (48, "DNSKEY"),
+        (64, "SVCB"),
+        (65, "HTTPS"),
+        (252, "AXFR"),
+        (255, "ANY"),
+    ];
+    let known = NAMES.iter().find(|(known, _)| *known == number);
+    known.map_or_else(|| format!("TYPE{number}"), |(_, name)| (*name).to_owned())
 }
 
 fn act_line(act: &str, result: i32, times: u64) -> String {
@@ -100,6 +159,20 @@ pub(crate) fn errno(result: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dns_message_is_a_line() {
+        let read = |json: &str| message(&serde_json::from_str(json).unwrap());
+        let asked =
+            r#"{"response":false,"opcode":0,"rcode":0,"questions":[{"name":"a.b","type":28,"class":1}],"answers":[]}"#;
+        assert_eq!(read(asked), "a.b AAAA");
+        let answered = r#"{"response":true,"opcode":0,"rcode":0,"questions":[{"name":"a","type":65280,"class":1}],
+            "answers":[{"name":"a","type":5,"class":1,"data":"b"},{"name":"b","type":1,"class":1,"data":"192.0.2.1"}]}"#;
+        assert_eq!(read(answered), "a TYPE65280 = b, 192.0.2.1");
+        let broken =
+            r#"{"response":true,"opcode":0,"rcode":3,"questions":[],"answers":[],"fault":"malformed","message":"ff"}"#;
+        assert_eq!(read(broken), "a message without a question = no such name (malformed)");
+    }
 
     #[test]
     fn a_result_has_words() {

@@ -236,6 +236,32 @@ pub(crate) struct Contact {
     pub(crate) received_bytes: u64,
     #[serde(rename = "invokingProcess", skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Invoking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dns: Option<Dns>,
+}
+
+/// A DNS message.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Dns {
+    pub(crate) response: bool,
+    pub(crate) opcode: u32,
+    pub(crate) rcode: u32,
+    pub(crate) questions: Vec<DnsRecord>,
+    pub(crate) answers: Vec<DnsRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<Text>,
+}
+
+/// A question, or with data a record of an answer.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct DnsRecord {
+    pub(crate) name: Text,
+    pub(crate) r#type: u32,
+    pub(crate) class: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<Text>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -40,7 +40,6 @@ pub struct Contact {
 
 type Key = (Option<u32>, Operation, [u32; 4], i32, i32, Text, Option<Text>);
 
-
 /// All contacts of a session.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {

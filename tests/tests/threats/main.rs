@@ -42,3 +42,4 @@ mod t34_other_users;
 mod t35_starved;
 mod t36_opened_by_execve;
 mod t37_failed_acts;
+mod t38_dns;
