@@ -15,7 +15,7 @@ use attestation::hex;
 use attestation::merkle::Hash;
 use attestation::synthetic::{self, HOOKS, ROOT, Session};
 use attestation::verify::{Objects, Options, Verdict, verify};
-use proto::evidence::{Act, BlindSpot, frame};
+use proto::evidence::{Act, BlindSpot, Dns, DnsQuestion, DnsRecord, Level, Network, event, frame, network};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -44,6 +44,7 @@ fn goldens() -> Vec<Golden> {
         golden("redacted", redacted(), 1000, false),
         golden("inherited", inherited(), 1000, true),
         golden("platform", platform(), 1000, true),
+        golden("dns", dns(), 1000, false),
     ]
 }
 
@@ -51,6 +52,47 @@ fn closed(mut session: Session) -> Session {
     session.accounts();
     session.close("ended", 0);
     session
+}
+
+/// Messages: a question twice, its answer, one that is unread, and three that are malformed: without, and where none belongs.
+fn dns() -> Session {
+    let mut session = Session::build_open();
+    let question = || DnsQuestion { name: b"a\\.b.\xff".to_vec(), r#type: 28, class: 1 };
+    let record = DnsRecord { name: b"a".to_vec(), r#type: 28, class: 1, data: b"2001:db8::1".to_vec() };
+    let asked = Dns { questions: vec![question()], ..Dns::default() };
+    let answered =
+        Dns { response: true, rcode: 3, questions: vec![question()], answers: vec![record], ..Dns::default() };
+    let unread = Dns { fault: Some("malformed".into()), message: Some(vec![0xff; 3]), ..Dns::default() };
+    let mut tell = |pid: u32, operation: network::Operation, dns: Option<Dns>| {
+        let [sent_bytes, received_bytes] = if operation == network::Operation::DnsSent { [40, 0] } else { [0, 60] };
+        let act = Network {
+            operation: operation.into(),
+            family: 2,
+            r#type: 2,
+            protocol: 17,
+            local: vec![127, 0, 0, 1],
+            local_port: 40_000,
+            remote: vec![127, 0, 0, 53],
+            remote_port: 53,
+            cookie: 7,
+            sent_bytes,
+            received_bytes,
+            level: Level::Object.into(),
+            dns,
+            ..Network::default()
+        };
+        session.event(11, pid, event::Body::Network(act));
+    };
+    let (sent, received) = (network::Operation::DnsSent, network::Operation::DnsReceived);
+    tell(ROOT, sent, Some(asked.clone()));
+    tell(ROOT, received, Some(answered));
+    tell(ROOT, sent, Some(asked.clone()));
+    tell(0, received, Some(unread));
+    tell(ROOT, received, Some(Dns::default()));
+    tell(ROOT, sent, None);
+    tell(ROOT, network::Operation::Unspecified, Some(asked.clone()));
+    tell(ROOT, network::Operation::Close, Some(asked));
+    closed(session)
 }
 
 /// A call with every field, one without, and one that is none.
