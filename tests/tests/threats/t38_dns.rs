@@ -7,9 +7,9 @@ use std::{
 };
 
 use proto::evidence::{Dns, network::Operation};
-use tests::{Record, Scratch, python};
+use tests::{Record, Run, Scratch, python};
 
-use crate::calls::{run, session, succeeded};
+use crate::calls::succeeded;
 
 /// A resolver of one's own answers so many questions, each by what is made of it.
 struct Resolver {
@@ -84,14 +84,19 @@ def question(name):
     )
 }
 
+/// Runs a script, which must succeed.
+fn run(scratch: &Scratch, script: &str) -> Record {
+    succeeded(Run::new(scratch, python(script)).go())
+}
+
 #[test]
 fn a_name_that_a_program_asks_for_is_told_with_its_answer() {
     let scratch = Scratch::new();
     let resolver = Resolver::start("127.38.0.1", 2, one_address);
     scratch.write("resolv.conf", &format!("nameserver {}\n", resolver.address.ip()));
     let act = "mount --bind resolv.conf /etc/resolv.conf && exec getent hosts secret.testimony.example";
-    let command = ["unshare", "--mount", "sh", "-c", act].map(str::to_owned);
-    let ran = session(&scratch, command.to_vec()).go();
+    let command = ["unshare", "--mount", "sh", "-c", act];
+    let ran = Run::new(&scratch, command).go();
     let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
     let record = succeeded(ran);
     assert!(printed.contains("192.0.2.7"), "{printed}");
@@ -207,7 +212,7 @@ fn twin() {
         "import socket\nown = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nown.sendto(b'x', {:?})",
         ("127.0.0.1", other.local_addr().unwrap().port())
     );
-    let record = succeeded(session(&scratch, python(&script)).go());
+    let record = run(&scratch, &script);
     record.must_be_complete_on_the_weakest();
     assert_eq!(messages(&record), []);
     assert!(!record.trace.blind_spots().iter().any(|spot| spot.code == "DNS_NOT_READ"));
