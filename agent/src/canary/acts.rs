@@ -149,8 +149,9 @@ mod tests {
     fn every_act_works_on_an_ordinary_host() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(INPUT), "x").unwrap();
-        // Starting a program would start the test harness again.
-        for act in ACTS.iter().skip(1) {
+        // Starting a program would start the test harness again, and only root has port 53.
+        let is_root = rustix::process::geteuid().is_root();
+        for act in ACTS.iter().skip(1).filter(|act| is_root || act.observations != DNS) {
             (act.perform)(directory.path()).unwrap_or_else(|error| panic!("{}: {error}", act.name));
         }
         assert!(directory.path().join(MOVED[1]).exists());
