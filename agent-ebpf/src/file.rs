@@ -22,6 +22,8 @@ const FMODE_PATH: u32 = 0x4000;
 const FMODE_CREATED: u32 = 0x10_0000;
 /// Truncate: of a file that is open it is forgotten, the call's own flags still have it.
 pub(crate) const O_TRUNC: u32 = 0o1000;
+/// Of an inode: its content is held against a tree of hashes, for ever.
+const S_VERITY: u32 = 1 << 16;
 /// Marks an access while the inode had a writer: such repeats are never folded with the quiet ones.
 const BUSY: u32 = 1 << 31;
 
@@ -464,6 +466,6 @@ pub(crate) fn version(out: *mut FileVersion, inode: u64, mnt: u64) {
         (*out).mount_id = read(mount, offset!(mount_id));
         (*out).rdev = read(inode, offset!(inode_rdev));
         (*out).generation = read(inode, offset!(inode_generation));
-        (*out).reserved = 0;
+        (*out).verity = u32::from(read::<u32>(inode, offset!(inode_flags)) & S_VERITY != 0);
     }
 }

@@ -17,6 +17,7 @@ mod recent;
 mod ring;
 mod table;
 mod truncate;
+pub mod verity;
 
 use std::collections::BTreeSet;
 

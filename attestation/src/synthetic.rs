@@ -9,6 +9,7 @@ use crate::merkle::Hash;
 use crate::statement::{self, Meta};
 use crate::trace::{Builder, Trace, TraceError, access};
 use proto::evidence as log;
+use proto::evidence::measure::{Algorithm, Means};
 use proto::evidence::{Class, Frame, Level, event, frame, name_change, network};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -269,6 +270,18 @@ impl Session {
             reason: reason.into(),
             product,
             left_at: if product { path.to_vec() } else { Vec::new() },
+            measure: None,
+        }));
+    }
+
+    /// A digest of class `kernel`, of the path, with what the kernel measured.
+    pub fn measured(&mut self, id: u64, path: &[u8], by: Means, algorithm: Algorithm, measure: Vec<u8>) {
+        self.push(frame::Body::Digest(log::ContentDigest {
+            file_id: id,
+            class: Class::Kernel.into(),
+            sha256: content(path),
+            measure: Some(log::Measure { by: by.into(), algorithm: algorithm.into(), digest: measure }),
+            ..log::ContentDigest::default()
         }));
     }
 

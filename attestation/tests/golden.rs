@@ -15,6 +15,7 @@ use attestation::hex;
 use attestation::merkle::Hash;
 use attestation::synthetic::{self, HOOKS, ROOT, Session};
 use attestation::verify::{Objects, Options, Verdict, verify};
+use proto::evidence::measure::{Algorithm, Means};
 use proto::evidence::{Act, BlindSpot, Dns, DnsQuestion, DnsRecord, Level, Network, event, frame, network};
 use std::fs;
 use std::io::{self, Read};
@@ -45,6 +46,7 @@ fn goldens() -> Vec<Golden> {
         golden("inherited", inherited(), 1000, true),
         golden("platform", platform(), 1000, true),
         golden("dns", dns(), 1000, false),
+        golden("measured", measured(), 1000, true),
     ]
 }
 
@@ -92,6 +94,15 @@ fn dns() -> Session {
     tell(ROOT, sent, None);
     tell(ROOT, network::Operation::Unspecified, Some(asked.clone()));
     tell(ROOT, network::Operation::Close, Some(asked));
+    closed(session)
+}
+
+/// Contents that the kernel measured, by each of its means.
+fn measured() -> Session {
+    let mut session = Session::build_open();
+    session.measured(1, b"/usr/bin/dash", Means::Ima, Algorithm::Sha256, vec![1; 32]);
+    session.measured(2, b"/usr/bin/cc", Means::FsVerity, Algorithm::Sha256, vec![2; 32]);
+    session.measured(4, b"/src/main.c", Means::FsVerity, Algorithm::Sha512, vec![4; 64]);
     closed(session)
 }
 

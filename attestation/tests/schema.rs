@@ -7,6 +7,7 @@ use attestation::escape::is_escaped;
 use attestation::statement::read;
 use attestation::synthetic::{ROOT, Session};
 use jsonschema::Validator;
+use proto::evidence::measure::{Algorithm, Means};
 use proto::evidence::{
     Act, Attention, BlindSpot, Dns, DnsQuestion, DnsRecord, Network, Survivor, event, frame, network,
 };
@@ -73,6 +74,7 @@ fn everything() -> Session {
         detail: "d".into(),
         ends_completeness: true,
     }));
+    session.measured(4, b"/src/main.c", Means::FsVerity, Algorithm::Sha512, vec![7; 64]);
     session.push(frame::Body::Survivor(Survivor { pid: 1003, start_ns: 5 }));
     session.accounts();
     session.close("ended", 9);
@@ -187,6 +189,8 @@ const TEXTS: &[&str] = &[
     "read+",
     "stable",
     "absent",
+    "fs-verity",
+    "sha256",
     "fifo",
     "0644",
     "0844",

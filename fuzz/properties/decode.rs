@@ -85,7 +85,7 @@ integers!(u16 u32 i32 u64 i64);
 structures! {
     Fork { child_pid reserved child_start_ns }
     FileVersion {
-        ino dev fs_magic size ctime_sec ctime_nsec mode writers nlink mnt_ns mount_id rdev generation reserved
+        ino dev fs_magic size ctime_sec ctime_nsec mode writers nlink mnt_ns mount_id rdev generation verity
     }
     Exec { binary cap_effective pid_ns mnt_ns net_ns user_ns uid gid euid egid args_bytes reserved }
     Exit { status reserved utime_ns stime_ns max_rss_bytes start_ns }

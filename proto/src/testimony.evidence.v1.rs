@@ -777,6 +777,81 @@ pub struct ContentDigest {
     /// where the file is at the end, if not at the path of its access
     #[prost(bytes = "vec", tag = "6")]
     pub left_at: ::prost::alloc::vec::Vec<u8>,
+    /// of KERNEL: what the kernel says
+    #[prost(message, optional, tag = "7")]
+    pub measure: ::core::option::Option<Measure>,
+}
+/// The kernel's own measure of a content.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Measure {
+    #[prost(enumeration = "measure::Means", tag = "1")]
+    pub by: i32,
+    #[prost(enumeration = "measure::Algorithm", tag = "2")]
+    pub algorithm: i32,
+    /// as long as the algorithm makes it; by FS_VERITY the file's digest, which is not the content's
+    #[prost(bytes = "vec", tag = "3")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+}
+/// Nested message and enum types in `Measure`.
+pub mod measure {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum Means {
+        Unspecified = 0,
+        FsVerity = 1,
+        Ima = 2,
+    }
+    impl Means {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MEANS_UNSPECIFIED",
+                Self::FsVerity => "FS_VERITY",
+                Self::Ima => "IMA",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MEANS_UNSPECIFIED" => Some(Self::Unspecified),
+                "FS_VERITY" => Some(Self::FsVerity),
+                "IMA" => Some(Self::Ima),
+                _ => None,
+            }
+        }
+    }
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum Algorithm {
+        Unspecified = 0,
+        Sha256 = 1,
+        Sha512 = 2,
+    }
+    impl Algorithm {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ALGORITHM_UNSPECIFIED",
+                Self::Sha256 => "SHA256",
+                Self::Sha512 => "SHA512",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ALGORITHM_UNSPECIFIED" => Some(Self::Unspecified),
+                "SHA256" => Some(Self::Sha256),
+                "SHA512" => Some(Self::Sha512),
+                _ => None,
+            }
+        }
+    }
 }
 /// What the session asked of the kernel side, and why.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

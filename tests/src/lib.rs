@@ -10,6 +10,7 @@ mod record;
 mod run;
 mod seen;
 mod shown;
+mod volume;
 pub mod work;
 
 pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
@@ -18,3 +19,4 @@ pub use record::Record;
 pub use run::{Alone, Ran, Run, Started, left_out};
 pub use seen::{Named, Opened, Peer};
 pub use shown::held;
+pub use volume::Volume;

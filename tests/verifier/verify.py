@@ -150,8 +150,9 @@ class Trace:  # its facts are kept under the names that they have in a statement
             case "folded": self.folds[key][body.number] += body.count
             case "account": need(self.accounts.setdefault(key, body) is body)
             case "digest":
-                need(len(body.sha256) == (0 if facts["class"] in ("ephemeral", "absent") else 32))
-                need(not body.reason if facts["class"] in ("kernel", "stable") else is_code(body.reason))
+                n, told = CLASSES.index(facts["class"]), facts["measure"]
+                need(len(body.sha256) == 32 * (n in (0, 1, 3)) and (is_code(body.reason) if n > 1 else not body.reason))
+                need(not told or n == 0 and len(told.digest) * 8 == int(fields(told)["algorithm"][3:]))
                 need(body.file_id in self.files and len(self.reasons | {body.reason, "NOT_HASHED", ""}) <= 256)
                 self.reasons.add(body.reason)
                 self.contents[body.file_id] = facts | {"product": body.product or None, "reason": body.reason or None}
@@ -388,8 +389,7 @@ def read_log(directory, log, session):  # section 3: the facts of the log that t
             trace.push(frame)
         need((len(leaves) - header.first_leaf, len(data)) == (named["frames"], named["bytes"]))
     need((len(leaves), root(leaves).hex()) == (log["treeSize"], log["rootSha256"]), "LOG_ROOT")
-    need(trace.opened)
-    return trace
+    return need(trace.opened) and trace
 
 def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is complete
     need(path.exists() or not evidence.is_dir(), "NO_STATEMENT")

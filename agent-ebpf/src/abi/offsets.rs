@@ -41,6 +41,8 @@ offsets! {
     /// struct inode.
     inode_mode = "inode.i_mode",
     /// struct inode.
+    inode_flags = "inode.i_flags",
+    /// struct inode.
     inode_rdev = "inode.i_rdev",
     /// struct inode.
     inode_sb = "inode.i_sb",

@@ -74,8 +74,8 @@ abi! {
         rdev: u32,
         /// Tells the inode from another that has or had its number.
         generation: u32,
-        /// Zero.
-        reserved: u32,
+        /// 1: under fs-verity, so that its content can never change.
+        verity: u32,
     }
 
     /// A program started.

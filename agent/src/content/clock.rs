@@ -305,7 +305,7 @@ mod tests {
 
     /// An access whose version was read from one moment to another.
     fn access(began_ns: u64, boottime_ns: u64) -> Access {
-        Access { bits: 0, writers: 0, began_ns, boottime_ns }
+        Access { bits: 0, writers: 0, verity: Some(false), began_ns, boottime_ns }
     }
 
     #[test]

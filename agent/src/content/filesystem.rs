@@ -156,6 +156,12 @@ impl Kind {
         matches!(self, Self::Tested | Self::Memory)
     }
 
+    /// Whether files of this kind that are under fs-verity are known by number and generation. On btrfs two subvolumes may
+    /// have files with the same of both.
+    pub(super) fn keeps_verity(self) -> bool {
+        self == Self::Tested
+    }
+
     /// Whether every writer of a file is seen at the file's own (device, inode): on an overlay one may write below it.
     pub(super) fn shows_writers(self) -> bool {
         matches!(self, Self::Tested | Self::Memory | Self::Btrfs)

@@ -14,6 +14,7 @@ use super::place;
 use super::reason::Reason;
 use super::version::{Identity, Seen, Stamp};
 use crate::probe::lease;
+use crate::probe::verity::{self, Measure};
 
 /// Bytes read at once, by each worker.
 pub(super) const BUFFER_BYTES: usize = 256 * 1024;
@@ -44,6 +45,8 @@ pub(super) struct Digest {
     /// The watch that has been on the inode since before the hash; 0 if there is none.
     pub(super) watch: i32,
     pub(super) writers: Writers,
+    /// What the kernel measured, of an inode that is proven to be the target's by its generation too.
+    pub(super) measure: Option<Box<Measure>>,
 }
 
 /// Which file to hash.
@@ -52,6 +55,8 @@ pub(super) struct Target {
     pub(super) root: Arc<OwnedFd>,
     pub(super) path: Vec<u8>,
     pub(super) identity: Identity,
+    /// Tells the inode from another that has or had its number.
+    pub(super) generation: u32,
 }
 
 /// When, and so how patiently, a file is hashed.
@@ -104,10 +109,13 @@ pub(super) fn hash(
         Ok(opened) => opened,
         Err(outcome) => return outcome,
     };
+    // Under fs-verity nothing can write it, and its time is of no matter.
+    let measure = sealed(&file, &seen, target);
+    let open_to_change = measure.is_none() && moment == Moment::Running;
     // The watch before the question: a writer that closes in between is reported, one that does not is seen.
     let watch = if moment == Moment::Running { tools.watch(&file) } else { 0 };
     let before = writers(&file);
-    if moment == Moment::Running {
+    if open_to_change {
         if before == Writers::Open {
             return Outcome::Writing(watch);
         }
@@ -118,11 +126,11 @@ pub(super) fn hash(
     match read_between(tools, &file, &seen, buffer) {
         Ok(sha256) => {
             let writers = both(before, writers(&file));
-            if writers == Writers::Open && moment == Moment::Running {
+            if writers == Writers::Open && open_to_change {
                 return Outcome::Writing(watch);
             }
             let Seen { mtime_sec, mtime_nsec, .. } = seen;
-            Outcome::Hashed(seen.stamp, Digest { sha256, mtime_sec, mtime_nsec, watch, writers })
+            Outcome::Hashed(seen.stamp, Digest { sha256, mtime_sec, mtime_nsec, watch, writers, measure })
         }
         Err(outcome) => outcome,
     }
@@ -154,6 +162,15 @@ fn open(tools: &Tools, target: &Target, expected: Option<&Stamp>) -> Result<(Own
     }
     let file = place::reopen(&object).map_err(|_| Outcome::Failed(Reason::Unreadable))?;
     Ok((file, seen))
+}
+
+/// What the kernel measured of a file under fs-verity, if it is the target's inode: its number may have been given to another.
+fn sealed(file: &OwnedFd, seen: &Seen, target: &Target) -> Option<Box<Measure>> {
+    if !seen.verity || !target.identity.kind.keeps_verity() {
+        return None;
+    }
+    let same = verity::generation(file.as_fd()).is_ok_and(|generation| generation == target.generation);
+    verity::measure(file.as_fd()).ok().flatten().filter(|_| same).map(Box::new)
 }
 
 fn no_way(fault: Errno) -> Reason {

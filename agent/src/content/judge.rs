@@ -6,6 +6,7 @@ use super::filesystem::Kind;
 use super::hash::{Digest, Writers};
 use super::reason::Reason;
 use super::table::flag;
+use crate::probe::verity::Measure;
 
 /// The file at the end, by the look of the last pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +64,11 @@ pub(super) struct Facts<'a> {
 }
 
 /// The class and what goes with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) class: Class,
+    /// Of class `kernel`.
+    pub(super) measure: Option<Box<Measure>>,
     pub(super) reason: Option<Reason>,
     pub(super) sha256: Option<[u8; 32]>,
     /// The session made the file and left it with this digest.
@@ -83,7 +86,14 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
     if facts.end == End::Unknown {
         return absent(facts.failure.unwrap_or(Reason::TimedOut));
     }
-    if facts.tells_what_was_left() { left(facts) } else { read(facts) }
+    if facts.tells_what_was_left() {
+        return left(facts);
+    }
+    let verdict = read(facts);
+    match facts.sealed() {
+        Some(digest) => measured(digest, &verdict),
+        None => verdict,
+    }
 }
 
 impl Facts<'_> {
@@ -102,6 +112,14 @@ impl Facts<'_> {
     /// writing is seen, by whomever, and there was none.
     fn kept_since_its_access(&self) -> bool {
         self.unwritten && self.explained_by_its_writers()
+    }
+
+    /// The digest of an inode that was under fs-verity at every access and at the hash: it is of what was read, whatever
+    /// became of the file's names and times, and of the file.
+    fn sealed(&self) -> Option<&Digest> {
+        let mut digests = [self.last, self.own].into_iter().flatten();
+        let under = self.flags & flag::UNSEALED == 0 && self.kind.keeps_verity();
+        digests.find(|digest| under && digest.measure.is_some())
     }
 
     fn gone(&self) -> bool {
@@ -210,15 +228,21 @@ impl Verdict {
 
 fn digested(digest: &Digest, reason: Option<Reason>, product: bool) -> Verdict {
     let class = if reason.is_some() { Class::Raced } else { Class::Stable };
-    Verdict { class, reason, sha256: Some(digest.sha256), product, last: false }
+    Verdict { class, measure: None, reason, sha256: Some(digest.sha256), product, last: false }
+}
+
+/// Nothing is asked about it that the kernel does not answer for.
+fn measured(digest: &Digest, verdict: &Verdict) -> Verdict {
+    let (sha256, measure) = (Some(digest.sha256), digest.measure.clone());
+    Verdict { class: Class::Kernel, measure, reason: None, sha256, product: verdict.product, last: verdict.last }
 }
 
 fn ephemeral(reason: Reason) -> Verdict {
-    Verdict { class: Class::Ephemeral, reason: Some(reason), sha256: None, product: false, last: false }
+    Verdict { class: Class::Ephemeral, measure: None, reason: Some(reason), sha256: None, product: false, last: false }
 }
 
 pub(super) fn absent(reason: Reason) -> Verdict {
-    Verdict { class: Class::Absent, reason: Some(reason), sha256: None, product: false, last: false }
+    Verdict { class: Class::Absent, measure: None, reason: Some(reason), sha256: None, product: false, last: false }
 }
 
 #[cfg(test)]
@@ -230,7 +254,7 @@ mod tests {
     const WRITERS: [Writers; 3] = [Writers::None, Writers::Open, Writers::Unknown];
 
     fn digest(byte: u8, writers: Writers) -> Digest {
-        Digest { sha256: [byte; 32], mtime_sec: 0, mtime_nsec: 0, watch: 1, writers }
+        Digest { sha256: [byte; 32], mtime_sec: 0, mtime_nsec: 0, watch: 1, writers, measure: None }
     }
 
     /// Every third combination of what can be known.
@@ -318,6 +342,69 @@ mod tests {
             assert!(!verdict.product || facts.made && digest, "{facts:?}");
             assert!(!verdict.product || matches!(facts.end, End::Same | End::Other), "{facts:?}");
         });
+    }
+
+    /// A file that was under fs-verity at its accesses and at its hash, with everything else against it.
+    fn sealed<'a>(own: Option<&'a Digest>, last: Option<&'a Digest>) -> Facts<'a> {
+        Facts {
+            flags: flag::READ | flag::BUSY | flag::FRESH,
+            kind: Kind::Tested,
+            made: false,
+            shared_at_birth: false,
+            outside: true,
+            end: End::Other,
+            own,
+            last,
+            unwritten: false,
+            silent: false,
+            failure: None,
+            session: Session { survivors: true, clock_set: true, names_over_limit: true, lossy: true },
+        }
+    }
+
+    fn measured_digest() -> Digest {
+        Digest { measure: Some(Box::new(Measure::Sha256([9; 32]))), ..digest(1, Writers::Unknown) }
+    }
+
+    #[test]
+    fn what_is_sealed_is_kernel_whatever_became_of_the_file() {
+        let digest = measured_digest();
+        for (end, own, last) in [
+            (End::Same, None, Some(&digest)),
+            (End::Other, Some(&digest), None),
+            (End::Other, None, Some(&digest)),
+            (End::Gone, Some(&digest), None),
+            (End::Replaced, Some(&digest), None),
+        ] {
+            let verdict = judge(&Facts { end, ..sealed(own, last) });
+            assert_eq!(
+                (verdict.class, verdict.reason, verdict.sha256),
+                (Class::Kernel, None, Some([1; 32])),
+                "{end:?}"
+            );
+            assert_eq!(verdict.measure, digest.measure, "{end:?}");
+            assert!(!verdict.product, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_sealed_at_an_access_or_at_the_hash_is_not_kernel() {
+        let (digest, plain) = (measured_digest(), digest(1, Writers::None));
+        let whole = sealed(None, Some(&digest));
+        assert_eq!(judge(&whole).class, Class::Kernel);
+        for facts in [
+            Facts { flags: whole.flags | flag::UNSEALED, ..whole },
+            Facts { last: Some(&plain), ..whole },
+            Facts { kind: Kind::Btrfs, ..whole },
+            Facts { kind: Kind::Overlay, ..whole },
+            Facts { flags: flag::WRITE, ..whole },
+            Facts { flags: flag::READ | flag::CREATED, ..whole },
+            Facts { flags: 0, ..whole },
+            Facts { end: End::Unknown, ..whole },
+        ] {
+            let verdict = judge(&facts);
+            assert!(verdict.class != Class::Kernel && verdict.measure.is_none(), "{facts:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto::evidence::ContentDigest;
+use proto::evidence::measure::{Algorithm, Means};
+use proto::evidence::{ContentDigest, Measure};
 
 use super::clock::Timekeeper;
 use super::hash::{Digest, Moment, Outcome, Probe, Target, Writers};
@@ -23,6 +24,7 @@ use super::table::{NONE, Row, Version, flag};
 use super::truncations::Truncations;
 use super::{Content, Error};
 use crate::glob::Glob;
+use crate::probe::verity;
 
 /// Inodes that a worker looks at in one job.
 const LOOKS_PER_JOB: u32 = 512;
@@ -322,7 +324,8 @@ impl Findings {
     fn target(&self, inode: u32, there: &There) -> Option<Target> {
         let record = &self.looker.table.inodes[inode as usize];
         let path = self.left_path(inode, there)?;
-        Some(Target { root: self.looker.roots.of(record.mnt_ns)?.clone(), path, identity: record.identity })
+        let (identity, generation) = (record.identity, record.generation);
+        Some(Target { root: self.looker.roots.of(record.mnt_ns)?.clone(), path, identity, generation })
     }
 
     fn left_path(&self, inode: u32, there: &There) -> Option<Vec<u8>> {
@@ -439,6 +442,14 @@ impl Iterator for Findings {
     }
 }
 
+fn verity_measure(measure: &verity::Measure) -> Measure {
+    let algorithm = match measure {
+        verity::Measure::Sha256(_) => Algorithm::Sha256,
+        verity::Measure::Sha512(_) => Algorithm::Sha512,
+    };
+    Measure { by: Means::FsVerity.into(), algorithm: algorithm.into(), digest: measure.bytes().to_vec() }
+}
+
 fn found(file_id: u64, verdict: &Verdict, left_at: Option<Vec<u8>>) -> Finding {
     let digest = ContentDigest {
         file_id,
@@ -447,6 +458,7 @@ fn found(file_id: u64, verdict: &Verdict, left_at: Option<Vec<u8>>) -> Finding {
         reason: verdict.reason.map(|reason| reason.code().to_owned()).unwrap_or_default(),
         product: verdict.product,
         left_at: Vec::new(),
+        measure: verdict.measure.as_deref().map(verity_measure),
     };
     Finding { digest, left_at }
 }

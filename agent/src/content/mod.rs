@@ -2,6 +2,8 @@
 //!
 //! An open is not a read, and a version stamp is not a content. Every (file id, version) of a session gets one class:
 //!
+//! * `kernel`: a file of ext4 that was under fs-verity at each of its accesses, so that its content could not change any more;
+//!   the same inode, by its generation too, was under it when it was hashed. Neither writers nor times matter then.
 //! * `stable`: tested file system; no writer at the access; the clock that stamps ctime was seen to have ticked since, before
 //!   the version was read, so that any later change moves it (or: an inode that the session made, written by nobody else,
 //!   and neither opened for writing in this version nor emptied since, so that nobody can have changed it in the tick of its
@@ -130,6 +132,8 @@ pub struct Access {
     pub bits: u32,
     /// The inode's count of writers.
     pub writers: i32,
+    /// Whether the inode was under fs-verity; none where the event that told the version says it. What is once, stays.
+    pub verity: Option<bool>,
     /// A moment before the version was read, CLOCK_BOOTTIME; 0 where none is known.
     pub began_ns: u64,
     /// When it was told, CLOCK_BOOTTIME: after the version was read.
@@ -343,7 +347,7 @@ impl Content {
 
     /// Notes an access and orders what it makes necessary.
     fn note(&mut self, row: u32, access: Access) {
-        let Access { bits, writers, began_ns, boottime_ns } = access;
+        let Access { bits, writers, verity, began_ns, boottime_ns } = access;
         let row = &mut self.table.rows[row as usize];
         let at = row.version;
         let Some(version) = self.table.versions.get_mut(at as usize) else { return };
@@ -351,6 +355,9 @@ impl Content {
         row.first_ns = row.first_ns.min(began_ns);
         let (reads, writes) = (bits & (access::READ | access::EXEC) != 0, bits & access::WRITE != 0);
         let own = i32::from(writes);
+        if verity == Some(false) {
+            row.flags |= flag::UNSEALED;
+        }
         row.flags |= match (reads, writes) {
             (true, true) => flag::READ_WRITE,
             (true, false) => flag::READ,
@@ -442,7 +449,8 @@ impl Content {
         }
         let name = self.table.names_of(ticket.inode).last()?;
         let root = self.roots.of(inode.mnt_ns)?;
-        Some(Target { root: root.clone(), path: self.table.path(name)?, identity: inode.identity })
+        let (identity, generation) = (inode.identity, inode.generation);
+        Some(Target { root: root.clone(), path: self.table.path(name)?, identity, generation })
     }
 
     fn reported(&mut self, report: Report, now_ns: u64) {

@@ -33,6 +33,8 @@ pub(super) mod flag {
     pub(in super::super) const FRESH: u16 = 32;
     /// The version's time lay after a reading access.
     pub(in super::super) const FUTURE: u16 = 64;
+    /// At an access the inode was not under fs-verity.
+    pub(in super::super) const UNSEALED: u16 = 128;
 }
 
 /// A file id of the session.
@@ -77,7 +79,7 @@ pub(super) struct Inode {
     /// Last opening that emptied it, CLOCK_BOOTTIME; 0 if none did.
     pub(super) emptied_ns: u64,
     /// Tells it from another file that has or had its number.
-    generation: u32,
+    pub(super) generation: u32,
     /// Distinguishes files where the inode number does not.
     scope: u32,
     names: u32,
@@ -427,7 +429,7 @@ mod tests {
         assert!(size_of::<Row>() <= 32);
         assert!(size_of::<Version>() <= 40);
         assert!(size_of::<Inode>() <= 72);
-        assert!(size_of::<Digest>() <= 56);
+        assert!(size_of::<Digest>() <= 64);
         assert!(size_of::<Name>() <= 16);
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use proto::evidence::File;
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags, statx};
 
 use super::filesystem::Kind;
 
@@ -48,6 +48,8 @@ pub(super) struct Seen {
     ino: u64,
     mount_id: u64,
     regular: bool,
+    /// It is under fs-verity.
+    pub(super) verity: bool,
 }
 
 /// The attributes asked for. A network or user-space file system is never asked: what the kernel has in memory is taken.
@@ -93,6 +95,7 @@ impl From<&Statx> for Seen {
             ino: stat.stx_ino,
             mount_id: stat.stx_mnt_id,
             regular: FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile,
+            verity: stat.stx_attributes.contains(StatxAttributes::VERITY),
         }
     }
 }

@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
             mount_id: u32,
             rdev: u32,
             generation: u32,
-            reserved: u32,
+            verity: u32,
         }
     );
     structure!(

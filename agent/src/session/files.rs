@@ -98,7 +98,7 @@ impl Files {
         head: &Head,
         content: &mut Content,
     ) -> (u64, Option<log::File>) {
-        let told = Access { bits: access, writers: file.writers, ..moment(head) };
+        let told = Access { bits: access, writers: file.writers, verity: Some(file.verity != 0), ..moment(head) };
         let fingerprint = self.fingerprint(&path, file, head.flags & PATH_FLAGS);
         if let Some(&id) = self.ids.get(&fingerprint) {
             content.accessed_again(id, told);
@@ -119,7 +119,8 @@ impl Files {
 
     fn fingerprint(&self, path: &[u8], file: &FileVersion, flags: u32) -> Fingerprint {
         let stamp = (file.ctime_sec, file.ctime_nsec, file.size, file.mode, file.nlink);
-        let place = (file.dev, file.ino, file.generation, file.fs_magic, file.mnt_ns, file.mount_id);
+        // Verity may come while the version stays: what was read before it is not what it seals.
+        let place = (file.dev, file.ino, file.generation, file.verity, file.fs_magic, file.mnt_ns, file.mount_id);
         self.hashers.each_ref().map(|hasher| {
             let mut state = hasher.build_hasher();
             (path, stamp, place, flags).hash(&mut state);
@@ -130,7 +131,7 @@ impl Files {
 
 /// When an access was, without what it was.
 fn moment(head: &Head) -> Access {
-    Access { bits: 0, writers: 0, boottime_ns: head.boottime_ns, began_ns: head.began_ns() }
+    Access { bits: 0, writers: 0, verity: None, boottime_ns: head.boottime_ns, began_ns: head.began_ns() }
 }
 
 /// Magic of the file system that pipes are on.

@@ -128,6 +128,10 @@ fn details(out: &mut dyn Write, terminal: &Terminal, trace: &Trace, file: &File)
     if let Some(sha256) = &file.sha256 {
         writeln!(out, "        {}", terminal.paint(Style::Faint, &format!("sha256 {sha256}")))?;
     }
+    if let Some(measure) = &file.measure {
+        let text = format!("measured by {}: {} {}", measure.by, measure.algorithm, measure.digest);
+        writeln!(out, "        {}", terminal.paint(Style::Faint, &text))?;
+    }
     let one = |(process, bits): &(usize, Option<u8>)| match bits {
         Some(bits) => format!("{} {}", trace.who(*process), letters(*bits)),
         None => trace.who(*process),

@@ -126,6 +126,8 @@ struct JsonFile<'a> {
     class: &'a str,
     reason: Option<&'a str>,
     sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measure: Option<JsonMeasure<'a>>,
     access: Vec<&'static str>,
     accesses: u64,
     size: u64,
@@ -134,6 +136,13 @@ struct JsonFile<'a> {
     first_access: Option<super::text::Time>,
     last_access: Option<super::text::Time>,
     processes: Vec<JsonWho>,
+}
+
+#[derive(Serialize)]
+struct JsonMeasure<'a> {
+    by: &'a str,
+    algorithm: &'a str,
+    digest: &'a str,
 }
 
 #[derive(Serialize)]
@@ -149,6 +158,11 @@ impl<'a> From<&'a File> for JsonFile<'a> {
             class: &file.class,
             reason: file.reason.as_deref(),
             sha256: file.sha256.as_deref(),
+            measure: file.measure.as_ref().map(|measure| JsonMeasure {
+                by: &measure.by,
+                algorithm: &measure.algorithm,
+                digest: &measure.digest,
+            }),
             access: words(file.access),
             accesses: file.accesses,
             size: file.size,

@@ -282,6 +282,7 @@ pub(crate) struct FileEntry {
 pub(crate) struct Annotations {
     pub(crate) class: Text,
     pub(crate) reason: Option<Text>,
+    pub(crate) measure: Option<Measure>,
     pub(crate) access: Text,
     pub(crate) accesses: u64,
     pub(crate) processes: Vec<u32>,
@@ -292,6 +293,14 @@ pub(crate) struct Annotations {
     pub(crate) deleted: bool,
     #[serde(default)]
     pub(crate) product: bool,
+}
+
+/// What the kernel measured.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Measure {
+    pub(crate) by: Text,
+    pub(crate) algorithm: Text,
+    pub(crate) digest: Text,
 }
 
 impl Annotations {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use attestation::codes;
 
+use super::statement::Measure;
 use super::{
     statement::{Act, Contact, Finding, Hook, NameChange, Program, Statement},
     text::{Text, Time},
@@ -40,6 +41,7 @@ pub(crate) struct File {
     pub(crate) class: Text,
     pub(crate) reason: Option<Text>,
     pub(crate) sha256: Option<Text>,
+    pub(crate) measure: Option<Measure>,
     pub(crate) access: u8,
     pub(crate) accesses: u64,
     pub(crate) size: u64,
@@ -79,6 +81,7 @@ impl Trace {
             path: entry.name,
             class: entry.annotations.class,
             reason: entry.annotations.reason,
+            measure: entry.annotations.measure,
             sha256: entry.digest.map(|digest| digest.sha256),
             accesses: entry.annotations.accesses,
             size: entry.annotations.size,

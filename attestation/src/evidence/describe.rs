@@ -2,7 +2,8 @@
 
 use crate::escape::escape;
 use crate::hex;
-use proto::evidence::{Class, Event, Frame, event, frame, name_change, network};
+use crate::statement;
+use proto::evidence::{Class, Event, Frame, Measure, event, frame, name_change, network};
 use std::borrow::Cow;
 
 /// The line, escaped.
@@ -26,7 +27,8 @@ pub fn describe(frame: &Frame) -> String {
         Some(frame::Body::Digest(digest)) => {
             let class = Class::try_from(digest.class).unwrap_or_default().as_str_name().to_ascii_lowercase();
             let what = if digest.sha256.is_empty() { text(&digest.reason) } else { hex::encode(&digest.sha256).into() };
-            format!("file {} is {class}: {what}", digest.file_id)
+            let measure = digest.measure.as_ref().map_or_else(String::new, measured);
+            format!("file {} is {class}: {what}{measure}", digest.file_id)
         }
         Some(frame::Body::Directive(directive)) => {
             format!("order {}: {}", text(&directive.order), text(&directive.cause))
@@ -53,6 +55,11 @@ pub fn describe(frame: &Frame) -> String {
 
 fn text(text: &str) -> Cow<'_, str> {
     escape(text.as_bytes())
+}
+
+fn measured(measure: &Measure) -> String {
+    let (by, algorithm) = (statement::means(measure.by()), statement::algorithm(measure.algorithm()));
+    format!(", by {by} {algorithm}:{}", hex::encode(&measure.digest))
 }
 
 fn describe_event(body: &event::Body) -> String {

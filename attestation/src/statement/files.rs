@@ -4,9 +4,11 @@
 
 use super::document::{Sha256, percent};
 use crate::escape::escape;
+use crate::hex;
 use crate::time::{self, SECOND_NS};
 use crate::trace::{FileVersion, Trace, access};
-use proto::evidence::Class;
+use proto::evidence::measure::{Algorithm, Means};
+use proto::evidence::{Class, Measure};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 pub(super) struct FileAccess<'a>(pub(super) &'a Trace);
@@ -75,6 +77,9 @@ impl Serialize for Annotations<'_> {
         if !file.reason.is_empty() {
             map.serialize_entry("reason", file.reason)?;
         }
+        if let Some(measure) = file.measure {
+            map.serialize_entry("measure", &Measured(measure))?;
+        }
         map.serialize_entry("access", &access_words(file.access))?;
         map.serialize_entry("accesses", &file.accesses)?;
         map.serialize_entry("processes", &file.processes().map(|(process, _)| process).collect::<Vec<_>>())?;
@@ -94,6 +99,36 @@ impl Serialize for Annotations<'_> {
             map.serialize_entry("product", &true)?;
         }
         map.end()
+    }
+}
+
+struct Measured<'a>(&'a Measure);
+
+impl Serialize for Measured<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("by", means(self.0.by()))?;
+        map.serialize_entry("algorithm", algorithm(self.0.algorithm()))?;
+        map.serialize_entry("digest", &hex::encode(&self.0.digest))?;
+        map.end()
+    }
+}
+
+/// As statements write by what the kernel measured.
+pub(crate) fn means(means: Means) -> &'static str {
+    match means {
+        Means::Unspecified => "none",
+        Means::FsVerity => "fs-verity",
+        Means::Ima => "ima",
+    }
+}
+
+/// As statements write the algorithm of a measure.
+pub(crate) fn algorithm(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Unspecified => "none",
+        Algorithm::Sha256 => "sha256",
+        Algorithm::Sha512 => "sha512",
     }
 }
 

@@ -20,6 +20,7 @@ mod tests;
 mod wire;
 
 pub use crate::json::LIST_MAX;
+pub(crate) use files::{algorithm, means};
 pub use read::{CanaryClaim, Claims, HookClaim, Item, ReadError, read};
 
 use crate::evidence::LogHead;

@@ -104,6 +104,8 @@ rules! {
     Protocol: "a protocol", is_protocol;
     FileUri: "a file's URI", |text| text.strip_prefix("file://").is_some_and(|path| is_percent(path, b"-._~/"));
     Class: "a digest's class", |text| ["kernel", "stable", "ephemeral", "raced", "absent"].contains(&text);
+    Means: "means to measure by", |text| ["fs-verity", "ima"].contains(&text);
+    Algorithm: "an algorithm", |text| ["sha256", "sha512"].contains(&text);
     Access: "access words in order", is_access;
     FileType: "a file's type", |text| {
         ["directory", "character device", "block device", "fifo", "socket", "symlink", "other"].contains(&text)

@@ -209,6 +209,9 @@ impl Builder {
             }
             frame::Body::Digest(digest) => {
                 let left_at = if digest.left_at.is_empty() { None } else { Some(self.text(&digest.left_at)?) };
+                if digest.measure.is_some() {
+                    self.charge(Files::MEASURE_BYTES)?;
+                }
                 self.files.digest(digest, left_at)
             }
             frame::Body::Account(account) => {

@@ -120,6 +120,8 @@ pub struct FileVersion<'a> {
     pub reason: &'a str,
     /// The digest, where the class has one.
     pub sha256: Option<&'a Hash>,
+    /// The kernel's own measure, of some whose class is `kernel`.
+    pub measure: Option<&'a log::Measure>,
     /// Created by the session and left behind.
     pub product: bool,
     /// (file, process, access bits), in the order of processes.
@@ -212,6 +214,7 @@ impl Trace {
             class: row.class,
             reason: self.files.reason_of(row),
             sha256: self.files.digest_of(row),
+            measure: self.files.measure_of(row),
             product: row.product,
             edges: self.files.edges_of(index),
         })

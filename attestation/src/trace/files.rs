@@ -4,6 +4,7 @@ use super::builder::TraceError;
 use super::intern::Text;
 use crate::codes;
 use crate::merkle::Hash;
+use proto::evidence::measure::{Algorithm, Means};
 use proto::evidence::{self as log, Class};
 use std::collections::HashMap;
 
@@ -62,6 +63,8 @@ pub(super) struct Files {
     reasons: Vec<String>,
     /// Where versions are at the end that were not left at the path of their access.
     left_at: HashMap<u32, Text>,
+    /// What the kernel measured, by id. There are few.
+    measures: HashMap<u64, log::Measure>,
     /// (file, process) to access bits.
     edges: HashMap<(u32, u32), u8>,
     /// The same, sorted, once sealed.
@@ -76,6 +79,7 @@ impl Default for Files {
             digests: Vec::new(),
             reasons: vec![codes::NOT_HASHED.to_owned()],
             left_at: HashMap::new(),
+            measures: HashMap::new(),
             edges: HashMap::new(),
             sorted: Vec::new(),
         }
@@ -85,6 +89,8 @@ impl Default for Files {
 impl Files {
     /// Bytes that a row takes, its digest and its place in the index included.
     pub(super) const ROW_BYTES: usize = size_of::<Row>() + size_of::<Hash>() + 24;
+    /// Bytes that a measure takes.
+    pub(super) const MEASURE_BYTES: usize = size_of::<log::Measure>() + 96;
     /// Bytes that a pair of file and process takes.
     pub(super) const EDGE_BYTES: usize = 32;
 
@@ -159,7 +165,7 @@ impl Files {
             Class::Raced => sha256.is_some() && codes::is_code(&digest.reason),
             Class::Ephemeral | Class::Absent => digest.sha256.is_empty() && codes::is_code(&digest.reason),
         };
-        if !allowed {
+        if !allowed || !digest.measure.as_ref().is_none_or(|measure| class == Class::Kernel && is_whole(measure)) {
             return Err(TraceError::DigestOfClass(id));
         }
         let first = self.find(id).ok_or(TraceError::UnknownFile(id))?;
@@ -168,6 +174,10 @@ impl Files {
         match left_at {
             Some(path) => self.left_at.insert(first, path),
             None => self.left_at.remove(&first),
+        };
+        match &digest.measure {
+            Some(measure) => self.measures.insert(id, measure.clone()),
+            None => self.measures.remove(&id),
         };
         let mut next = first;
         while let Some(row) = self.rows.get_mut(next as usize) {
@@ -219,6 +229,10 @@ impl Files {
         self.digests.get(row.digest as usize)
     }
 
+    pub(super) fn measure_of(&self, row: &Row) -> Option<&log::Measure> {
+        self.measures.get(&row.id)
+    }
+
     pub(super) fn reason_of(&self, row: &Row) -> &str {
         self.reasons.get(usize::from(row.reason)).map_or("", String::as_str)
     }
@@ -263,6 +277,16 @@ fn new_row(file: &log::File, path: Text, flags: u32) -> Row {
         product: false,
         deleted: flags & super::FLAG_DELETED != 0,
     }
+}
+
+/// Whether a measure has known means and is as long as its algorithm makes it.
+fn is_whole(measure: &log::Measure) -> bool {
+    let bytes = match Algorithm::try_from(measure.algorithm) {
+        Ok(Algorithm::Sha256) => 32,
+        Ok(Algorithm::Sha512) => 64,
+        Ok(Algorithm::Unspecified) | Err(_) => return false,
+    };
+    measure.digest.len() == bytes && matches!(Means::try_from(measure.by), Ok(Means::FsVerity | Means::Ima))
 }
 
 fn same_version(row: &Row, file: &log::File) -> bool {

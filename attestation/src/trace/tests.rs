@@ -232,6 +232,45 @@ fn a_digest_that_its_class_does_not_allow_is_refused() {
 }
 
 #[test]
+fn a_measure_of_unknown_means_or_another_length_or_class_is_refused() {
+    let mut session = Session::open();
+    session.open_file(ROOT, file(1, b"/x"), 1, 0);
+    let digest = |class: Class, by: i32, algorithm: i32, bytes: usize| {
+        let reason = if class == Class::Raced { codes::CHANGED } else { "" };
+        let measure = Some(log::Measure { by, algorithm, digest: vec![0; bytes] });
+        let (class, sha256) = (class.into(), vec![0; 32]);
+        frame::Body::Digest(log::ContentDigest {
+            file_id: 1,
+            class,
+            sha256,
+            reason: reason.into(),
+            measure,
+            ..Default::default()
+        })
+    };
+    for (class, by, algorithm, bytes) in [
+        (Class::Kernel, 0, 1, 32),
+        (Class::Kernel, 3, 1, 32),
+        (Class::Kernel, 1, 0, 32),
+        (Class::Kernel, 1, 3, 32),
+        (Class::Kernel, 1, 1, 0),
+        (Class::Kernel, 1, 1, 31),
+        (Class::Kernel, 1, 1, 64),
+        (Class::Kernel, 2, 2, 32),
+        (Class::Stable, 1, 1, 32),
+        (Class::Raced, 1, 1, 32),
+    ] {
+        let seen = refused(&session, digest(class, by, algorithm, bytes));
+        assert_eq!(seen, TraceError::DigestOfClass(1), "{class:?} {by} {algorithm} {bytes}");
+    }
+    session.push(digest(Class::Kernel, 1, 2, 64));
+    let measure = |session: &Session| session.trace().unwrap().files().next().unwrap().measure.cloned();
+    assert_eq!(measure(&session), Some(log::Measure { by: 1, algorithm: 2, digest: vec![0; 64] }));
+    session.digest(1, Class::Stable, b"/x", "", false);
+    assert_eq!(measure(&session), None);
+}
+
+#[test]
 fn the_last_digest_of_an_id_holds_for_all_its_paths() {
     let mut session = Session::open();
     session.open_file(ROOT, file(1, b"/a"), 1, 0);

@@ -7,7 +7,6 @@
 
 mod judge;
 mod truth;
-mod volume;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,9 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use judge::Tally;
-use tests::{Run, Scratch, compile};
+use tests::{Run, Scratch, Volume, compile};
 use truth::{Reads, Written};
-use volume::Volume;
 
 const ROUNDS: u32 = 20_000;
 const FILE_SYSTEMS: u32 = 5;

@@ -8,3 +8,4 @@ mod names;
 mod network;
 mod opens;
 mod processes;
+mod verity;

@@ -17,8 +17,8 @@ const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"]
 /// What the name of every kernel's package starts with; the kernel's release follows.
 const PACKAGE_START: &str = "linux-image-";
 
-/// What a guest needs that some of these kernels have as modules: the disks, and file systems that tests mount.
-const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "overlay", "fuse"];
+/// What a guest needs that some of these kernels have as modules: the disks, and what tests mount.
+const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "overlay", "fuse", "loop"];
 
 /// A kernel of the matrix.
 pub(super) struct Kernel {

@@ -173,7 +173,7 @@ pub(super) fn now(bits: u32, writers: i32) -> Access {
 
 /// An access at a moment of CLOCK_BOOTTIME.
 pub(super) fn at(boottime_ns: u64, bits: u32, writers: i32) -> Access {
-    Access { bits, writers, began_ns: boottime_ns, boottime_ns }
+    Access { bits, writers, verity: Some(false), began_ns: boottime_ns, boottime_ns }
 }
 
 /// A path as the kernel reports it.

@@ -3,7 +3,7 @@
 use super::Digest;
 use crate::json::{Object, present};
 use crate::statement::rules::{
-    Access, Class, Code, Device, Escaped, FileType, FileUri, Magic, Mode, Text, Time, Unsigned,
+    Access, Algorithm, Class, Code, Device, Escaped, FileType, FileUri, Hex, Magic, Means, Mode, Text, Time, Unsigned,
 };
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
@@ -29,6 +29,8 @@ struct Annotations<'a> {
     class: Text<'a, Class>,
     #[serde(default, borrow, deserialize_with = "present")]
     reason: Option<Text<'a, Code>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    measure: Option<Object<Measure<'a>>>,
     #[serde(borrow)]
     access: Text<'a, Access>,
     accesses: NonZeroU64,
@@ -50,6 +52,24 @@ struct Annotations<'a> {
     deleted: Option<True>,
     #[serde(default, deserialize_with = "present")]
     product: Option<True>,
+}
+
+/// What the kernel measured.
+#[derive(Deserialize)]
+struct Measure<'a> {
+    #[serde(rename = "by", borrow)]
+    _by: Text<'a, Means>,
+    #[serde(borrow)]
+    algorithm: Text<'a, Algorithm>,
+    #[serde(borrow)]
+    digest: Text<'a, Hex>,
+}
+
+impl Measure<'_> {
+    /// Whether it is as long as its algorithm makes it.
+    fn is_whole(&self) -> bool {
+        self.digest.as_str().len() == if self.algorithm.as_str() == "sha256" { 64 } else { 128 }
+    }
 }
 
 /// At least one process, and none twice.
@@ -79,10 +99,14 @@ impl TryFrom<bool> for True {
 }
 
 impl FileEntry<'_> {
-    /// Place of the class among the counts; `None` where class and digest contradict each other.
+    /// Place of the class among the counts; `None` where class, digest and measure contradict each other.
     fn class(&self) -> Option<usize> {
+        if self.annotations.0.measure.as_ref().is_some_and(|measure| !measure.0.is_whole()) {
+            return None;
+        }
         match (self.annotations.0.class.as_str(), self.digest.is_some(), self.uri.is_some()) {
             ("kernel", true, _) => Some(0),
+            _ if self.annotations.0.measure.is_some() => None,
             ("stable", true, _) => Some(1),
             ("ephemeral", false, true) => Some(2),
             ("raced", true, _) => Some(3),

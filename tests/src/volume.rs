@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{Scratch, kernel, need};
+use crate::place::{Scratch, kernel, need};
 
 /// A mounted file system.
-pub(crate) struct Volume {
+#[derive(Debug)]
+pub struct Volume {
     root: PathBuf,
     mounted: bool,
     _scratch: Scratch,
@@ -16,8 +17,9 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// An ext4. Guests have no loop devices, and their disk is one.
-    pub(crate) fn ext4() -> Self {
+    /// An ext4: in a guest its own disk, which is one.
+    #[must_use]
+    pub fn ext4() -> Self {
         if kernel() == "host" {
             return Self::image(&["mkfs.ext4", "-q"], 512);
         }
@@ -26,10 +28,13 @@ impl Volume {
     }
 
     /// From an image file, by the command that makes it.
-    pub(crate) fn image(make: &[&str], megabytes: u64) -> Self {
+    #[must_use]
+    pub fn image(make: &[&str], megabytes: u64) -> Self {
         let scratch = Scratch::new();
         let image = scratch.join("image");
-        fs::File::create(&image).and_then(|file| file.set_len(megabytes << 20)).expect("an image file");
+        fs::File::create(&image)
+            .and_then(|file| file.set_len(megabytes << 20))
+            .unwrap_or_else(|fault| panic!("{}: {fault}", image.display()));
         run(Command::new(administration(make[0])).args(&make[1..]).arg(&image));
         Self::mount(scratch, None, |mount| {
             mount.args(["-o", "loop"]).arg(&image);
@@ -37,18 +42,20 @@ impl Volume {
     }
 
     /// In memory.
-    pub(crate) fn memory() -> Self {
+    #[must_use]
+    pub fn memory() -> Self {
         Self::mount(Scratch::new(), None, |mount| {
             mount.args(["-t", "tmpfs", "-o", "size=512m", "tmpfs"]);
         })
     }
 
     /// An overlay on ext4.
-    pub(crate) fn overlay() -> Self {
+    #[must_use]
+    pub fn overlay() -> Self {
         let below = Self::ext4();
         let folders = ["lower", "upper", "work"].map(|name| below.root().join(name));
         for folder in &folders {
-            fs::create_dir(folder).expect("a folder");
+            fs::create_dir(folder).unwrap_or_else(|fault| panic!("{}: {fault}", folder.display()));
         }
         let [lower, upper, work] = folders.map(|folder| folder.display().to_string());
         Self::mount(Scratch::new(), Some(Box::new(below)), |mount| {
@@ -71,7 +78,8 @@ impl Volume {
     }
 
     /// Its root folder.
-    pub(crate) fn root(&self) -> &Path {
+    #[must_use]
+    pub fn root(&self) -> &Path {
         &self.root
     }
 }
