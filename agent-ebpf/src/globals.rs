@@ -1,7 +1,8 @@
 //! What user space sets before the load, read-only afterwards (the verifier folds it to constants), and the maps.
 
 use agent_ebpf::{
-    Account, FoldKey, FoldValue, InodeKey, Member, Offsets, PLACE_FACTORS, PLACE_PARTS, Recent, Session, Watch, Windows,
+    Account, FoldKey, FoldValue, InodeKey, Measured, Member, Offsets, PLACE_FACTORS, PLACE_PARTS, Recent, Session,
+    Watch, Windows,
 };
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -160,6 +161,9 @@ pub(crate) static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_e
 /// Cookie of a socket that asks or answers on port 53 to the process that did it last.
 #[map]
 pub(crate) static DNS_SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(16384, 0);
+/// Thread group to what IMA measured at its exec, until the exec is told.
+#[map]
+pub(crate) static IMA: LruHashMap<u32, Measured> = LruHashMap::with_max_entries(4096, 0);
 /// 0: renames seen on this host; 1: the last serial given to a session; 2: calls by which a task in no session may
 /// have written a file, nobody can say which.
 #[map]

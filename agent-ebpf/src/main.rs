@@ -11,6 +11,7 @@ mod cgroup;
 mod dns;
 mod file;
 mod globals;
+mod ima;
 mod kernel;
 mod member;
 mod name;
@@ -207,6 +208,13 @@ fn lsm_accept(ctx: LsmContext) -> i32 {
 #[fentry(function = "security_sock_graft")]
 fn fentry_accept(ctx: FEntryContext) -> i32 {
     net::accepted(ctx.arg(0));
+    0
+}
+
+/// The new program's credentials are in place. This hook returns nothing.
+#[lsm(hook = "bprm_committed_creds", sleepable)]
+fn ima_exec(ctx: LsmContext) -> i32 {
+    ima::committed(ctx.arg(0));
     0
 }
 

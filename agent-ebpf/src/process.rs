@@ -10,6 +10,7 @@ use crate::{
     account::{self, Ticket},
     cgroup, file,
     globals::{TASKS, offset},
+    ima,
     kernel::{current, process_start, read},
     member, path,
 };
@@ -173,8 +174,8 @@ fn told(ticket: &Ticket, task: u64, bprm: u64, args_bytes: u32) -> bool {
         file::version(&raw mut (*body).binary, inode, mnt);
         credentials(body, task);
         (*body).args_bytes = args_bytes;
-        (*body).reserved = 0;
     }
+    ima::take(body, inode, pid);
     if file::unlinked(dentry) {
         record.flags |= flag::DELETED;
     }

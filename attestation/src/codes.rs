@@ -244,6 +244,8 @@ codes! {
             "Nothing.";
         FUTURE_CTIME: "The file's ctime lies after the access.",
             "See that the clock is right, and that no tool sets times ahead.";
+        MEASURES_DIFFER: "At an exec IMA measured another content than the one that was hashed.",
+            "Keep other writers away from the session's programs.";
         MODIFIED: "The session opened the file to read and write and changed it: the digest is of what was left.",
             "Nothing: the content before the change is not known.";
         GONE_SINCE: "The file was hashed, but at the end no name led to it: its version could not be checked again.",

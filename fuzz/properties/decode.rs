@@ -87,7 +87,7 @@ structures! {
     FileVersion {
         ino dev fs_magic size ctime_sec ctime_nsec mode writers nlink mnt_ns mount_id rdev generation verity
     }
-    Exec { binary cap_effective pid_ns mnt_ns net_ns user_ns uid gid euid egid args_bytes reserved }
+    Exec { binary cap_effective pid_ns mnt_ns net_ns user_ns uid gid euid egid args_bytes measured ima_sha256 }
     Exit { status reserved utime_ns stime_ns max_rss_bytes start_ns }
     OpenKnown { number cpu hook access fd writers reserved }
     Name { operation level result reserved }
@@ -100,6 +100,12 @@ structures! {
     Outside { ino dev reused }
     Attention { code reserved detail }
     Provisional { cgroup_id parent_id }
+}
+
+impl Laid for [u8; 32] {
+    fn lay(&self, out: &mut Vec<u8>) {
+        out.extend(self);
+    }
 }
 
 impl Laid for [u8; 16] {

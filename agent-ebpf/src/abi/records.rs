@@ -79,7 +79,7 @@ abi! {
     }
 
     /// A program started.
-    Exec = 136 {
+    Exec = 168 {
         /// The binary that the kernel runs.
         binary: FileVersion,
         /// Effective capabilities.
@@ -102,8 +102,10 @@ abi! {
         egid: u32,
         /// Bytes of argv that follow in [`Args`] records.
         args_bytes: u32,
-        /// Zero.
-        reserved: u32,
+        /// 1: IMA measured the binary at this exec, by SHA-256 and while nobody had it open for writing.
+        measured: u32,
+        /// What it measured then, else zeros.
+        ima_sha256: [u8; 32],
     }
 
     /// A part of argv.

@@ -124,6 +124,20 @@ abi! {
     }
 }
 
+abi! {
+    /// What IMA measured of the program that a process is about to run, the value of the map IMA by thread group.
+    Measured = 48 {
+        /// Address of the binary's inode.
+        inode: u64,
+        /// Low half of the process's `self_exec_id` at that exec.
+        exec_id: u32,
+        /// Zero.
+        reserved: u32,
+        /// By SHA-256.
+        sha256: [u8; 32],
+    }
+}
+
 impl Member {
     /// A member of a session, of which nothing else is known.
     #[must_use]

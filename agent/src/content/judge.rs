@@ -58,9 +58,20 @@ pub(super) struct Facts<'a> {
     pub(super) unwritten: bool,
     /// Nothing was written between the own digest and the end, though ctime moved.
     pub(super) silent: bool,
+    /// What IMA measured when it was executed.
+    pub(super) ima: Option<&'a [u8; 32]>,
     /// Why there is no digest.
     pub(super) failure: Option<Reason>,
     pub(super) session: Session,
+}
+
+/// What the kernel answers for a content by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Measured {
+    /// fs-verity, with the digest of its tree.
+    Verity(Box<Measure>),
+    /// IMA, by the content's SHA-256.
+    Ima,
 }
 
 /// The class and what goes with it.
@@ -68,7 +79,7 @@ pub(super) struct Facts<'a> {
 pub(super) struct Verdict {
     pub(super) class: Class,
     /// Of class `kernel`.
-    pub(super) measure: Option<Box<Measure>>,
+    pub(super) measure: Option<Measured>,
     pub(super) reason: Option<Reason>,
     pub(super) sha256: Option<[u8; 32]>,
     /// The session made the file and left it with this digest.
@@ -92,7 +103,7 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
     let verdict = read(facts);
     match facts.sealed() {
         Some(digest) => measured(digest, &verdict),
-        None => verdict,
+        None => executed(facts, verdict),
     }
 }
 
@@ -233,8 +244,22 @@ fn digested(digest: &Digest, reason: Option<Reason>, product: bool) -> Verdict {
 
 /// Nothing is asked about it that the kernel does not answer for.
 fn measured(digest: &Digest, verdict: &Verdict) -> Verdict {
-    let (sha256, measure) = (Some(digest.sha256), digest.measure.clone());
+    let (sha256, measure) = (Some(digest.sha256), digest.measure.clone().map(Measured::Verity));
     Verdict { class: Class::Kernel, measure, reason: None, sha256, product: verdict.product, last: verdict.last }
+}
+
+/// What IMA measured at each exec holds if it is what was hashed too, and nobody read the version in another way. Alone it is
+/// not relied on: a truncation by name does not end what IMA remembers of a file.
+fn executed(facts: &Facts, verdict: Verdict) -> Verdict {
+    let (Some(ima), Some(sha256)) = (facts.ima, verdict.sha256) else { return verdict };
+    if *ima != sha256 {
+        return Verdict { class: Class::Raced, reason: Some(Reason::MeasuresDiffer), ..verdict };
+    }
+    let others = flag::READ_WRITE | flag::WRITE | flag::CREATED | flag::NOT_EXECUTED | flag::UNMEASURED;
+    if facts.flags & others != 0 {
+        return verdict;
+    }
+    Verdict { class: Class::Kernel, measure: Some(Measured::Ima), reason: None, ..verdict }
 }
 
 fn ephemeral(reason: Reason) -> Verdict {
@@ -278,6 +303,7 @@ mod tests {
                     last: bit(14).then_some(last),
                     unwritten: bit(17),
                     silent: bit(15),
+                    ima: None,
                     failure: bit(16).then_some(Reason::Unreadable),
                     session,
                 };
@@ -357,6 +383,7 @@ mod tests {
             last,
             unwritten: false,
             silent: false,
+            ima: None,
             failure: None,
             session: Session { survivors: true, clock_set: true, names_over_limit: true, lossy: true },
         }
@@ -382,7 +409,7 @@ mod tests {
                 (Class::Kernel, None, Some([1; 32])),
                 "{end:?}"
             );
-            assert_eq!(verdict.measure, digest.measure, "{end:?}");
+            assert_eq!(verdict.measure, digest.measure.clone().map(Measured::Verity), "{end:?}");
             assert!(!verdict.product, "{end:?}");
         }
     }
@@ -408,6 +435,31 @@ mod tests {
     }
 
     #[test]
+    fn what_ima_measured_at_every_exec_is_kernel_if_the_hash_is_the_same() {
+        let last = digest(2, Writers::Unknown);
+        let facts = Facts {
+            flags: flag::READ | flag::UNSEALED,
+            end: End::Same,
+            ima: Some(&[2; 32]),
+            ..sealed(None, Some(&last))
+        };
+        let verdict = judge(&facts);
+        assert_eq!((verdict.class, verdict.reason, verdict.measure), (Class::Kernel, None, Some(Measured::Ima)));
+        for also in [flag::NOT_EXECUTED, flag::UNMEASURED, flag::READ_WRITE] {
+            assert_eq!(judge(&Facts { flags: facts.flags | also, ..facts }).class, Class::Raced, "{also}");
+        }
+        assert_eq!(judge(&Facts { last: None, ..facts }).class, Class::Absent);
+        let stable = digest(2, Writers::None);
+        let calm = Facts { last: Some(&stable), session: Session::default(), outside: false, ..facts };
+        let verdict = judge(&Facts { ima: Some(&[3; 32]), ..calm });
+        assert_eq!(
+            (verdict.class, verdict.reason, verdict.measure),
+            (Class::Raced, Some(Reason::MeasuresDiffer), None)
+        );
+        assert_eq!(judge(&Facts { ima: None, ..calm }).class, Class::Stable);
+    }
+
+    #[test]
     fn without_the_kernels_word_on_writers_there_is_no_stable() {
         let last = digest(2, Writers::Unknown);
         let facts = Facts {
@@ -421,6 +473,7 @@ mod tests {
             last: Some(&last),
             unwritten: false,
             silent: false,
+            ima: None,
             failure: None,
             session: Session::default(),
         };

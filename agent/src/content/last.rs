@@ -15,7 +15,7 @@ use proto::evidence::{ContentDigest, Measure};
 
 use super::clock::Timekeeper;
 use super::hash::{Digest, Moment, Outcome, Probe, Target, Writers};
-use super::judge::{End, Facts, Session, Verdict, absent, judge};
+use super::judge::{End, Facts, Measured, Session, Verdict, absent, judge};
 use super::look::{Found, Looker, Looks, There};
 use super::pool::{Job, Pool, Report, Ticket};
 use super::reason::Reason;
@@ -341,13 +341,13 @@ impl Findings {
         self.looker.table.digest(version)
     }
 
-    fn finding(&self, row: &Row) -> Finding {
+    fn finding(&self, at: u32, row: &Row) -> Finding {
         let Some(version) = self.looker.table.versions.get(row.version as usize) else {
             let reason = row.refused().unwrap_or(Reason::NoPath);
             return found(row.file_id, &absent(reason), None);
         };
         let inode = version.inode;
-        let mut verdict = judge(&self.facts(row, inode));
+        let mut verdict = judge(&self.facts(at, row, inode));
         if !self.products.is_empty() {
             verdict.product = verdict.last && self.is_product(row, inode);
         }
@@ -364,7 +364,7 @@ impl Findings {
             && path.is_some_and(|path| self.products.iter().any(|glob| glob.matches(&path)))
     }
 
-    fn facts(&self, row: &Row, inode: u32) -> Facts<'_> {
+    fn facts(&self, at: u32, row: &Row, inode: u32) -> Facts<'_> {
         let table = &self.looker.table;
         let (record, version) = (&table.inodes[inode as usize], &table.versions[row.version as usize]);
         let (end, last) = match self.found[inode as usize] {
@@ -394,6 +394,7 @@ impl Findings {
                 && record.emptied_ns < row.first_ns
                 && !self.truncated(row, version),
             silent: self.was_silent(inode, own),
+            ima: table.ima.get(&at),
             failure,
             session: self.session,
         }
@@ -434,20 +435,24 @@ impl Iterator for Findings {
 
     fn next(&mut self) -> Option<Finding> {
         if let Some(row) = self.looker.table.rows.get(self.next) {
+            let at = u32::try_from(self.next).unwrap_or(NONE);
             self.next += 1;
-            return Some(self.finding(row));
+            return Some(self.finding(at, row));
         }
         let file_id = self.beyond.next()?;
         Some(found(file_id, &absent(Reason::FilesOverLimit), None))
     }
 }
 
-fn verity_measure(measure: &verity::Measure) -> Measure {
-    let algorithm = match measure {
-        verity::Measure::Sha256(_) => Algorithm::Sha256,
-        verity::Measure::Sha512(_) => Algorithm::Sha512,
+fn measure(measured: &Measured, sha256: Option<[u8; 32]>) -> Measure {
+    let (by, algorithm, digest) = match measured {
+        Measured::Verity(tree) => match **tree {
+            verity::Measure::Sha256(digest) => (Means::FsVerity, Algorithm::Sha256, digest.to_vec()),
+            verity::Measure::Sha512(digest) => (Means::FsVerity, Algorithm::Sha512, digest.to_vec()),
+        },
+        Measured::Ima => (Means::Ima, Algorithm::Sha256, sha256.map(Vec::from).unwrap_or_default()),
     };
-    Measure { by: Means::FsVerity.into(), algorithm: algorithm.into(), digest: measure.bytes().to_vec() }
+    Measure { by: by.into(), algorithm: algorithm.into(), digest }
 }
 
 fn found(file_id: u64, verdict: &Verdict, left_at: Option<Vec<u8>>) -> Finding {
@@ -458,7 +463,7 @@ fn found(file_id: u64, verdict: &Verdict, left_at: Option<Vec<u8>>) -> Finding {
         reason: verdict.reason.map(|reason| reason.code().to_owned()).unwrap_or_default(),
         product: verdict.product,
         left_at: Vec::new(),
-        measure: verdict.measure.as_deref().map(verity_measure),
+        measure: verdict.measure.as_ref().map(|measured| measure(measured, verdict.sha256)),
     };
     Finding { digest, left_at }
 }

@@ -4,6 +4,8 @@
 //!
 //! * `kernel`: a file of ext4 that was under fs-verity at each of its accesses, so that its content could not change any more;
 //!   the same inode, by its generation too, was under it when it was hashed. Neither writers nor times matter then.
+//!   Or a version that was only executed: IMA measured it at each exec, while nobody had it open for writing, and what was hashed
+//!   is the same. Where it is not, the version is `raced`.
 //! * `stable`: tested file system; no writer at the access; the clock that stamps ctime was seen to have ticked since, before
 //!   the version was read, so that any later change moves it (or: an inode that the session made, written by nobody else,
 //!   and neither opened for writing in this version nor emptied since, so that nobody can have changed it in the tick of its
@@ -248,6 +250,15 @@ impl Content {
         }
     }
 
+    /// A version became a program. With what IMA measured of it then, by SHA-256 and while nobody had it open for writing.
+    pub fn executed(&mut self, file_id: u64, ima: Option<[u8; 32]>) {
+        let Some(row) = self.table.row(file_id) else { return };
+        let told = ima.is_some_and(|ima| *self.table.ima.entry(row).or_insert(ima) == ima);
+        if !told {
+            self.table.rows[row as usize].flags |= flag::UNMEASURED;
+        }
+    }
+
     /// A task outside the session opened one of its inodes for writing.
     pub fn outside_write(&mut self, dev: u32, ino: u64) {
         self.outside.insert((dev, ino));
@@ -364,6 +375,9 @@ impl Content {
             (false, true) => flag::WRITE,
             (false, false) => 0,
         };
+        if reads && bits & access::EXEC == 0 {
+            row.flags |= flag::NOT_EXECUTED;
+        }
         inode.wanted |= reads || writes;
         inode.written |= writes;
         version.opened_to_write |= writes;

@@ -33,6 +33,7 @@ reasons! {
     ClockSet = "CLOCK_SET": "The wall clock was set during the session: no ctime's age can be relied on.";
     NoLease = "NO_LEASE": "The kernel gave no read lease on the file, so its writers are not known.";
     OutsideWriter = "OUTSIDE_WRITER": "A task outside the session opened the file for writing.";
+    MeasuresDiffer = "MEASURES_DIFFER": "At an exec IMA measured another content than the one that was hashed.";
     // Ephemeral: no digest is claimed; the session's own writers explain it.
     MadeAndGone = "MADE_AND_GONE": "The session made the file and removed it; its writers' inputs explain it.";
     MadeAndRewritten = "MADE_AND_REWRITTEN": "The session made the file and wrote it again; its writers' inputs explain it.";

@@ -1,6 +1,7 @@
 //! What was accessed: rows (a file id), versions, inodes, names. Compact records in flat lists, each text kept once: a
 //! session may touch a hundred thousand files.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use hashbrown::HashTable;
@@ -35,6 +36,10 @@ pub(super) mod flag {
     pub(in super::super) const FUTURE: u16 = 64;
     /// At an access the inode was not under fs-verity.
     pub(in super::super) const UNSEALED: u16 = 128;
+    /// Read otherwise than to be executed.
+    pub(in super::super) const NOT_EXECUTED: u16 = 256;
+    /// IMA said nothing of an exec, or something else than of another.
+    pub(in super::super) const UNMEASURED: u16 = 512;
 }
 
 /// A file id of the session.
@@ -123,6 +128,8 @@ pub(super) struct Table {
     pub(super) versions: Vec<Version>,
     pub(super) inodes: Vec<Inode>,
     pub(super) digests: Vec<Digest>,
+    /// By row, what IMA measured at its first exec.
+    pub(super) ima: HashMap<u32, [u8; 32]>,
     names: Vec<Name>,
     directories: Vec<Text>,
     text: Vec<u8>,

@@ -57,6 +57,12 @@ impl<'a> Reader<'a> {
     integer!(u64, u64);
     integer!(i64, i64);
 
+    fn sha256(&mut self) -> Result<[u8; 32], Error> {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(self.take(32)?);
+        Ok(sha256)
+    }
+
     fn address(&mut self) -> Result<[u8; 16], Error> {
         let mut address = [0; 16];
         address.copy_from_slice(self.take(16)?);
@@ -101,7 +107,8 @@ impl<'a> Reader<'a> {
             euid: u32,
             egid: u32,
             args_bytes: u32,
-            reserved: u32,
+            measured: u32,
+            ima_sha256: sha256,
         }
     );
     structure!(

@@ -13,7 +13,7 @@ use aya::{
 
 use super::{
     Error, btf,
-    hooks::{self, ACTS, Attached, EMPTY, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    hooks::{self, ACTS, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
     load::cgroup_root,
 };
 
@@ -53,6 +53,8 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) 
         }),
         Err(_) => outcome.renames_by_sys_exit = true,
     }
+    // Without it no exec says what IMA measured, and no claim rests on that.
+    let _ = attacher.attach(&IMA);
     if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
         outcome.by_sys_exit.push(hook::ATTENTION);
     }

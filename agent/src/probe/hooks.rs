@@ -91,7 +91,7 @@ impl Program {
 /// Every program that may be attached; spares have the types of those that they stand in for.
 pub(super) fn programs() -> impl Iterator<Item = &'static Program> {
     let ways = OBSERVATIONS.iter().flat_map(|one| one.ways);
-    ways.flat_map(|way| way.programs).chain([&SYS_EXIT, &RENAMES])
+    ways.flat_map(|way| way.programs).chain([&SYS_EXIT, &RENAMES, &IMA])
 }
 
 /// One way to make an observation.
@@ -140,6 +140,8 @@ const fn way(method: &'static str, level: u32, programs: &'static [Program]) -> 
 
 /// The end of every system call.
 pub(super) const SYS_EXIT: Program = tracepoint("sys_exit", "sys_exit");
+/// Asks IMA what it measured at an exec, for the tracepoint to tell; where the kernel refuses it, nobody is asked.
+pub(super) const IMA: Program = lsm("ima_exec", "bprm_committed_creds");
 /// Counts renames, so that a path told before one is told again.
 pub(super) const RENAMES: Program = Program { point: Point::Exit, ..tracepoint("fexit_rename", "vfs_rename") };
 

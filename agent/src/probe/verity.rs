@@ -34,17 +34,6 @@ pub enum Measure {
     Sha512([u8; 64]),
 }
 
-impl Measure {
-    /// The digest.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Sha256(digest) => digest,
-            Self::Sha512(digest) => digest,
-        }
-    }
-}
-
 /// What the kernel measured of a file; none if it is not under fs-verity, or by an algorithm that is not known here.
 ///
 /// # Errors

@@ -81,11 +81,12 @@ impl Files {
     pub(super) fn binary(
         &mut self,
         path: Vec<u8>,
-        file: &FileVersion,
+        exec: &agent_ebpf::Exec,
         head: &Head,
         content: &mut Content,
     ) -> log::File {
-        let (id, described) = self.accessed(path, file, access::EXEC, head, content);
+        let (id, described) = self.accessed(path, &exec.binary, access::EXEC, head, content);
+        content.executed(id, (exec.measured == 1).then_some(exec.ima_sha256));
         described.unwrap_or_else(|| log::File { id, ..log::File::default() })
     }
 

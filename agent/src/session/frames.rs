@@ -30,7 +30,7 @@ pub(super) fn of(
             Body::Fork(log::Fork { child_pid: fork.child_pid, child_start_ns: fork.child_start_ns })
         }
         decode::Body::Exec { fixed, path, filename, interpreter, directory } => {
-            let binary = files.binary(path, &fixed.binary, &head, content);
+            let binary = files.binary(path, &fixed, &head, content);
             Body::Exec(exec(&fixed, binary, filename, interpreter, directory))
         }
         decode::Body::Args { offset, data } => Body::ExecArgs(log::ExecArgs { offset, data, args_bytes: None }),

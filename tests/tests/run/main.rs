@@ -3,6 +3,7 @@
 mod digests;
 mod exec;
 mod folding;
+mod ima;
 mod membership;
 mod names;
 mod network;
