@@ -27,14 +27,14 @@ fn measures() -> bool {
 
 fn program(scratch: &Scratch, name: &str) -> PathBuf {
     let program = scratch.join(name);
-    fs::copy("/bin/true", &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy("/bin/true", &program).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
     sleep(Duration::from_millis(500));
     program
 }
 
 fn sha256(path: &Path) -> [u8; 32] {
-    Sha256::digest(fs::read(path).unwrap()).into()
+    Sha256::digest(fs::read(path).expect("a program")).into()
 }
 
 /// What stands in a file's entry as measured by IMA.
