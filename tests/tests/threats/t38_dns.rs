@@ -20,13 +20,13 @@ struct Resolver {
 impl Resolver {
     fn start(address: &str, answers: usize, answer: fn(usize, &[u8]) -> Vec<u8>) -> Self {
         let socket = UdpSocket::bind((address, 53)).unwrap_or_else(|error| panic!("port 53 of {address}: {error}"));
-        socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-        let address = socket.local_addr().unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(120))).expect("a socket's own setting");
+        let address = socket.local_addr().expect("it is bound");
         let answers = thread::spawn(move || {
             let mut question = [0; 4096];
             for number in 0..answers {
                 let Ok((bytes, from)) = socket.recv_from(&mut question) else { return };
-                socket.send_to(&answer(number, &question[..bytes]), from).unwrap();
+                socket.send_to(&answer(number, &question[..bytes]), from).expect("an answer is sent");
             }
         });
         Self { address, answers }
@@ -35,7 +35,7 @@ impl Resolver {
 
 /// 192.0.2.7 for whoever asks for an address; no other question has an answer.
 fn one_address(_: usize, question: &[u8]) -> Vec<u8> {
-    let name = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    let name = 12 + question[12..].iter().position(|byte| *byte == 0).expect("a name ends") + 1;
     let asks_for_address = question[name..name + 4] == [0, 1, 0, 1];
     let mut answer = question[..name + 4].to_vec();
     answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(asks_for_address), 0, 0, 0, 0]);
@@ -93,7 +93,7 @@ fn run(scratch: &Scratch, script: &str) -> Record {
 fn a_name_that_a_program_asks_for_is_told_with_its_answer() {
     let scratch = Scratch::new();
     let resolver = Resolver::start("127.38.0.1", 2, one_address);
-    scratch.write("resolv.conf", &format!("nameserver {}\n", resolver.address.ip()));
+    scratch.write("resolv.conf", format!("nameserver {}\n", resolver.address.ip()));
     let act = "mount --bind resolv.conf /etc/resolv.conf && exec getent hosts secret.testimony.example";
     let command = ["unshare", "--mount", "sh", "-c", act];
     let ran = Run::new(&scratch, command).go();
