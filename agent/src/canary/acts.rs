@@ -44,7 +44,7 @@ const fn act(
 const TCP: &[(&str, u32)] = &[("bind", 1), ("connect", 1), ("connect-attempt", 1), ("accept", 1), ("close", 1)];
 const UDP: &[(&str, u32)] = &[("bind", 1), ("send", 1)];
 /// One goes out, and comes in.
-const DNS: &[(&str, u32)] = &[("dns", 2)];
+const DNS: &[(&str, u32)] = &[("bind", 1), ("send", 1), ("dns", 2)];
 /// The header of an answer that answers nothing: whoever gets it lets it be.
 const DNS_MESSAGE: [u8; 12] = [0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const DNS_PORT: u16 = 53;
