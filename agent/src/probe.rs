@@ -12,6 +12,7 @@ mod costs;
 mod hooks;
 pub mod lease;
 mod load;
+mod network;
 mod object;
 mod recent;
 mod ring;
@@ -27,6 +28,7 @@ pub(crate) use calls::name as call_name;
 pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};
 pub use load::{Error, cgroup_root};
+pub use network::own_network;
 use table::Tables;
 pub use truncate::truncate;
 

@@ -12,7 +12,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{ACTS, INPUT, MOVED, Round, acts};
-use crate::session::boottime_ns;
+use crate::{probe, session::boottime_ns};
 
 /// What asks for the last round: what came after it would belong to no round.
 pub(super) const LAST: &[u8; 1] = b"!";
@@ -25,6 +25,8 @@ const ENTER_EVERY: Duration = Duration::from_secs(20);
 
 /// Performs rounds until standard input ends.
 pub(super) fn perform(directory: &Path, cut: bool, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+    // Where there is none to be had, the host's own loopback device and port 53 must do.
+    let _ = probe::own_network();
     // A new one each round, in the one that nobody else can reach.
     let directory = &directory.join("round");
     let mut process = Process { directory, cut, cgroups, number: 0, entered: None };
