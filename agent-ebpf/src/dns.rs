@@ -116,16 +116,17 @@ fn sender(cookie: u64) -> Option<SocketOwner> {
             remember(cookie, &owner);
             Some(owner)
         }
-        None => known(cookie),
+        // A socket of the session's, of which somebody else has a descriptor.
+        None => known(cookie).map(|owner| SocketOwner { pid: 0, tid: 0, ..owner }),
     }
 }
 
-/// Whose socket it is. Its process may be gone, and its id another's: then nobody's is told.
+/// Whose socket it is. Its process may be gone, and its id have been another's since: then nobody's is told.
 #[inline(always)]
 fn known(cookie: u64) -> Option<SocketOwner> {
     // SAFETY: the value is copied at once.
     let mut owner = unsafe { DNS_SOCKETS.get(&cookie) }.copied()?;
-    if member::of(owner.pid).is_some_and(|now| now.start_ns != owner.member.start_ns) {
+    if member::of(owner.pid).is_none_or(|now| now.start_ns != owner.member.start_ns) {
         owner.pid = 0;
         owner.tid = 0;
     }
@@ -248,8 +249,8 @@ fn key(ticket: &Ticket, record: &Record, owner: &SocketOwner, body: *const Net) 
             session: ticket.serial | u64::from(ticket.epoch) << 48,
             pid: owner.pid,
             access: FOLD_DATAGRAM | ticket.hook() << 16 | (*body).family & 0xffff,
-            dentry: sum.sum,
-            ctime_ns: ports | u64::from((*body).operation) << 32,
+            dentry: scrambled(sum.sum, (*body).sent_bytes + (*body).received_bytes),
+            ctime_ns: ports | u64::from((*body).operation) << 32 | u64::from((*body).segment_bytes) << 40,
             size: (*body).cookie,
             place: place([remote[0], remote[1], 0, 0, 0, 0]).wrapping_add(whose(owner.member.start_ns as u32)),
         }

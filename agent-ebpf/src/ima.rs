@@ -22,6 +22,8 @@ pub(crate) fn committed(bprm: *const u8) {
     if TASKS.get_ptr(&pid).is_none() {
         return;
     }
+    // Of an exec that nobody told.
+    let _ = IMA.remove(&pid);
     // SAFETY: pointers that the verifier knows by their type; a load through a wrong one reads as 0.
     let inode = unsafe {
         let file = core::ptr::read_volatile(bprm.add(offset!(bprm_file)).cast::<*const u8>());

@@ -207,7 +207,13 @@ impl Prepared {
         let key = sign::load_or_make(&args.key)?;
         let mut platform = platform::Platforms::begin();
         let (weakest, without) = (args.weakest_hooks, args.leave_out.clone());
-        let limits = Limits { ring_bytes: args.ring_bytes, weakest, without, with_empty: args.program_costs, ..Limits::default() };
+        let limits = Limits {
+            ring_bytes: args.ring_bytes,
+            weakest,
+            without,
+            with_empty: args.program_costs,
+            ..Limits::default()
+        };
         let probe = Probe::start(&limits)?;
         platform.attached();
         clock.lap("load and attach");

@@ -122,7 +122,11 @@ impl Record {
             assert!(!matches!(file.class, Class::Stable | Class::Kernel), "{file:?}");
             assert!(reasons.contains(&file.reason), "{file:?}");
         }
-        shown::note(self.path(), "stated", "of the file, that its digest is not to be relied on, or that there is none");
+        shown::note(
+            self.path(),
+            "stated",
+            "of the file, that its digest is not to be relied on, or that there is none",
+        );
     }
 
     /// Notes that the way was seen, by what observation and how it is told. The test has asserted it, and fails without that

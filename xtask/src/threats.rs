@@ -168,7 +168,9 @@ mod tests {
         let shown = Shown::parse(line).expect("a finding");
         assert_eq!((shown.row, shown.module, shown.function), (3, "t03_io_uring", "a"));
         assert!(shown.holds_on(Path::Weak) && !shown.holds_on(Path::Strong));
-        assert!(Shown::parse("3 t19_chain::a any held a fork is refused").is_some_and(|any| any.holds_on(Path::Strong)));
+        assert!(
+            Shown::parse("3 t19_chain::a any held a fork is refused").is_some_and(|any| any.holds_on(Path::Strong))
+        );
         for bad in ["", "3", "x t::a weak seen it", "3 t weak seen it", "3 t::a both seen it", "3 t::a weak sworn it"] {
             assert!(Shown::parse(bad).is_none(), "{bad}");
         }

@@ -248,15 +248,26 @@ fn measured(digest: &Digest, verdict: &Verdict) -> Verdict {
     Verdict { class: Class::Kernel, measure, reason: None, sha256, product: verdict.product, last: verdict.last }
 }
 
-/// What IMA measured at each exec holds if it is what was hashed too, and nobody read the version in another way. Alone it is
-/// not relied on: a truncation by name does not end what IMA remembers of a file.
+/// What IMA measured at each exec holds if it is what was hashed too, and nobody read the version in another way. It stands for a
+/// lease that was not given and for who may hold the file still, and for nothing else: a truncation by name does not end what IMA
+/// remembers of a file, nor does a store below an overlay or in a tmpfs, so the version must be one that only one content had.
 fn executed(facts: &Facts, verdict: Verdict) -> Verdict {
     let (Some(ima), Some(sha256)) = (facts.ima, verdict.sha256) else { return verdict };
     if *ima != sha256 {
+        // Of a file that is sealed IMA may have the measure of fs-verity, which is no digest of the content.
+        if facts.flags & flag::UNSEALED == 0 {
+            return verdict;
+        }
         return Verdict { class: Class::Raced, reason: Some(Reason::MeasuresDiffer), ..verdict };
     }
-    let others = flag::READ_WRITE | flag::WRITE | flag::CREATED | flag::NOT_EXECUTED | flag::UNMEASURED;
-    if facts.flags & others != 0 {
+    let other_accesses = flag::READ_WRITE | flag::WRITE | flag::CREATED | flag::NOT_EXECUTED | flag::UNMEASURED;
+    let times_tell_nothing = flag::FRESH | flag::FUTURE | flag::BUSY;
+    let one_content = facts.flags & times_tell_nothing == 0
+        && matches!(facts.kind, Kind::Tested)
+        && !facts.session.clock_set
+        && !facts.outside
+        && (facts.end == End::Same || facts.silent);
+    if facts.flags & other_accesses != 0 || !one_content {
         return verdict;
     }
     Verdict { class: Class::Kernel, measure: Some(Measured::Ima), reason: None, ..verdict }
@@ -440,14 +451,23 @@ mod tests {
         let facts = Facts {
             flags: flag::READ | flag::UNSEALED,
             end: End::Same,
+            outside: false,
             ima: Some(&[2; 32]),
+            session: Session { survivors: true, lossy: true, ..Session::default() },
             ..sealed(None, Some(&last))
         };
         let verdict = judge(&facts);
         assert_eq!((verdict.class, verdict.reason, verdict.measure), (Class::Kernel, None, Some(Measured::Ima)));
-        for also in [flag::NOT_EXECUTED, flag::UNMEASURED, flag::READ_WRITE] {
+        for also in [flag::NOT_EXECUTED, flag::UNMEASURED, flag::READ_WRITE, flag::FRESH, flag::FUTURE, flag::BUSY] {
             assert_eq!(judge(&Facts { flags: facts.flags | also, ..facts }).class, Class::Raced, "{also}");
         }
+        for kind in [Kind::Overlay, Kind::Memory] {
+            assert_eq!(judge(&Facts { kind, ..facts }).class, Class::Raced, "{kind:?}");
+        }
+        let clock_set = Session { clock_set: true, ..facts.session };
+        assert_eq!(judge(&Facts { session: clock_set, ..facts }).class, Class::Raced);
+        assert_ne!(judge(&Facts { end: End::Other, ..facts }).class, Class::Kernel);
+        assert_ne!(judge(&Facts { outside: true, ..facts }).class, Class::Kernel);
         assert_eq!(judge(&Facts { last: None, ..facts }).class, Class::Absent);
         let stable = digest(2, Writers::None);
         let calm = Facts { last: Some(&stable), session: Session::default(), outside: false, ..facts };
@@ -457,6 +477,8 @@ mod tests {
             (Class::Raced, Some(Reason::MeasuresDiffer), None)
         );
         assert_eq!(judge(&Facts { ima: None, ..calm }).class, Class::Stable);
+        let sealed = Facts { flags: flag::READ, ima: Some(&[3; 32]), ..calm };
+        assert_eq!(judge(&sealed).class, Class::Stable, "its measure is no digest of the content");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use domain::{
 /// Bytes of record data of a type that is not written in words; more are left out.
 const DATA_BYTES_MAX: usize = 255;
 
+/// Bytes of names and data that are made of one message, a compressed name counting each time; one with more is not read to its end.
+const READ_BYTES_MAX: usize = 8192;
+
 /// What a message says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dns {
@@ -69,10 +72,19 @@ fn fill(dns: &mut Dns, message: &Message<[u8]>) -> Option<()> {
         let question = question.ok()?;
         let (rtype, class) = (question.qtype().to_int(), question.qclass().to_int());
         dns.questions.push(Question { name: name(question.qname()), rtype, class });
+        if dns.questions.iter().map(|question| question.name.len()).sum::<usize>() > READ_BYTES_MAX {
+            return None;
+        }
     }
+    let mut read = 0;
     let mut answers = questions.answer().ok()?;
     for record in answers.by_ref() {
-        dns.answers.push(answer(&record.ok()?)?);
+        let answer = answer(&record.ok()?)?;
+        read += answer.question.name.len() + answer.data.len();
+        dns.answers.push(answer);
+        if read > READ_BYTES_MAX {
+            return None;
+        }
     }
     let mut authority = answers.next_section().ok()??;
     authority.by_ref().try_for_each(|record| record.ok().map(drop))?;

@@ -13,7 +13,9 @@ use aya::{
 
 use super::{
     Error, btf,
-    hooks::{self, ACTS, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way},
+    hooks::{
+        self, ACTS, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way,
+    },
     load::cgroup_root,
 };
 
@@ -206,29 +208,24 @@ impl Attacher<'_> {
     }
 }
 
-/// Observations that ride on the hooks of others: what is said once, and writers from outside.
+/// Observations that ride on the hooks of others: what is said once, and writers from outside. Without opens there is nobody to ride
+/// on but the other calls.
 fn implied(ebpf: &Ebpf, rows: &[Attached]) -> Result<Vec<Attached>, Error> {
-    let open = rows.iter().find(|row| row.hook == hook::OPEN).ok_or(Error::Object("hook for opens"))?;
-    let by_syscalls = rows.iter().find(|row| row.programs == [SYS_EXIT.name] && row.hook != hook::ACT);
-    let attention = by_syscalls.unwrap_or(open);
-    let outside = if open.programs.first() == Some(&SYS_EXIT.name) { attention } else { open };
-    let tag = |row: &Attached| tag(ebpf, row.programs[0]);
-    Ok(vec![
-        Attached {
-            hook: hook::ATTENTION,
-            observation: "attention",
-            tag: tag(attention)?,
-            level: open.level,
-            ..attention.clone()
-        },
-        Attached {
-            hook: hook::OUTSIDE,
-            observation: "outside-write",
-            tag: tag(outside)?,
-            level: open.level,
-            ..outside.clone()
-        },
-    ])
+    let open = rows.iter().find(|row| row.hook == hook::OPEN);
+    let of_syscalls = rows.iter().filter(|row| row.programs == [SYS_EXIT.name] && row.hook != hook::ACT);
+    let by_syscalls = of_syscalls.max_by_key(|row| row.level);
+    let attention = by_syscalls.or(open);
+    let outside = match open {
+        Some(open) if open.programs.first() != Some(&SYS_EXIT.name) => Some(open),
+        _ => attention,
+    };
+    let implied = [(hook::ATTENTION, "attention", attention), (hook::OUTSIDE, "outside-write", outside)];
+    let rides = |(hook, observation, on): (u16, &'static str, Option<&Attached>)| {
+        let on = on?;
+        let level = open.unwrap_or(on).level;
+        Some(tag(ebpf, on.programs[0]).map(|tag| Attached { hook, observation, tag, level, ..on.clone() }))
+    };
+    implied.into_iter().filter_map(rides).collect()
 }
 
 fn row(ebpf: &Ebpf, observation: &Observation, way: &'static Way, refused: Vec<String>) -> Result<Attached, Error> {

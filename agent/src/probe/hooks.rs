@@ -23,7 +23,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, slots: 4, folds: 262_144, members: 65_536, weakest: false, without: Vec::new(), with_empty: false }
+        Self {
+            ring_bytes: 16 << 20,
+            slots: 4,
+            folds: 262_144,
+            members: 65_536,
+            weakest: false,
+            without: Vec::new(),
+            with_empty: false,
+        }
     }
 }
 
@@ -146,8 +154,7 @@ pub(super) const IMA: Program = lsm("ima_exec", "bprm_committed_creds");
 pub(super) const RENAMES: Program = Program { point: Point::Exit, ..tracepoint("fexit_rename", "vfs_rename") };
 
 /// Programs that do nothing, at the hooks that are run most.
-pub(super) const EMPTY: [Program; 2] =
-    [lsm("empty_file_open", "file_open"), tracepoint("empty_sys_exit", "sys_exit")];
+pub(super) const EMPTY: [Program; 2] = [lsm("empty_file_open", "file_open"), tracepoint("empty_sys_exit", "sys_exit")];
 
 const fn returned(level: u32) -> Way {
     way("tp_btf/sys_exit", level, &[SYS_EXIT])

@@ -1,11 +1,11 @@
 //! A network namespace of one's own, whose loopback device is up.
 #![expect(unsafe_code, reason = "unshare can take from other threads what they rely on, so it has no safe wrapper")]
 
-use std::io;
+use std::{fs::File, io, os::fd::AsFd as _};
 
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
-    thread::{UnshareFlags, unshare_unsafe},
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
 /// RTM_NEWLINK, linux/rtnetlink.h.
@@ -19,10 +19,18 @@ const LOOPBACK: i32 = 1;
 /// IFF_UP, linux/if.h.
 const UP: u32 = 1;
 
-/// Takes the calling thread, which must be the only one, into a new network namespace.
+/// Takes the calling thread, which must be the only one, into a new network namespace; where there is none to be had with a loopback
+/// device that is up, it stays where it was.
 pub fn own_network() -> io::Result<()> {
+    let before = File::open("/proc/self/ns/net")?;
     // SAFETY: a network namespace is no memory, descriptor or directory that another thread could rely on.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET)? };
+    set_loopback_up().inspect_err(|_| {
+        let _ = move_into_link_name_space(before.as_fd(), Some(LinkNameSpaceType::Network));
+    })
+}
+
+fn set_loopback_up() -> io::Result<()> {
     let netlink = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     rustix::io::write(&netlink, &set_up(LOOPBACK))?;
     let mut answer = [0; 64];

@@ -8,7 +8,7 @@ use std::{
 };
 
 use proto::evidence::Inherited;
-use rustix::fs::{FileType, Stat, stat};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
 /// Bytes of /proc/PID/fdinfo/N that are read: the flags stand in its second line.
 const FDINFO_BYTES_MAX: u64 = 256;
@@ -24,18 +24,21 @@ pub(super) fn inherited(pid: u32) -> io::Result<Vec<Inherited>> {
         let entry = entry?;
         let name = entry.file_name();
         let descriptor = name.to_str().and_then(|name| name.parse().ok());
-        let descriptor: u32 = descriptor.ok_or_else(|| io::Error::other("/proc/PID/fd has a name that is no number"))?;
+        let descriptor: u32 =
+            descriptor.ok_or_else(|| io::Error::other("/proc/PID/fd has a name that is no number"))?;
         let flags = flags(&process.join("fdinfo").join(&name))?;
         if flags & CLOSED_AT_EXEC != 0 {
             continue;
         }
-        let facts = stat(entry.path())?;
+        // A file system in user space may refuse, and one on another host is not asked: the name is told all the same.
+        let facts = statx(CWD, entry.path(), AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE | StatxFlags::INO).ok();
+        let facts = facts.as_ref();
         all.push(Inherited {
             descriptor,
-            r#type: file_type(&facts).to_owned(),
+            r#type: facts.map_or("other", |facts| file_type(facts.stx_mode)).to_owned(),
             access: access(flags).to_owned(),
-            dev: kernel_device(facts.st_dev),
-            ino: facts.st_ino,
+            dev: facts.map_or(0, |facts| facts.stx_dev_major << 20 | facts.stx_dev_minor),
+            ino: facts.map_or(0, |facts| facts.stx_ino),
             path: fs::read_link(entry.path())?.into_os_string().into_vec(),
         });
     }
@@ -52,11 +55,6 @@ fn flags(fdinfo: &Path) -> io::Result<u32> {
         .ok_or_else(|| io::Error::other(format!("{} has no flags", fdinfo.display())))
 }
 
-/// As events write a device: the kernel's own form, with 20 bits for the minor number.
-fn kernel_device(dev: u64) -> u32 {
-    rustix::fs::major(dev) << 20 | rustix::fs::minor(dev)
-}
-
 fn access(flags: u32) -> &'static str {
     match flags & ACCESS_MODE {
         _ if flags & PATH_ONLY != 0 => "path",
@@ -66,8 +64,8 @@ fn access(flags: u32) -> &'static str {
     }
 }
 
-fn file_type(facts: &Stat) -> &'static str {
-    match FileType::from_raw_mode(facts.st_mode) {
+fn file_type(mode: u16) -> &'static str {
+    match FileType::from_raw_mode(mode.into()) {
         FileType::RegularFile => "regular",
         FileType::Directory => "directory",
         FileType::CharacterDevice => "character device",

@@ -35,6 +35,7 @@ fn holds_without(test: &str, observation: &str) -> bool {
     let ran = run.output().expect("it starts");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(said.contains("1 passed") || said.contains("1 failed"), "{test} is not there: {said}");
+    assert!(!said.contains("tracing could not start"), "{test} was not tried without {observation}: {said}");
     ran.status.success()
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tests::Scratch;
 
-use crate::calls::{run};
+use crate::calls::run;
 
 /// A mount namespace of its own, in which nothing reaches the host.
 const APART: &str = "must(call(272, 0x20000))\nmust(call(165, b'none', b'/', 0, 0x44000, 0))\n";

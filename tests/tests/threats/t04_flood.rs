@@ -19,8 +19,10 @@ fn lost(record: &Record) -> u64 {
 fn what_found_no_room_is_counted_and_ends_completeness() {
     let scratch = Scratch::new();
     // The agent is stopped meanwhile: awake, it may be quick enough even for the smallest ring.
-    let body =
-        format!("import signal\nos.kill(os.getppid(), signal.SIGSTOP)\n{}os.kill(os.getppid(), signal.SIGCONT)", flood());
+    let body = format!(
+        "import signal\nos.kill(os.getppid(), signal.SIGSTOP)\n{}os.kill(os.getppid(), signal.SIGCONT)",
+        flood()
+    );
     let record = succeeded(session(&scratch, script(&body)).option("--ring-bytes=4096").go());
     assert!(lost(&record) > 0 && !record.claims.lossless);
     record.must_balance();

@@ -115,7 +115,8 @@ fn started(scratch: &Scratch, before: &str) -> Record {
     let ran = Command::new("/bin/bash").args(["-c", &start]).arg(binary()).current_dir(scratch.path()).output();
     let ran = ran.expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let [statement, evidence, key] = ["out.intoto.jsonl", "out.evidence", "signing.key.pub"].map(|name| scratch.join(name));
+    let [statement, evidence, key] =
+        ["out.intoto.jsonl", "out.evidence", "signing.key.pub"].map(|name| scratch.join(name));
     Record::read(&statement, &evidence, &key)
 }
 

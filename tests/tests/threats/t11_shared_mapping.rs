@@ -21,7 +21,9 @@ fn what_a_mapping_outside_can_still_write_is_not_answered_for() {
     let file = scratch.write("file", "x".repeat(4096));
     let mut writer = Bystander::start(
         &scratch,
-        &format!("{MAP}print('here', flush=True)\nsys.stdin.readline()\nmapped[0] = 121\nprint('written', flush=True)\nsys.stdin.readline()"),
+        &format!(
+            "{MAP}print('here', flush=True)\nsys.stdin.readline()\nmapped[0] = 121\nprint('written', flush=True)\nsys.stdin.readline()"
+        ),
     );
     let command = script(
         "import time\nopen('file').read()\nopen('here', 'w').close()\nwhile not os.path.exists('go'): time.sleep(0.01)\nopen('file').read()",

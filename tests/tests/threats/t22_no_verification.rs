@@ -25,7 +25,8 @@ fn without_a_key_nothing_is_called_proven() {
         assert!(status != Some(0) && !said.contains("proven"), "{said}");
     }
     // Of nothing at all.
-    let (status, said) = verify(&scratch.join("nothing"), &["--key", &scratch.join("signing.key.pub").to_string_lossy()]);
+    let (status, said) =
+        verify(&scratch.join("nothing"), &["--key", &scratch.join("signing.key.pub").to_string_lossy()]);
     assert!(status != Some(0) && !said.contains("proven"), "{said}");
     held("without a key, or without a statement, a verifier proves nothing and ends with a fault");
 }

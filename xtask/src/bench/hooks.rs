@@ -136,8 +136,12 @@ fn optional(bench: &Bench) -> Result<Vec<String>> {
     let said = Command::new(&bench.testimony).args(["run", "--leave-out", "nothing", "--", "true"]).output()?;
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     let names = said.split_once("none of ").and_then(|(_, rest)| rest.lines().next());
-    let names: Vec<String> =
-        names.unwrap_or_default().split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let names: Vec<String> = names
+        .unwrap_or_default()
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect();
     if names.is_empty() {
         bail!("the agent names no observation that can be left out: {said}");
     }
@@ -211,9 +215,13 @@ fn evidence(bench: &Bench, jobs: &[Job]) -> Result<String> {
         .to_owned();
     let quiet = Job {
         name: format!("a quiet session: a shell that looks at its load every second, {QUIET_S} s"),
-        command: ["sh", "-c", &format!("i=0; while [ $i -lt {QUIET_S} ]; do read a < /proc/loadavg; sleep 1; i=$((i+1)); done")]
-            .map(str::to_owned)
-            .to_vec(),
+        command: [
+            "sh",
+            "-c",
+            &format!("i=0; while [ $i -lt {QUIET_S} ]; do read a < /proc/loadavg; sleep 1; i=$((i+1)); done"),
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         makes: None,
     };
     for job in jobs.iter().chain([&quiet]) {

@@ -75,7 +75,8 @@ fn section(text: &mut String, row: &Row, shown: &[Shown<'_>]) {
         }
     }
     let marked = |list: &[String], mark: &str| list.iter().map(|open| format!("{open}{mark}")).collect::<Vec<_>>();
-    let all = [marked(&row.open, ""), marked(&row.open_strong, " (strong path)"), marked(&row.open_weak, " (weak path)")];
+    let all =
+        [marked(&row.open, ""), marked(&row.open_strong, " (strong path)"), marked(&row.open_weak, " (weak path)")];
     let all = all.concat();
     if !all.is_empty() {
         let _ = writeln!(text, "- Open: {}.", all.join("; "));
