@@ -36,7 +36,7 @@ enum Task {
     /// Run every test: units, end to end on this kernel, and the same in each kernel of the matrix
     Test(test::Args),
     /// Run the tests of every way to hide on both paths, and write docs/threats.md of what they have shown
-    Threats,
+    Threats(threats::Args),
     /// Run writers against readers on five file systems, for as many rounds as said
     Races(test::Races),
     /// Flood sessions on all processors, for as long as said
@@ -70,7 +70,7 @@ impl Task {
             Task::Proto(args) => proto::run(&args)?,
             Task::Lint => lint::run()?,
             Task::Test(args) => test::run(&args)?,
-            Task::Threats => threats::run()?,
+            Task::Threats(args) => threats::run(&args)?,
             Task::Races(args) => test::races(&args)?,
             Task::Flood(args) => test::flood(&args)?,
             Task::Fuzz(args) => fuzz::run(&args)?,

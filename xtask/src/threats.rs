@@ -106,9 +106,16 @@ pub(crate) fn rows(text: &str) -> Result<Vec<Row>> {
 
 pub(crate) use document::{claim, document};
 
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run nothing: make the document anew of what was shown before, when only words have changed
+    #[arg(long)]
+    words: bool,
+}
+
 /// Runs the tests of every row on both paths, and writes what they have shown and the document.
-pub(crate) fn run() -> Result<()> {
-    let lines = test::shown(STRONG_KERNEL)?;
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let lines = if args.words { recorded()? } else { test::shown(STRONG_KERNEL)? };
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let by_hand = std::fs::read_to_string(place::root().join(ROWS)).with_context(|| ROWS)?;
     let document = document(&rows(&by_hand)?, &shown(&text)?);

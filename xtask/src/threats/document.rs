@@ -40,17 +40,22 @@ pub(crate) fn document(rows: &[Row], shown: &[Shown<'_>]) -> String {
 }
 
 /// What the table says of a row on a path.
-pub(crate) fn claim(row: &Row, shown: &[Shown<'_>], path: Path) -> &'static str {
+pub(crate) fn claim(row: &Row, shown: &[Shown<'_>], path: Path) -> String {
     let of_row = shown.iter().filter(|shown| shown.row == row.number && shown.holds_on(path));
     let verdicts: BTreeSet<Verdict> = of_row.map(|shown| shown.verdict).collect();
     let is_open = open(row, path).next().is_some();
-    match verdicts.first() {
-        None => "open",
-        Some(_) if is_open => "part",
-        Some(Verdict::Seen) => "seen",
-        Some(Verdict::Stated) => "stated",
-        Some(Verdict::Held) => "held",
+    if verdicts.is_empty() {
+        return "open".to_owned();
     }
+    if is_open {
+        return "part".to_owned();
+    }
+    let words = verdicts.iter().map(|verdict| match verdict {
+        Verdict::Seen => "seen",
+        Verdict::Stated => "stated",
+        Verdict::Held => "held",
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn open(row: &Row, path: Path) -> impl Iterator<Item = &String> {
@@ -115,7 +120,7 @@ mod tests {
     const ROW: &str = "[[row]]\nnumber = 3\nway = 'a ring'\nhow = 'How.'\nroot = 'Nothing more.'\n";
     const SHOWN: &str = "3 t03_ring::a strong seen open below it\n3 t03_ring::a weak stated IO_URING_USED\n";
 
-    fn claims(row: &str, shown_text: &str) -> [&'static str; 2] {
+    fn claims(row: &str, shown_text: &str) -> [String; 2] {
         let (rows, shown) = (rows(row).expect("rows"), shown(shown_text).expect("lines"));
         [Path::Strong, Path::Weak].map(|path| claim(&rows[0], &shown, path))
     }
@@ -129,6 +134,8 @@ mod tests {
         assert_eq!(claims(&format!("{ROW}open = ['some']\n"), SHOWN), ["part", "part"]);
         assert_eq!(claims(&format!("{ROW}open-weak = ['some']\n"), SHOWN), ["seen", "part"]);
         assert_eq!(claims(&format!("{ROW}open = ['some']\n"), ""), ["open", "open"]);
+        let both = format!("{SHOWN}3 t03_ring::a weak seen act its making\n");
+        assert_eq!(claims(ROW, &both), ["seen", "seen, stated"]);
     }
 
     #[test]
