@@ -62,7 +62,7 @@ def word(enum, number):  # as statements write it: it must be known, but for a l
 
 def fields(body, **more):  # under their names in camel case, each within its limit; what may lack is None then
     facts = {f: None if f.has_presence else f.default_value for f in body.DESCRIPTOR.fields} | dict(body.ListFields())
-    need(all((facts[field] or 0) <= LIMITS[field.name] for field in facts if field.name in LIMITS))
+    need(all(n <= LIMITS[field.name] for field, n in facts.items() if field.name in LIMITS and type(n) is int))
     return {field.json_name: f"{n >> 20}:{n & 0xfffff}" if field.name == "dev" else word(field.enum_type, n)
             if field.enum_type else n for field, n in facts.items()} | more
 
