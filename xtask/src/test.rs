@@ -1,5 +1,5 @@
-//! `test`: every test there is, from an empty machine: unit tests, end-to-end tests on this kernel, the same binaries in each
-//! kernel of the matrix, and beside these a minute of each fuzz target. All parts run, whatever the ones before said; the last line
+//! `test`: every test there is, from an empty machine: unit tests, a minute of each fuzz target, end-to-end tests on this
+//! kernel, and the same binaries in each kernel of the matrix. All parts run, whatever the ones before said; the last line
 //! counts all. Beside it the commands that run one suite for as long as it is told.
 
 mod guests;
@@ -7,7 +7,6 @@ mod tally;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -46,6 +45,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(Group::Tests)?;
     let mut tally = Tally::default();
     part(&mut tally, "unit tests", unit_tests);
+    if args.no_fuzz {
+        println!("== fuzz: left out");
+    } else {
+        part(&mut tally, "fuzz", fuzz_targets);
+    }
     let mut suites = Suites::default();
     part(&mut tally, "build of the end-to-end tests", |_| {
         suites = Suites::build()?;
@@ -53,29 +57,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     });
     if !suites.binaries.is_empty() {
         part(&mut tally, "end-to-end tests on this kernel", |tally| suites.run_here(&args.harness, tally));
+        if !args.no_vm {
+            guests::run(&args.kernels, &suites.binaries, &args.harness, &mut tally);
+        }
     }
-    guests_and_fuzz(args, &suites, &mut tally);
     println!("{tally}");
     if !tally.is_good() {
         bail!("failed: {}", tally.failed_parts().join(", "));
     }
     Ok(())
-}
-
-/// Guests wait a third of their time for their kernel's grace periods; fuzzing has the processors meanwhile.
-fn guests_and_fuzz(args: &Args, suites: &Suites, tally: &mut Tally) {
-    let mut of_guests = Tally::default();
-    thread::scope(|scope| {
-        if !args.no_vm && !suites.binaries.is_empty() {
-            scope.spawn(|| guests::run(&args.kernels, &suites.binaries, &args.harness, &mut of_guests));
-        }
-        if args.no_fuzz {
-            println!("== fuzz: left out");
-        } else {
-            part(tally, "fuzz", fuzz_targets);
-        }
-    });
-    tally.absorb(of_guests);
 }
 
 #[derive(clap::Args)]

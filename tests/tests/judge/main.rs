@@ -23,7 +23,7 @@ use tests::{Record, Run, Scratch, binary, root};
 fn threats() -> BTreeSet<u8> {
     let path = root().join("docs/threats.md");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let numbers = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok());
+    let numbers = text.lines().filter_map(|line| line.strip_prefix("### Row ")?.parse().ok());
     numbers.collect()
 }
 
