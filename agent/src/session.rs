@@ -10,6 +10,7 @@ mod frames;
 mod held;
 pub mod host;
 mod names;
+mod renames;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::{
 
 use files::Files;
 use held::Held;
+use renames::Renames;
 
 /// Details of undecodable records that are kept; more of them are only counted.
 const FAULTS_MAX: u64 = 16;
@@ -66,8 +68,7 @@ pub struct Session {
     root_status: Option<u32>,
     /// Hook and time of the known acts that were told since the last round.
     told: Vec<(u16, u64)>,
-    /// Renames that were counted at the last look.
-    renames: u64,
+    renames: Renames,
     /// What the kernel side had counted when the session began.
     unseen_outside: u64,
     /// Members that were there at the end, and those whose process id was seen to be another's.
@@ -105,7 +106,7 @@ impl Session {
             root_pid,
             root_status: None,
             told: Vec::new(),
-            renames: probe.renames()?,
+            renames: Renames::new(look_at_renames(probe)?),
             unseen_outside: probe.unseen_outside()?,
             left: 0,
         })
@@ -136,11 +137,10 @@ impl Session {
         Ok(log.append(Body::Canary(round))?)
     }
 
-    /// Whether the host's renames, of which the rounds made so many since the last look, were counted. No event tells it; where they
-    /// are not, folded repeats may be of other paths.
-    pub fn renamed(&mut self, probe: &Probe, log: &mut Log, times: u64) -> Result<(), Error> {
-        let before = std::mem::replace(&mut self.renames, probe.renames()?);
-        if self.renames.wrapping_sub(before) < times {
+    /// Whether the host's renames, of which rounds that began then made so many, were counted. No event tells it; where they are not,
+    /// folded repeats may be of other paths.
+    pub fn renamed(&mut self, probe: &Probe, log: &mut Log, began_ns: u64, times: u64) -> Result<(), Error> {
+        if !self.renames.grew(began_ns, times, look_at_renames(probe)?) {
             log.append(blind_spot(codes::PROGRAM_CHANGED, "renames are not counted", true))?;
         }
         Ok(())
@@ -328,6 +328,12 @@ pub fn blind_spot(code: &str, detail: &str, ends_completeness: bool) -> Body {
 }
 
 /// Whether two starts are of two processes; what /proc says of one is cut to a tick.
+/// How many renames were counted, and when that was known.
+fn look_at_renames(probe: &Probe) -> Result<(u64, u64), Error> {
+    let count = probe.renames()?;
+    Ok((boottime_ns(), count))
+}
+
 fn differ(one_ns: u64, other_ns: u64) -> bool {
     one_ns.abs_diff(other_ns) >= TICK_NS
 }

@@ -96,6 +96,7 @@ impl Canaries {
 
     /// A report comes after the acts: what they told is in the ring, and in the log before the round.
     fn enter(&mut self, rounds: Vec<Round>, into: &mut Into<'_>) -> Result<(), session::Error> {
+        let began_ns = rounds.first().map_or(0, |round| round.began_ns);
         let mut renames = 0;
         for round in rounds {
             let round = Canary {
@@ -110,7 +111,7 @@ impl Canaries {
             into.session.round(into.log, round)?;
         }
         if renames > 0 {
-            into.session.renamed(into.probe, into.log, renames)?;
+            into.session.renamed(into.probe, into.log, began_ns, renames)?;
         }
         if let Some(fault) = self.fault.take() {
             into.log.append(blind_spot(codes::CANARIES_ENDED, &fault, true))?;
