@@ -194,7 +194,7 @@ impl Suites {
         }
         // A filter of the user's own leaves some out.
         if harness.is_empty()
-            && let Err(fault) = findings.lines().and_then(|found| threats::compare_weak(&found))
+            && let Err(fault) = findings.lines().and_then(|found| threats::compare(&found, threats::Path::Weak))
         {
             faults.push(format!("{fault:#}"));
         }

@@ -133,27 +133,20 @@ pub(crate) fn sorted(lines: impl IntoIterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// Whether what a whole run on the weak path has shown is what the document was made of.
-pub(crate) fn compare_weak(lines: &[String]) -> Result<()> {
+/// Whether what all the tests have shown on a path is what the document was made of, no more and no less.
+pub(crate) fn compare(lines: &[String], path: Path) -> Result<()> {
     let recorded = recorded()?;
-    let weak = |line: &&String| Shown::parse(line).is_some_and(|shown| shown.holds_on(Path::Weak));
-    let known: BTreeSet<&String> = recorded.iter().filter(weak).collect();
-    let found: BTreeSet<&String> = lines.iter().filter(weak).collect();
+    let of_path = |line: &&String| Shown::parse(line).is_some_and(|shown| shown.holds_on(path));
+    let known: BTreeSet<&String> = recorded.iter().filter(of_path).collect();
+    let found: BTreeSet<&String> = lines.iter().filter(of_path).collect();
     let differ: Vec<&str> = known.symmetric_difference(&found).map(|line| line.as_str()).collect();
     complain(&differ)
-}
-
-/// Whether what a part of the tests has shown, on whichever path, is among what the document was made of.
-pub(crate) fn compare_some(lines: &[String]) -> Result<()> {
-    let recorded = recorded()?;
-    let unknown: Vec<&str> = lines.iter().filter(|line| !recorded.contains(line)).map(String::as_str).collect();
-    complain(&unknown)
 }
 
 fn complain(lines: &[&str]) -> Result<()> {
     if let Some(first) = lines.first() {
         bail!(
-            "{} findings are not those of {SHOWN}, the first: {first}; `cargo xtask threats` writes them anew",
+            "{} findings are not both shown and in {SHOWN}, the first: {first}; `cargo xtask threats` writes them anew",
             lines.len()
         );
     }

@@ -7,6 +7,7 @@
 mod claims;
 mod files;
 mod platform;
+mod started;
 
 use super::rules::{
     Call, Capabilities, Code, ContactOperation, Device, Direction, Escaped, Event, EventType, GapCode, Hex, Host, Ip,
@@ -18,6 +19,7 @@ use files::{FileAccess, True};
 use platform::Platform;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use started::{Inherited, Variable};
 use std::marker::PhantomData;
 use std::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64};
 
@@ -188,31 +190,6 @@ struct Session<'a> {
     reason: Option<Text<'a, Escaped>>,
     #[serde(default, deserialize_with = "present")]
     root_status: Option<i32>,
-}
-
-#[derive(Deserialize)]
-struct Variable<'a> {
-    #[serde(borrow)]
-    name: Text<'a, Escaped>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    value: Option<Text<'a, Escaped>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    hmac: Option<Text<'a, Hex>>,
-}
-
-#[derive(Deserialize)]
-struct Inherited<'a> {
-    descriptor: u32,
-    #[serde(rename = "type", borrow)]
-    file_type: Text<'a, Escaped>,
-    #[serde(borrow)]
-    access: Text<'a, Escaped>,
-    #[serde(borrow)]
-    dev: Text<'a, Device>,
-    #[serde(borrow)]
-    ino: Text<'a, Unsigned>,
-    #[serde(borrow)]
-    path: Text<'a, Escaped>,
 }
 
 #[derive(Deserialize)]

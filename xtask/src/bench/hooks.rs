@@ -260,7 +260,8 @@ pub(super) fn in_guest(bench: &Bench, kernel: &str) -> Result<String> {
         command.join(" ")
     );
     let mut said = String::new();
-    let files = [testimony.clone(), bench.opens.clone()];
+    // The folder that the workload opens goes along, by the name that `workloads` gives it.
+    let files = [testimony.clone(), bench.opens.clone(), bench.dir.join("files")];
     let words = ["bash", "-c", &script].map(str::to_owned).to_vec();
     let limit = std::time::Duration::from_secs(600);
     let ran = crate::vm::run_command(kernel, &files, words, Vec::new(), limit, &mut |line| {
