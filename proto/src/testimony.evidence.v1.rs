@@ -114,7 +114,7 @@ pub struct Inherited {
     /// "read", "write", "read+write", "path"
     #[prost(string, tag = "3")]
     pub access: ::prost::alloc::string::String,
-    /// as in File
+    /// as in File; 0, as ino, where its file system did not say: then the type is "other"
     #[prost(uint32, tag = "4")]
     pub dev: u32,
     #[prost(uint64, tag = "5")]
