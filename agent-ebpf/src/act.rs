@@ -15,6 +15,7 @@ use crate::{
     kernel::{current, kernel_file_of, kernel_unknown, read},
     member, path,
     syscall::Registers,
+    unix,
 };
 
 const PTRACE_TRACEME: u64 = 0;
@@ -79,13 +80,39 @@ pub(crate) fn called(member: &Member, word: u64, registers: *const Registers, re
         _ => true,
     };
     if happened {
-        tell(member, call, registers, result, descriptor);
+        let file = match call.operation {
+            act::MAP if argument(3) & MAP_ANONYMOUS == 0 => kernel_file_of(argument(4)),
+            act::RECEIVE => kernel_file_of(u64::from(descriptor)),
+            act::DESCRIPTOR => kernel_file_of(result as u64),
+            _ => 0,
+        };
+        let outside = u32::from(is_outside(member, call, registers));
+        tell(member, call, registers, result, &About { file, outside });
     }
+}
+
+/// The kernel asks about a call of a member, which is not over: what it comes to is not known.
+#[inline(never)]
+pub(crate) fn asked(member: &Member, word: u64, registers: *const Registers, about: &About) {
+    let call = &Call::unpack(word);
+    // SAFETY: as in `is_told`.
+    if call.operation == act::CLONE3 && !asks_for_namespaces(unsafe { Registers::argument(registers, 0) }) {
+        return;
+    }
+    tell(member, call, registers, 0, about);
+}
+
+/// What a call is about.
+pub(crate) struct About {
+    /// A `struct file`, 0 if it is about none.
+    pub(crate) file: u64,
+    /// See [`Act::outside`].
+    pub(crate) outside: u32,
 }
 
 /// Sends the call.
 #[inline(always)]
-fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64, received: u32) {
+fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64, about: &About) {
     let (pid, tid) = member::current_ids();
     let Some(ticket) = account::take(member, hook::ACT) else { return };
     let Some(mut record) = account::begin::<Act>(&ticket) else { return };
@@ -99,17 +126,9 @@ fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64, 
             index += 1;
         }
         (*body).call = Registers::number(registers) as u32;
-        (*body).outside = u32::from(is_outside(member, call, registers));
+        (*body).outside = about.outside;
         (*body).reserved = 0;
-        let file = match call.operation {
-            act::MAP if Registers::argument(registers, 3) & MAP_ANONYMOUS == 0 => {
-                kernel_file_of(Registers::argument(registers, 4))
-            }
-            act::RECEIVE => kernel_file_of(u64::from(received)),
-            act::DESCRIPTOR => kernel_file_of(result as u64),
-            _ => 0,
-        };
-        let inode: u64 = read(file, offset!(file_inode));
+        let inode: u64 = read(about.file, offset!(file_inode));
         (*body).ino = read(inode, offset!(inode_ino));
         (*body).dev = read(read::<u64>(inode, offset!(inode_sb)), offset!(sb_dev));
         text(&mut record, registers, call.from_name);
@@ -157,7 +176,7 @@ fn reaches(call: &Call, registers: *const Registers) -> Option<u32> {
 
 /// Whether what the call reaches is not known to be of the session.
 #[inline(always)]
-fn is_outside(member: &Member, call: &Call, registers: *const Registers) -> bool {
+pub(crate) fn is_outside(member: &Member, call: &Call, registers: *const Registers) -> bool {
     if call.operation == act::RECEIVE {
         // SAFETY: as in `is_told`.
         return peer(unsafe { Registers::argument(registers, 0) }) != member.serial;
@@ -249,8 +268,7 @@ fn family(fd: u64) -> u16 {
 #[inline(always)]
 fn peer(fd: u64) -> u64 {
     let socket: u64 = read(kernel_file_of(fd), offset!(file_private));
-    let peer: u64 = read(read::<u64>(socket, offset!(socket_sk)), offset!(sock_peer_pid));
-    member::of(read(peer, offset!(pid_numbers))).map_or(0, |member| member.serial)
+    unix::unix_session_of(read(read::<u64>(socket, offset!(socket_sk)), offset!(sock_peer_pid)))
 }
 
 #[inline(always)]

@@ -3,17 +3,16 @@
 //! The programs run for every packet of the host: what is not such a datagram is let go after one read of its header. They only
 //! look: no packet is held up.
 
-use agent_ebpf::{CANARY, DNS_BYTES_MAX, FOLD_DATAGRAM, FoldKey, FoldValue, Net, hook, kind, level, net_op};
+use agent_ebpf::{DNS_BYTES_MAX, FOLD_DATAGRAM, FoldKey, Net, hook, level, net_op};
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_NOEXIST},
+    bindings::__sk_buff,
     cty::c_void,
     helpers::{bpf_get_socket_cookie, bpf_loop, bpf_skb_load_bytes},
 };
 
 use crate::{
     account::{self, Record, Ticket},
-    atomic,
-    globals::{DNS_SOCKETS, FOLD, Scratch, SocketOwner, offset, place, scrambled, whose},
+    globals::{DNS_SOCKETS, Scratch, SocketOwner, offset, place, scrambled, whose},
     kernel::{current, kernel_unknown, read},
     member, net,
 };
@@ -170,15 +169,7 @@ fn tell(skb: *mut __sk_buff, operation: u32, datagram: &Datagram, cookie: u64, o
         message(skb, &mut record, at, bytes);
     }
     let key = key(&ticket, &record, owner, body);
-    if let Some(value) = FOLD.get_ptr_mut(&key) {
-        // SAFETY: a field of a map value; 8-byte aligned.
-        unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
-        ticket.coalesced();
-        record.drop_unsent();
-    } else if record.finish(&ticket, kind::NET, owner.pid, owner.tid) && ticket.serial & CANARY == 0 {
-        let value = FoldValue::of(ticket.number, ticket.cpu(), ticket.hook());
-        let _ = FOLD.insert(&key, &value, u64::from(BPF_NOEXIST));
-    }
+    net::finish_folded(record, &ticket, &key, owner.pid, owner.tid);
 }
 
 /// Copies the addresses of source and target.

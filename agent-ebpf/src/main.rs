@@ -6,6 +6,7 @@
 
 mod account;
 mod act;
+mod asked;
 mod atomic;
 mod cgroup;
 mod dns;
@@ -21,6 +22,7 @@ mod process;
 mod recent;
 mod security;
 mod syscall;
+mod unix;
 mod watch;
 
 use agent_ebpf::{hook, name_op, net_op};
@@ -118,10 +120,9 @@ fn dns_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// A security hook, as an LSM program and as an fentry program on the kernel's function of the same purpose. An LSM
-/// program never decides anything: it hands on what the program before it said.
-macro_rules! security_hook {
-    ($lsm:ident, $hook:literal, $fentry:ident, $function:literal, $returned:literal, |$ctx:ident| $handle:expr) => {
+/// A security hook as an LSM program. It never decides anything: it hands on what the program before it said.
+macro_rules! lsm_hook {
+    ($lsm:ident, $hook:literal, $returned:literal, |$ctx:ident| $handle:expr) => {
         #[lsm(hook = $hook)]
         fn $lsm($ctx: LsmContext) -> i32 {
             let before: i32 = $ctx.arg($returned);
@@ -130,6 +131,13 @@ macro_rules! security_hook {
             }
             before
         }
+    };
+}
+
+/// A security hook, as an LSM program and as an fentry program on the kernel's function of the same purpose.
+macro_rules! security_hook {
+    ($lsm:ident, $hook:literal, $fentry:ident, $function:literal, $returned:literal, |$ctx:ident| $handle:expr) => {
+        lsm_hook!($lsm, $hook, $returned, |$ctx| $handle);
 
         #[fentry(function = $function)]
         fn $fentry($ctx: FEntryContext) -> i32 {
@@ -198,6 +206,18 @@ security_hook!(lsm_bind, "socket_bind", fentry_bind, "security_socket_bind", 3, 
     ctx.arg(2)
 ));
 
+security_hook!(
+    lsm_unix_connect,
+    "unix_stream_connect",
+    fentry_unix_connect,
+    "security_unix_stream_connect",
+    3,
+    |ctx| { unix::connects(ctx.arg(0), ctx.arg(1)) }
+);
+security_hook!(lsm_unix_send, "unix_may_send", fentry_unix_send, "security_unix_may_send", 2, |ctx| {
+    unix::may_send(ctx.arg(0), ctx.arg(1))
+});
+
 /// The accepted connection's socket is handed to its new descriptor. This hook returns nothing.
 #[lsm(hook = "sock_graft")]
 fn lsm_accept(ctx: LsmContext) -> i32 {
@@ -210,6 +230,12 @@ fn fentry_accept(ctx: FEntryContext) -> i32 {
     net::accepted(ctx.arg(0));
     0
 }
+
+// These have no fentry program: it would be skipped at times, at functions that are called so often.
+lsm_hook!(lsm_capable, "capable", 4, |ctx| asked::privileged());
+lsm_hook!(lsm_bpf, "bpf", 4, |ctx| asked::bpf());
+lsm_hook!(lsm_receive, "file_receive", 1, |ctx| asked::received(ctx.arg(0)));
+lsm_hook!(lsm_access, "ptrace_access_check", 2, |ctx| asked::accessed(ctx.arg(0), ctx.arg(1)));
 
 /// The new program's credentials are in place. This hook returns nothing.
 #[lsm(hook = "bprm_committed_creds", sleepable)]

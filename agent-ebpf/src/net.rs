@@ -1,6 +1,6 @@
 //! Sockets: addresses from the kernel's copies and from the socket itself, bytes at a TCP connection's close.
 
-use agent_ebpf::{CANARY, FOLD_DATAGRAM, FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op};
+use agent_ebpf::{CANARY, FOLD_DATAGRAM, FoldKey, FoldValue, Member, Net, flag, hook, kind, level, net_op, peer};
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel_buf, bpf_probe_read_user_buf},
@@ -12,10 +12,10 @@ use crate::{
     atomic, dns,
     globals::{FOLD, SOCKETS, SocketOwner, offset, whose},
     kernel::{kernel_file_of, read},
-    member, path,
+    member, path, unix,
 };
 
-const AF_UNIX: u32 = 1;
+pub(crate) const AF_UNIX: u32 = 1;
 pub(crate) const AF_INET: u32 = 2;
 pub(crate) const AF_INET6: u32 = 10;
 const TCP_CLOSE: i32 = 7;
@@ -80,6 +80,10 @@ fn attempt(ctx: &SockAddrContext, operation: u32, hook: u16, family: u32, remote
         local: bytes([0; 4]),
         remote: bytes(remote),
         segment_bytes: 0,
+        peer: peer::NONE,
+        peer_pid: 0,
+        peer_uid: 0,
+        reserved: 0,
     };
     if body.remote_port == u32::from(dns::PORT) {
         dns::remember(cookie, &SocketOwner { member, pid, tid });
@@ -107,13 +111,36 @@ fn send_key(ticket: &Ticket, pid: u32, start: u32, body: &Net) -> FoldKey {
     // SAFETY: any sixteen bytes are two integers.
     let halves: [u64; 2] = unsafe { core::mem::transmute(body.remote) };
     FoldKey {
+        ctime_ns: u64::from(body.remote_port),
+        ..datagram_key(ticket, pid, halves[1].wrapping_add(whose(start)), body.family, [halves[0], body.cookie])
+    }
+}
+
+/// The key of datagrams by two numbers that tell the sockets.
+#[inline(always)]
+pub(crate) fn datagram_key(ticket: &Ticket, pid: u32, place: u64, family: u32, sockets: [u64; 2]) -> FoldKey {
+    FoldKey {
         session: ticket.serial | u64::from(ticket.epoch) << 48,
         pid,
-        access: FOLD_DATAGRAM | ticket.hook() << 16 | body.family & 0xffff,
-        dentry: halves[0],
-        ctime_ns: u64::from(body.remote_port),
-        size: body.cookie,
-        place: halves[1].wrapping_add(whose(start)),
+        access: FOLD_DATAGRAM | ticket.hook() << 16 | family & 0xffff,
+        dentry: sockets[0],
+        ctime_ns: 0,
+        size: sockets[1],
+        place,
+    }
+}
+
+/// Counts a repeat, or sends the record and stands for those to come. No known act is a repeat.
+#[inline(always)]
+pub(crate) fn finish_folded(record: Record, ticket: &Ticket, key: &FoldKey, pid: u32, tid: u32) {
+    if let Some(value) = FOLD.get_ptr_mut(key) {
+        // SAFETY: a field of a map value; 8-byte aligned.
+        unsafe { atomic::fetch_add(&raw mut (*value).count, 1) };
+        ticket.coalesced();
+        record.drop_unsent();
+    } else if record.finish(ticket, kind::NET, pid, tid) && ticket.serial & CANARY == 0 {
+        let value = FoldValue::of(ticket.number, ticket.cpu(), ticket.hook());
+        let _ = FOLD.insert(key, &value, u64::from(BPF_NOEXIST));
     }
 }
 
@@ -163,11 +190,20 @@ pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
         (*body).level = if reached { level::RETURNED_OBJECT } else { level::USER_ARGUMENT };
     }
     if family == AF_UNIX && reached {
-        unix_name(&mut record, sk, call.operation);
+        // After a connection the name is the other's, else the socket's own.
+        let other = if call.operation == net_op::CONNECT { read(sk, offset!(unix_peer)) } else { 0 };
+        // SAFETY: as above.
+        unsafe {
+            if call.operation != net_op::BIND && !unix::peer_of(body, member, sk) && other != 0 {
+                unix::made_by(body, other);
+            }
+        }
+        unix_name(&mut record, if call.operation == net_op::CONNECT { other } else { sk });
     } else if reached {
         path::append_nothing(&mut record);
     } else {
-        user_address(&mut record, call);
+        // A bad pointer is the very reason the call failed: nothing is cut.
+        user_address(&mut record, call.address, call.address_bytes);
     }
     record.finish(&ticket, kind::NET, pid, tid);
     if reached && call.operation != net_op::BIND {
@@ -177,7 +213,7 @@ pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
 
 /// Fills in what the socket itself says, field by field: a copy would cost the stack.
 #[inline(always)]
-unsafe fn describe(body: *mut Net, sk: u64, family: u32) {
+pub(crate) unsafe fn describe(body: *mut Net, sk: u64, family: u32) {
     // SAFETY: the caller's record.
     unsafe {
         clear(body);
@@ -213,15 +249,14 @@ pub(crate) unsafe fn clear(body: *mut Net) {
 
 const _: () = assert!(size_of::<Net>() % 8 == 0);
 
-/// Appends the name of a unix socket: of the peer after `connect`, its own after `bind` and `accept`.
+/// Appends the name of a unix socket.
 #[inline(always)]
-fn unix_name(record: &mut Record, sk: u64, operation: u32) {
-    let named = if operation == net_op::CONNECT { read(sk, offset!(unix_peer)) } else { sk };
-    let address: u64 = read(named, offset!(unix_addr));
+pub(crate) fn unix_name(record: &mut Record, sk: u64) {
+    let address: u64 = read(sk, offset!(unix_addr));
     // The length counts the two bytes of the family.
     let bytes = read::<u32>(address, offset!(unix_address_len)).wrapping_sub(2);
     let source = address + offset!(unix_address_name) as u64 + 2;
-    if named == 0 || address == 0 || bytes > 108 {
+    if sk == 0 || address == 0 || bytes > 108 {
         return path::append_nothing(record);
     }
     append_bytes(record, bytes, |buffer| {
@@ -230,16 +265,18 @@ fn unix_name(record: &mut Record, sk: u64, operation: u32) {
     });
 }
 
-/// Appends the sockaddr that the program gave, whole.
+/// Appends the sockaddr that the program gave, whole; false if it cannot be read.
 #[inline(always)]
-fn user_address(record: &mut Record, call: &Call) {
-    let bytes = if call.address_bytes as usize > SUN_BYTES { SUN_BYTES as u32 } else { call.address_bytes };
+pub(crate) fn user_address(record: &mut Record, address: u64, bytes: u32) -> bool {
+    let bytes = if bytes as usize > SUN_BYTES { SUN_BYTES as u32 } else { bytes };
     record.flags |= flag::SOCKADDR;
+    let mut copied = false;
     append_bytes(record, bytes, |buffer| {
-        // SAFETY: the helper checks the address. A bad pointer is the very reason the call failed: nothing is cut.
-        let _ = unsafe { bpf_probe_read_user_buf(call.address as *const u8, buffer) };
+        // SAFETY: the helper checks the address.
+        copied = unsafe { bpf_probe_read_user_buf(address as *const u8, buffer) }.is_ok();
         true
     });
+    copied
 }
 
 #[inline(always)]
@@ -274,7 +311,9 @@ pub(crate) fn accepted(sk: u64) {
         (*body).level = level::OBJECT;
     }
     if family == AF_UNIX {
-        unix_name(&mut record, sk, net_op::ACCEPT);
+        // SAFETY: as above.
+        unsafe { unix::peer_of(body, &member, sk) };
+        unix_name(&mut record, sk);
     } else {
         path::append_nothing(&mut record);
     }

@@ -16,7 +16,7 @@ use crate::{
     kernel::{Task, kernel_file_of, kernel_unknown},
     member,
     name::{self, At, Change},
-    net, process, watch,
+    net, process, unix, watch,
 };
 
 /// Of the calls of class IO_URING the rare one, told as an act too.
@@ -89,7 +89,7 @@ pub(crate) fn exit(registers: *const Registers, result: i64) {
 }
 
 #[inline(always)]
-fn by_compat_entry() -> bool {
+pub(crate) fn by_compat_entry() -> bool {
     Task::running().status() & TS_COMPAT != 0
 }
 
@@ -148,6 +148,10 @@ fn inside(member: &Member, pid: u32, tid: u32, word: u64, registers: *const Regi
         named(member, pid, tid, &call, registers, result);
     } else if class == class::ACT {
         act::called(member, word, registers, result);
+    } else if class == class::SEND {
+        if result >= 0 {
+            unix::sent(member, word, registers, result);
+        }
     } else if class == class::IO_URING {
         if result >= 0 {
             account::attend(member, attention::IO_URING, 0);

@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
 };
 
-pub(crate) use acts::{ACTS, Act, INPUT, MOVED};
+pub(crate) use acts::{ACTS, AT_THE_END, Act, INPUT, MOVED};
 pub(crate) use beside::Beside;
 
 /// The hidden subcommand's arguments.
@@ -28,12 +28,29 @@ pub(crate) struct Args {
     /// Cut a file by its name too
     #[arg(long)]
     cut: bool,
+    /// Count a connection to a unix socket twice: as it is asked for, and where it arrives
+    #[arg(long)]
+    reach: bool,
+    /// Do what the kernel asks its security modules about
+    #[arg(long)]
+    ask: bool,
     /// Enter this cgroup in some rounds
     #[arg(long, value_name = "CGROUP", requires = "home")]
     enter: Option<PathBuf>,
     /// Return to this one
     #[arg(long, value_name = "CGROUP")]
     home: Option<PathBuf>,
+}
+
+/// What more than one program sees, each for itself: rounds have something for each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Twice {
+    /// Files cut: by descriptor, and by name.
+    pub(crate) cut: bool,
+    /// Connections to unix sockets: asked for, and where they arrive.
+    pub(crate) reach: bool,
+    /// Acts that the kernel asks its security modules about.
+    pub(crate) ask: bool,
 }
 
 /// What one round did, a line of JSON on the process's standard output.
@@ -54,7 +71,8 @@ pub(crate) struct Round {
 pub(crate) fn perform(args: &Args) -> io::Result<u8> {
     if args.rounds {
         let cgroups = args.enter.clone().zip(args.home.clone());
-        return rounds::perform(&args.directory, args.cut, cgroups).map(|()| 0);
+        return rounds::perform(&args.directory, Twice { cut: args.cut, reach: args.reach, ask: args.ask }, cgroups)
+            .map(|()| 0);
     }
     let mut out = io::stdout().lock();
     for act in ACTS {

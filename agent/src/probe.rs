@@ -4,6 +4,7 @@
 //! kernel grants, and hands out raw records, accounts and folded counts. Only `session` tells it what to do.
 
 mod abi;
+mod asked;
 mod attach;
 mod btf;
 mod calls;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
+pub use asked::{call_bpf, look_at};
 pub(crate) use calls::name as call_name;
 pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};

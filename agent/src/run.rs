@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agent_ebpf::hook;
 use anyhow::Context as _;
 use attestation::{codes, statement::Meta};
 use proto::evidence::{SessionClosed, SessionOpened, Variable};
@@ -50,6 +51,8 @@ const DRAIN_EVERY_MS: i32 = 10;
 const DRAIN_NICE: i32 = -10;
 /// Standard input, output and error are up to this one.
 const STANDARD_DESCRIPTOR_MAX: u32 = 2;
+/// The acts that are told where the kernel asks about them.
+const ACTS_ASKED: &str = "but descriptors received, other processes reached into, bpf() and what needs a privilege";
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 
@@ -258,8 +261,8 @@ impl Prepared {
         if self.chain.is_none() {
             self.log.append(blind_spot(codes::NOT_CHAINED, "", false))?;
         }
-        if self.probe.hooks().iter().all(|attached| attached.observation != "act") {
-            self.log.append(blind_spot(codes::ACTS_NOT_OBSERVED, "", false))?;
+        if let Some(but) = self.acts_not_observed() {
+            self.log.append(blind_spot(codes::ACTS_NOT_OBSERVED, but, false))?;
         }
         canaries.begin(&mut session, &mut self.probe)?;
         for name in &args.leave_out {
@@ -272,6 +275,15 @@ impl Prepared {
         canaries.finish(&mut self.into(&mut session))?;
         launch::go(&child)?;
         Ok(Running { child, session, cgroup, canaries })
+    }
+
+    /// Which acts are observed nevertheless, where not all are.
+    fn acts_not_observed(&self) -> Option<&'static str> {
+        match self.probe.hooks().iter().find(|attached| attached.hook == hook::ACT) {
+            None => Some(""),
+            Some(attached) if attached.is_asked() => Some(ACTS_ASKED),
+            Some(_) => None,
+        }
     }
 
     fn opened(&mut self, args: &Args, root_pid: u32, cgroup: bool) -> anyhow::Result<SessionOpened> {

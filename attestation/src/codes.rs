@@ -192,7 +192,7 @@ codes! {
             "Nothing, where it is expected.";
         DNS_NOT_READ: "A connection by which names may be asked for that are not read: DNS over TCP, TLS or QUIC.",
             "The peer is in the trace, what it was asked is not: have the command use DNS by datagrams to see it.";
-        ACTS_NOT_OBSERVED: "Mounts, namespaces, traced processes and the like were not observed on this kernel.",
+        ACTS_NOT_OBSERVED: "System calls beyond files, names and peers were not observed on this kernel, but for those named: mappings, sockets made, System V and POSIX IPC, keys, changes of user, files in memory and the like.",
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
             "Give a folder that can be written with `--chain`.";

@@ -48,6 +48,7 @@ const CLOSE: u32 = 16;
 const ATTENTION: u32 = 18;
 /// Not among [`HOOKS`], as version 1 was at first: a session with acts declares it.
 const ACT: u32 = 20;
+const UNIX_SEND: u32 = 22;
 
 /// A session being made, frame by frame.
 #[derive(Debug, Clone, Default)]
@@ -199,12 +200,24 @@ impl Session {
 
     /// A system call beyond files, names and peers, in a session that declares it.
     pub fn act(&mut self, pid: u32, act: log::Act) {
-        if let Some(frame::Body::Opened(opened)) = self.frames.first_mut().and_then(|frame| frame.body.as_mut())
-            && opened.hooks.iter().all(|hook| hook.id != ACT)
-        {
-            opened.hooks.push(log::Hook { id: ACT, observation: "act".into(), ..opened.hooks[0].clone() });
-        }
+        self.declare(ACT, "act", Level::Object);
         self.event(ACT, pid, event::Body::Act(act));
+    }
+
+    /// A datagram to a unix socket, in a session that declares such.
+    pub fn unix_send(&mut self, pid: u32, act: log::Network) {
+        self.declare(UNIX_SEND, "unix-send", Level::UserArgument);
+        self.event(UNIX_SEND, pid, event::Body::Network(act));
+    }
+
+    /// Declares a hook that not every session has, once.
+    fn declare(&mut self, id: u32, observation: &str, level: Level) {
+        if let Some(frame::Body::Opened(opened)) = self.frames.first_mut().and_then(|frame| frame.body.as_mut())
+            && opened.hooks.iter().all(|hook| hook.id != id)
+        {
+            let level = level.into();
+            opened.hooks.push(log::Hook { id, observation: observation.into(), level, ..opened.hooks[0].clone() });
+        }
     }
 
     /// A rename.

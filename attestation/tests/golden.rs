@@ -16,7 +16,7 @@ use attestation::merkle::Hash;
 use attestation::synthetic::{self, HOOKS, ROOT, Session};
 use attestation::verify::{Objects, Options, Verdict, verify};
 use proto::evidence::measure::{Algorithm, Means};
-use proto::evidence::{Act, BlindSpot, Dns, DnsQuestion, DnsRecord, Level, Network, event, frame, network};
+use proto::evidence::{Act, BlindSpot, Dns, DnsQuestion, DnsRecord, Level, Network, Peer, event, frame, network};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,7 @@ fn goldens() -> Vec<Golden> {
         golden("platform", platform(), 1000, true),
         golden("dns", dns(), 1000, false),
         golden("measured", measured(), 1000, true),
+        golden("unix", unix(), 1000, false),
     ]
 }
 
@@ -94,6 +95,28 @@ fn dns() -> Session {
     tell(ROOT, sent, None);
     tell(ROOT, network::Operation::Unspecified, Some(asked.clone()));
     tell(ROOT, network::Operation::Close, Some(asked));
+    closed(session)
+}
+
+/// Unix sockets: a connection without a peer, and with each kind of peer, the last twice; a datagram by name, and one with a peer.
+fn unix() -> Session {
+    let mut session = Session::build_open();
+    let act = |operation: network::Operation, peer: Option<Peer>| Network {
+        operation: operation.into(),
+        family: 1,
+        r#type: 1,
+        remote: b"/run/\x1b".to_vec(),
+        level: Level::Object.into(),
+        peer,
+        ..Network::default()
+    };
+    let peer = |pid: u32, uid: u32, outside: bool| Some(Peer { pid, uid, outside });
+    let ends = [None, peer(0, 0, false), peer(ROOT, 1000, false), peer(77, 0, true), peer(77, 0, true)];
+    for end in ends {
+        session.event(11, ROOT, event::Body::Network(act(network::Operation::Connect, end)));
+    }
+    session.unix_send(ROOT, Network { level: Level::UserArgument.into(), ..act(network::Operation::Send, None) });
+    session.unix_send(ROOT, Network { r#type: 2, ..act(network::Operation::Send, peer(0, 65_534, true)) });
     closed(session)
 }
 

@@ -93,7 +93,7 @@ structures! {
     Name { operation level result reserved }
     Net {
         sent_bytes received_bytes cookie operation level result family socket_type protocol local_port remote_port local
-        remote segment_bytes
+        remote segment_bytes peer peer_pid peer_uid reserved
     }
     Act { result arguments ino dev call outside reserved }
     Joined { start_ns cgroup_id }

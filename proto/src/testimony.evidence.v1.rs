@@ -584,6 +584,9 @@ pub struct Network {
     /// of DNS_SENT and DNS_RECEIVED, of no other
     #[prost(message, optional, tag = "14")]
     pub dns: ::core::option::Option<Dns>,
+    /// of a unix socket: who is at the other end
+    #[prost(message, optional, tag = "15")]
+    pub peer: ::core::option::Option<Peer>,
 }
 /// Nested message and enum types in `Network`.
 pub mod network {
@@ -638,6 +641,19 @@ pub mod network {
             }
         }
     }
+}
+/// Who is at the other end of a unix socket, as the kernel remembers it from the connection, or from when it began to listen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Peer {
+    /// process, in the first namespace; 0 where the kernel remembers none, as of datagrams
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// its effective user; where there is none, the user who made the socket
+    #[prost(uint32, tag = "2")]
+    pub uid: u32,
+    /// it is not known to be of the session
+    #[prost(bool, tag = "3")]
+    pub outside: bool,
 }
 /// A DNS message, as far as it could be read: the authority and additional sections are left out.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -29,7 +29,7 @@ KINDS = dict(re.findall(r"^\| ([A-Z_]+) \| (\w+) \|", (ROOT / "docs/format.md").
 HARMLESS = {code for code, kind in KINDS.items() if kind not in ("Loss", "Gap", "BlindSpot")}
 NOT_UNDERSTOOD = ("ENVELOPE_MALFORMED", "PAYLOAD_TYPE", "STATEMENT_MALFORMED", "VERSION_UNKNOWN", "UNREADABLE_FILE")
 LIMITS = {"args_bytes": 6291456, "access": 255, "local_port": 65535, "remote_port": 65535}
-NAMES, BITS = "rename link unlink mkdir rmdir symlink act".split(), "read write exec created truncated path".split()
+NAMES, BITS = "rename link unlink mkdir rmdir symlink act unix-send", "read write exec created truncated path"
 OBSERVATIONS = "exec fork exit open rename link unlink connect send bind accept close".split()
 LEVELS, NUMBERS = SCHEMA["$defs"]["level"]["enum"], "attempted delivered coalesced lost truncated accounts".split()
 UNTRIED, CLASSES = "membership attention outside-write".split(), "kernel stable ephemeral raced absent".split()
@@ -67,7 +67,7 @@ def fields(body, **more):  # under their names in camel case, each within its li
             if field.enum_type else n for field, n in facts.items()} | more
 
 def cover(hooks):  # section 5.5: the coverage level, the weak hooks, the observations that no hook makes
-    levels = [(LEVELS.index(hook["level"]), hook["observation"] in NAMES, hook) for hook in hooks]
+    levels = [(LEVELS.index(hook["level"]), hook["observation"] in NAMES.split(), hook) for hook in hooks]
     weak = [hook for level, name, hook in levels if level < (1 if name else 2)]
     missing = [wanted for wanted in OBSERVATIONS if wanted not in [hook["observation"] for hook in hooks]]
     return LEVELS[min((level for level, name, _ in levels if not name), default=0)], weak, missing
@@ -226,9 +226,10 @@ class Trace:  # its facts are kept under the names that they have in a statement
         port, address = (body.local_port, body.local) if act["operation"] == "bind" else (body.remote_port, body.remote)
         ip = ipaddress.ip_address(address) if (body.family, len(address)) in ((2, 4), (10, 16)) else None
         over_ip = PROTOCOLS.get(body.protocol or (0, body.type), f"ip-{body.protocol}")
-        key = id(actor), body.operation, body.family, body.type, body.protocol, body.result, body.level, port, address
+        key = (id(actor), body.operation, body.family, body.type, body.protocol, body.result, body.level, port, address,
+               str(act["dns"]), str(act["peer"]))
         closes = need(((did := body.operation) > 6) == body.HasField("dns")) and did == 6 and body.cookie in self.cookies
-        row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault((*key, str(body.dns)), act | {
+        row = self.cookies.pop(body.cookie) if closes else self.contacts.setdefault(key, act | {
             "actor": actor, "ip": ip and (f"::ffff:{ip.ipv4_mapped}" if getattr(ip, "ipv4_mapped", None) else str(ip)),
             "port": ip and port or None, "path": None if ip else address or None, "addressLevel": act["level"],
             "protocol": {1: "unix", 2: over_ip, 10: over_ip}.get(body.family, f"family-{body.family}"), "sentBytes": 0,
@@ -284,7 +285,7 @@ class Trace:  # its facts are kept under the names that they have in a statement
                      buildFinishedOn=closed.closed_boottime_ns + closed.realtime_offset_ns) if closed else {}
         rows = [row | content | {
             **({"digest": content} if content["sha256"] else {"uri": "file://" + quote(row["path"])}),
-            "access": "+".join(name for bit, name in enumerate(BITS) if row["bits"] >> bit & 1),
+            "access": "+".join(name for bit, name in enumerate(BITS.split()) if row["bits"] >> bit & 1),
             "processes": sorted({*row["by"].values()}), "accesses": sum(1 + self.folds[key][n] for key, n in row["by"])}
             for row in self.rows.values() for content in [self.contents.get(row["id"], NOT_HASHED)]]
         files = [row for row in rows if row["bits"] & 7]
@@ -409,8 +410,7 @@ def verify(path, keys, evidence, accept_incomplete):  # section 8: whether it is
         need({*[code for code, count in faults(row).items() if count][:1]} <= codes, "CLAIM_CONTRADICTED")
     need(all(said["digestClasses"][name] == classes[name] for name in CLASSES), "CLAIM_CONTRADICTED")
     need(said["coverageLevel"] == level and said["complete"] == (said["lossless"] and not ends), "CLAIM_CONTRADICTED")
-    need(said["complete"] or accept_incomplete, "INCOMPLETE")
-    return said["complete"]
+    return need(said["complete"] or accept_incomplete, "INCOMPLETE") and said["complete"]
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__)

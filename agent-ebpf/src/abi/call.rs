@@ -29,6 +29,18 @@ pub mod class {
     pub const EXEC: u8 = 7;
     /// Told as the call it is; [`super::Call::operation`] is one of [`super::act`].
     pub const ACT: u8 = 8;
+    /// Sends; [`super::Call::operation`] is one of [`super::send`].
+    pub const SEND: u8 = 9;
+}
+
+/// Where a call that sends has the name of who is to get it.
+pub mod send {
+    /// `sendto`: in arguments 4 and 5.
+    pub const TO: u8 = 0;
+    /// `sendmsg`: in the message that argument 1 points to.
+    pub const MESSAGE: u8 = 1;
+    /// `sendmmsg`: in each of several.
+    pub const MESSAGES: u8 = 2;
 }
 
 /// Which of the calls of class ACT are told, and what they are about.
@@ -55,6 +67,18 @@ pub mod act {
     pub const CONTROL: u8 = 9;
 }
 
+/// Where the kernel asks its security modules about a call of class ACT: [`Call::flagged_operation`]. 0: nowhere that is watched.
+pub mod asked {
+    /// For a privilege.
+    pub const PRIVILEGE: u8 = 1;
+    /// For access to another task.
+    pub const ACCESS: u8 = 2;
+    /// As a descriptor is received.
+    pub const DESCRIPTOR: u8 = 3;
+    /// As `bpf` is called.
+    pub const BPF: u8 = 4;
+}
+
 /// One system call. Arguments are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -62,7 +86,7 @@ pub struct Call {
     pub class: u8,
     /// One of [`crate::hook`].
     pub hook: u8,
-    /// One of [`crate::name_op`], [`crate::net_op`] or [`act`]; of an open, 0 or [`TRUNCATES`].
+    /// One of [`crate::name_op`], [`crate::net_op`], [`send`] or [`act`]; of an open, 0 or [`TRUNCATES`].
     pub operation: u8,
     /// Descriptor of the directory of the first name; for a call by descriptor alone, of the file.
     pub from_directory: u8,
@@ -76,7 +100,7 @@ pub struct Call {
     pub flags: u8,
     /// Number of the bit in the flags that chooses `flagged_operation`.
     pub flag_bit: u8,
-    /// The operation if that bit is set; 0 if no bit matters.
+    /// The operation if that bit is set; 0 if no bit matters. Of class ACT one of [`asked`].
     pub flagged_operation: u8,
 }
 

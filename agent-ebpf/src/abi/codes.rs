@@ -44,6 +44,8 @@ pub mod hook {
     pub const ACT: u16 = 20;
     /// cgroup_skb: datagrams from and to port 53.
     pub const DNS: u16 = 21;
+    /// Datagrams to a unix socket: by `unix_may_send`, or the ends of `sendto` and its kin that give a name.
+    pub const UNIX_SEND: u16 = 22;
     /// One more than the last id; the number of rows an account table has.
     pub const COUNT: u16 = 24;
 }
@@ -144,7 +146,7 @@ pub mod net_op {
     pub const CONNECT_ATTEMPT: u32 = 1;
     /// The end of the system call.
     pub const CONNECT: u32 = 2;
-    /// A datagram to an address.
+    /// A datagram to an address, or to a unix socket.
     pub const SEND: u32 = 3;
     /// An address bound.
     pub const BIND: u32 = 4;
@@ -156,6 +158,16 @@ pub mod net_op {
     pub const DNS_SENT: u32 = 7;
     /// A datagram from or to port 53 came in.
     pub const DNS_RECEIVED: u32 = 8;
+}
+
+/// Values of [`Net::peer`].
+pub mod peer {
+    /// Nobody is known, or asked for.
+    pub const NONE: u32 = 0;
+    /// A process of the session.
+    pub const MEMBER: u32 = 1;
+    /// A process that is not known to be of the session.
+    pub const OUTSIDE: u32 = 2;
 }
 
 /// How an observation was made, the strength of its evidence; the same numbers as the log's `Level`.

@@ -130,6 +130,8 @@ offsets! {
     task_thread_pid = "task_struct.thread_pid",
     /// struct pid: 0 in the first namespace.
     pid_level = "pid.level",
+    /// struct pid: its tasks, a list for each kind; the second is that of the process.
+    pid_tasks = "pid.tasks",
     /// struct pid: its numbers, that of the first namespace first.
     pid_numbers = "pid.numbers",
     /// struct files_struct.
@@ -210,6 +212,14 @@ offsets! {
     kernfs_name = "kernfs_node.name",
     /// struct sock: the process at the other end of a unix socket.
     sock_peer_pid = "sock.sk_peer_pid",
+    /// struct sock: that process's credentials.
+    sock_peer_cred = "sock.sk_peer_cred",
+    /// struct sock: its `struct socket`.
+    sock_socket = "sock.sk_socket",
+    /// struct sock: the user who made it.
+    sock_uid = "sock.sk_uid",
+    /// struct socket_alloc: behind a `struct socket` its inode.
+    socket_inode = "socket_alloc.vfs_inode",
     /// struct socket.
     socket_sk = "socket.sk",
     /// struct socket.

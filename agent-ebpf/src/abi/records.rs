@@ -173,7 +173,7 @@ abi! {
     }
 
     /// A socket's act.
-    Net = 96 {
+    Net = 112 {
         /// Bytes sent, at the close of a TCP connection; of a DNS message.
         sent_bytes: u64,
         /// Bytes received, at the close of a TCP connection; of a DNS message.
@@ -202,6 +202,15 @@ abi! {
         remote: [u8; 16],
         /// Of DNS, not 0 where several datagrams left as one: bytes of each. Else zero.
         segment_bytes: u64,
+        /// One of [`crate::peer`]: of a unix socket, who is at the other end.
+        peer: u32,
+        /// Process that listened there or connected from there, in the first namespace's numbers; 0 where the kernel
+        /// remembers none.
+        peer_pid: u32,
+        /// Its effective user then; of datagrams the user who made the socket.
+        peer_uid: u32,
+        /// Zero.
+        reserved: u32,
     }
 
     /// A system call that does something beyond files, names and peers.

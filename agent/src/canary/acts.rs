@@ -2,9 +2,17 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::unix::fs::symlink,
+    os::{
+        fd::AsFd as _,
+        linux::net::SocketAddrExt as _,
+        unix::{
+            fs::symlink,
+            net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream},
+        },
+    },
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -12,7 +20,11 @@ use std::{
 
 use rustix::{
     fs::MemfdFlags,
-    net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        SocketFlags, SocketType, bind, recvmsg, sendmsg, socket_with, sockopt,
+    },
+    process::{chroot, getppid},
     rand::{GetRandomFlags, getrandom},
 };
 
@@ -29,6 +41,8 @@ pub(crate) struct Act {
     pub(crate) name: &'static str,
     /// The observations that it is made for, and how many events of each it gives at least.
     pub(crate) observations: &'static [(&'static str, u32)],
+    /// Events that come besides where connections are seen as they are asked for, and where they arrive.
+    pub(crate) reached: &'static [(&'static str, u32)],
     /// Performs it in a directory.
     pub(crate) perform: fn(&Path) -> io::Result<()>,
 }
@@ -38,10 +52,11 @@ const fn act(
     observations: &'static [(&'static str, u32)],
     perform: fn(&Path) -> io::Result<()>,
 ) -> Act {
-    Act { name, observations, perform }
+    Act { name, observations, reached: &[], perform }
 }
 
 const TCP: &[(&str, u32)] = &[("bind", 1), ("connect", 1), ("connect-attempt", 1), ("accept", 1), ("close", 1)];
+const UNIX: &[(&str, u32)] = &[("bind", 1), ("connect", 1), ("accept", 1)];
 const UDP: &[(&str, u32)] = &[("bind", 1), ("send", 1)];
 /// One goes out, and comes in.
 const DNS: &[(&str, u32)] = &[("bind", 1), ("send", 1), ("dns", 2)];
@@ -60,6 +75,13 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 pub(super) const CUT: Act =
     act("cut a file by its name", &[("truncate", 1)], |directory| probe::truncate(&directory.join(MOVED[1]), 2));
 
+/// Of an act that is seen at the end of its system call, and not as the kernel asks about it.
+pub(crate) const AT_THE_END: &[(&str, u32)] = &[("act", 1)];
+
+/// For rounds where acts are seen as the kernel asks about them: one for each program.
+pub(super) const ASK: Act =
+    act("receive a descriptor, look at another process, call bpf, use a privilege", &[("act", 4)], ask);
+
 /// Every other act. An observation that more than one program makes has an act for each.
 pub(crate) const ACTS: &[Act] = &[
     act("start a program", &[("fork", 1), ("exec", 1), ("exit", 1)], start),
@@ -71,7 +93,9 @@ pub(crate) const ACTS: &[Act] = &[
     act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into())),
     act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into())),
     act("send itself a DNS message", DNS, |_| dns()),
-    act("make a file in memory", &[("act", 1)], memory),
+    Act { reached: &[("connect", 1)], ..act("talk to itself by a unix socket", UNIX, |_| unix()) },
+    act("send itself a message by a unix socket", &[("bind", 1), ("unix-send", 1)], |_| unix_datagram()),
+    act("make a file in memory", AT_THE_END, memory),
 ];
 
 fn start(_: &Path) -> io::Result<()> {
@@ -120,6 +144,25 @@ fn udp(host: std::net::IpAddr) -> io::Result<()> {
     socket.send_to(b"canary\n", socket.local_addr()?).map(drop)
 }
 
+/// A name that nobody else has, in no directory: it is the network namespace's.
+fn unix_name() -> io::Result<UnixAddress> {
+    let mut random = [0; 16];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    UnixAddress::from_abstract_name(random)
+}
+
+fn unix() -> io::Result<()> {
+    let name = unix_name()?;
+    let listener = UnixListener::bind_addr(&name)?;
+    let _client = UnixStream::connect_addr(&name)?;
+    listener.accept().map(drop)
+}
+
+fn unix_datagram() -> io::Result<()> {
+    let name = unix_name()?;
+    UnixDatagram::bind_addr(&name)?.send_to_addr(b"canary\n", &name).map(drop)
+}
+
 /// From and to port 53 of an address of its own. A resolver that listens on all addresses shares the port, if it lets others.
 fn dns() -> io::Result<()> {
     let mut random = [0; 3];
@@ -138,6 +181,28 @@ fn dns() -> io::Result<()> {
 
 fn memory(_: &Path) -> io::Result<()> {
     rustix::fs::memfd_create("canary", MemfdFlags::CLOEXEC)?;
+    Ok(())
+}
+
+fn ask(_: &Path) -> io::Result<()> {
+    receive()?;
+    let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
+    probe::look_at(parent.as_raw_nonzero().get())?;
+    probe::call_bpf()?;
+    Ok(chroot("/")?)
+}
+
+/// A descriptor through a socket to itself.
+fn receive() -> io::Result<()> {
+    let (sends, receives) = UnixStream::pair()?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    let given = [receives.as_fd()];
+    message.push(SendAncillaryMessage::ScmRights(&given));
+    sendmsg(&sends, &[IoSlice::new(b"x")], &mut message, SendFlags::empty())?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(&receives, &mut [IoSliceMut::new(&mut [0])], &mut message, RecvFlags::empty())?;
     Ok(())
 }
 

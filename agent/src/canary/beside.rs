@@ -17,7 +17,7 @@ use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
 };
 
-use super::{Round, acts::THIS, rounds::LAST};
+use super::{Round, Twice, acts::THIS, rounds::LAST};
 
 /// How long a round that was asked for may take.
 const ROUND_TIME_MAX: Duration = Duration::from_secs(10);
@@ -36,15 +36,14 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// Starts it; it acts when it is asked to, and from time to time. `cgroups` are the session's and the agent's; `cut` says that
-    /// files are to be cut by name too.
-    pub(crate) fn start(cut: bool, cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
+    /// Starts it; it acts when it is asked to, and from time to time. `cgroups` are the session's and the agent's.
+    pub(crate) fn start(twice: Twice, cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
         let directory = make(&place())?;
         let mut command = Command::new(THIS);
         command.env_clear().arg("canary").arg("--rounds");
-        if cut {
-            command.arg("--cut");
-        }
+        let Twice { cut, reach, ask } = twice;
+        let asked = [("--cut", cut), ("--reach", reach), ("--ask", ask)];
+        command.args(asked.into_iter().filter_map(|(name, is)| is.then_some(name)));
         if let Some((session, home)) = cgroups {
             command.arg("--enter").arg(session).arg("--home").arg(home);
         }

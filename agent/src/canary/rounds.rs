@@ -11,7 +11,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{ACTS, INPUT, MOVED, Round, acts};
+use super::{ACTS, AT_THE_END, Act, INPUT, MOVED, Round, Twice, acts};
 use crate::{probe, session::boottime_ns};
 
 /// What asks for the last round: what came after it would belong to no round.
@@ -24,12 +24,12 @@ const BETWEEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const ENTER_EVERY: Duration = Duration::from_secs(20);
 
 /// Performs rounds until standard input ends.
-pub(super) fn perform(directory: &Path, cut: bool, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+pub(super) fn perform(directory: &Path, twice: Twice, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
     // Where there is none to be had, the host's own loopback device and port 53 must do.
     let _ = probe::own_network();
     // A new one each round, in the one that nobody else can reach.
     let directory = &directory.join("round");
-    let mut process = Process { directory, cut, cgroups, number: 0, entered: None };
+    let mut process = Process { directory, twice, cgroups, number: 0, entered: None };
     // It is no part of a session before it is first asked.
     let mut limit = None;
     loop {
@@ -89,8 +89,7 @@ fn between() -> io::Result<Duration> {
 
 struct Process<'a> {
     directory: &'a Path,
-    /// Whether files are cut by name.
-    cut: bool,
+    twice: Twice,
     /// The session's, and the agent's.
     cgroups: Option<(PathBuf, PathBuf)>,
     number: u64,
@@ -103,8 +102,13 @@ impl Process<'_> {
         let began_ns = boottime_ns();
         let mut done = Done::default();
         if done.count(make(self.directory), MADE) {
-            for act in ACTS.iter().chain(self.cut.then_some(&acts::CUT)) {
-                done.count((act.perform)(self.directory), act.observations);
+            let more = [(self.twice.cut, &acts::CUT), (self.twice.ask, &acts::ASK)];
+            let more = more.into_iter().filter_map(|(is, act)| is.then_some(act));
+            let seen = |act: &&Act| !self.twice.ask || act.observations != AT_THE_END;
+            for act in ACTS.iter().filter(seen).chain(more) {
+                if done.count((act.perform)(self.directory), act.observations) && self.twice.reach {
+                    done.count(Ok(()), act.reached);
+                }
             }
         }
         if !done.count(remove(self.directory), REMOVED) {

@@ -133,6 +133,10 @@ impl<'a> Reader<'a> {
             local: address,
             remote: address,
             segment_bytes: u64,
+            peer: u32,
+            peer_pid: u32,
+            peer_uid: u32,
+            reserved: u32,
         }
     );
 

@@ -14,7 +14,7 @@ use attestation::codes;
 
 use super::{Check, Status};
 use crate::{
-    canary::{ACTS, Act, INPUT, MOVED},
+    canary::{ACTS, AT_THE_END, Act, INPUT, MOVED},
     show::{self, Trace},
     sign,
 };
@@ -133,7 +133,7 @@ fn head(path: &Path) -> String {
 /// A line for each observation: its hook, and whether that saw what was done.
 fn hooks(trial: &Trial) -> Vec<Check> {
     let check = |hook: &show::Hook| {
-        let acts: Vec<&str> = acts_for(&hook.observation).collect();
+        let acts: Vec<&str> = acts_for(hook).collect();
         let refused = acts.iter().find_map(|act| trial.refused.get(*act));
         let how = format!("{} ({})", hook.method, hook.level);
         let refusals: Vec<&str> = hook.refused.iter().map(|refused| refusal(refused).0).collect();
@@ -175,8 +175,13 @@ fn stronger(trace: &Trace) -> Option<Check> {
     Some(check.action("boot a kernel with CONFIG_BPF_LSM and lsm=…,bpf, where the level `object` is wanted"))
 }
 
-fn acts_for(observation: &str) -> impl Iterator<Item = &'static str> {
-    let made_for = move |act: &&Act| act.observations.iter().any(|(name, _)| *name == observation);
+/// The acts that a hook is to see.
+fn acts_for(hook: &show::Hook) -> impl Iterator<Item = &'static str> {
+    let at_the_end = hook.method.ends_with("sys_exit");
+    let made_for = move |act: &&Act| {
+        let made = act.observations.iter().any(|(name, _)| **name == *hook.observation);
+        made && (at_the_end || act.observations != AT_THE_END)
+    };
     ACTS.iter().filter(made_for).map(|act| act.name)
 }
 

@@ -14,7 +14,8 @@ use aya::{
 use super::{
     Error, btf,
     hooks::{
-        self, ACTS, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT, Way,
+        self, ACTS, ACTS_ASKED, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES,
+        SYS_EXIT, Way,
     },
     load::cgroup_root,
 };
@@ -23,8 +24,8 @@ use super::{
 pub(super) struct Outcome {
     /// A row a hook.
     pub(super) rows: Vec<Attached>,
-    /// Hooks that only the end of system calls serves.
-    pub(super) by_sys_exit: Vec<u16>,
+    /// Hooks that look at system calls: those that only their end serves, and acts.
+    pub(super) calls_of: Vec<u16>,
     /// Whether the end of system calls must count renames too.
     pub(super) renames_by_sys_exit: bool,
 }
@@ -39,12 +40,12 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) 
     } else if let Err(why) = lsm_active() {
         attacher.denied.insert(Point::Lsm, why);
     }
-    let mut outcome = Outcome { rows: Vec::new(), by_sys_exit: Vec::new(), renames_by_sys_exit: false };
+    let mut outcome = Outcome { rows: Vec::new(), calls_of: Vec::new(), renames_by_sys_exit: false };
     let asked = |observation: &&Observation| !limits.without.iter().any(|name| name == observation.name);
     for observation in OBSERVATIONS.iter().filter(asked) {
         let row = attacher.observe(observation)?;
         if row.programs.first() == Some(&SYS_EXIT.name) {
-            outcome.by_sys_exit.push(row.hook);
+            outcome.calls_of.push(row.hook);
         }
         outcome.rows.push(row);
     }
@@ -57,17 +58,23 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) 
     }
     // Without it no exec says what IMA measured, and no claim rests on that.
     let _ = attacher.attach(&IMA);
-    if outcome.renames_by_sys_exit || !outcome.by_sys_exit.is_empty() {
-        outcome.by_sys_exit.push(hook::ATTENTION);
+    if outcome.renames_by_sys_exit || !outcome.calls_of.is_empty() {
+        outcome.calls_of.push(hook::ATTENTION);
     }
     // Where tracepoints are preempted, the kernel skips the end of some system calls, and no session would be complete that is
     // on the strongest hooks but for acts.
-    if asked(&&ACTS) && (!spares || !outcome.by_sys_exit.is_empty()) {
+    let by_end = !spares || !outcome.calls_of.is_empty();
+    if asked(&&ACTS) && by_end {
         outcome.rows.push(attacher.observe(&ACTS)?);
-        outcome.by_sys_exit.push(hook::ACT);
+        outcome.calls_of.push(hook::ACT);
     }
-    if !outcome.by_sys_exit.is_empty() || outcome.renames_by_sys_exit {
+    if !outcome.calls_of.is_empty() || outcome.renames_by_sys_exit {
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
+    }
+    if asked(&&ACTS) && !by_end {
+        // Where that is refused as well, the statement says that acts were not observed.
+        outcome.rows.extend(attacher.observe(&ACTS_ASKED).ok());
+        outcome.calls_of.push(hook::ACT);
     }
     if limits.with_empty {
         // Where one is refused, there is nothing to be measured beside.

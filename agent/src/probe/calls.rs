@@ -4,7 +4,7 @@ mod acts;
 
 use agent_ebpf::{
     CALLS,
-    call::{BY_COMPAT, Call, NONE, TRUNCATES, class},
+    call::{BY_COMPAT, Call, NONE, TRUNCATES, class, send},
     hook, name_op, net_op,
 };
 
@@ -57,6 +57,10 @@ const fn call(class: u8, hook: u16, operation: u32) -> Call {
     }
 }
 
+const fn sends(which: u8) -> Call {
+    Call { operation: which, ..call(class::SEND, hook::UNIX_SEND, 0) }
+}
+
 const fn one(hook: u16, operation: u32, from_directory: u8, from_name: u8) -> Call {
     Call { from_directory, from_name, ..call(class::NAME, hook, operation) }
 }
@@ -80,32 +84,35 @@ const EXCHANGE: u8 = 1;
 /// entry whose number stands in neither list does nothing that is observed. Of every exec of a 32-bit program the kernel says
 /// that it came by that entry's `execve`; its loader is not looked for.
 const COMPAT: &[(usize, u16)] = &[
-    (5, hook::OPEN),       // open
-    (8, hook::OPEN),       // creat
-    (295, hook::OPEN),     // openat
-    (342, hook::OPEN),     // open_by_handle_at
-    (437, hook::OPEN),     // openat2
-    (11, hook::OPEN),      // execve
-    (38, hook::RENAME),    // rename
-    (302, hook::RENAME),   // renameat
-    (353, hook::RENAME),   // renameat2
-    (9, hook::LINK),       // link
-    (303, hook::LINK),     // linkat
-    (10, hook::UNLINK),    // unlink
-    (40, hook::UNLINK),    // rmdir
-    (301, hook::UNLINK),   // unlinkat
-    (39, hook::MKDIR),     // mkdir
-    (296, hook::MKDIR),    // mkdirat
-    (83, hook::SYMLINK),   // symlink
-    (304, hook::SYMLINK),  // symlinkat
-    (92, hook::TRUNCATE),  // truncate
-    (93, hook::TRUNCATE),  // ftruncate
-    (193, hook::TRUNCATE), // truncate64
-    (194, hook::TRUNCATE), // ftruncate64
-    (102, hook::CONNECT),  // socketcall
-    (362, hook::CONNECT),  // connect
-    (361, hook::BIND),     // bind
-    (364, hook::ACCEPT),   // accept4
+    (5, hook::OPEN),        // open
+    (8, hook::OPEN),        // creat
+    (295, hook::OPEN),      // openat
+    (342, hook::OPEN),      // open_by_handle_at
+    (437, hook::OPEN),      // openat2
+    (11, hook::OPEN),       // execve
+    (38, hook::RENAME),     // rename
+    (302, hook::RENAME),    // renameat
+    (353, hook::RENAME),    // renameat2
+    (9, hook::LINK),        // link
+    (303, hook::LINK),      // linkat
+    (10, hook::UNLINK),     // unlink
+    (40, hook::UNLINK),     // rmdir
+    (301, hook::UNLINK),    // unlinkat
+    (39, hook::MKDIR),      // mkdir
+    (296, hook::MKDIR),     // mkdirat
+    (83, hook::SYMLINK),    // symlink
+    (304, hook::SYMLINK),   // symlinkat
+    (92, hook::TRUNCATE),   // truncate
+    (93, hook::TRUNCATE),   // ftruncate
+    (193, hook::TRUNCATE),  // truncate64
+    (194, hook::TRUNCATE),  // ftruncate64
+    (102, hook::CONNECT),   // socketcall
+    (362, hook::CONNECT),   // connect
+    (361, hook::BIND),      // bind
+    (364, hook::ACCEPT),    // accept4
+    (345, hook::UNIX_SEND), // sendmmsg
+    (369, hook::UNIX_SEND), // sendto
+    (370, hook::UNIX_SEND), // sendmsg
 ];
 
 const ENTRIES: &[(usize, Call)] = &[
@@ -120,6 +127,9 @@ const ENTRIES: &[(usize, Call)] = &[
     (49, call(class::SOCKET, hook::BIND, net_op::BIND)),
     (43, call(class::ACCEPT, hook::ACCEPT, net_op::ACCEPT)), // accept
     (288, call(class::ACCEPT, hook::ACCEPT, net_op::ACCEPT)), // accept4
+    (44, sends(send::TO)),                                   // sendto
+    (46, sends(send::MESSAGE)),                              // sendmsg
+    (307, sends(send::MESSAGES)),                            // sendmmsg
     (82, two(one(hook::RENAME, name_op::RENAME, NONE, 0), NONE, 1)), // rename
     (264, two(one(hook::RENAME, name_op::RENAME, 0, 1), 2, 3)), // renameat
     (316, flagged(two(one(hook::RENAME, name_op::RENAME, 0, 1), 2, 3), 4, EXCHANGE, name_op::EXCHANGE)), // renameat2

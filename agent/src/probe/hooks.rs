@@ -54,6 +54,13 @@ pub struct Attached {
     pub refused: Vec<String>,
 }
 
+impl Attached {
+    /// Whether of acts only those are seen that the kernel asks its security modules about.
+    pub fn is_asked(&self) -> bool {
+        self.hook == hook::ACT && self.programs.len() == ACTS_ASKED.ways[0].programs.len()
+    }
+}
+
 /// How a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Point {
@@ -98,7 +105,7 @@ impl Program {
 
 /// Every program that may be attached; spares have the types of those that they stand in for.
 pub(super) fn programs() -> impl Iterator<Item = &'static Program> {
-    let ways = OBSERVATIONS.iter().flat_map(|one| one.ways);
+    let ways = OBSERVATIONS.iter().chain([&ACTS_ASKED]).flat_map(|one| one.ways);
     ways.flat_map(|way| way.programs).chain([&SYS_EXIT, &RENAMES, &IMA])
 }
 
@@ -172,6 +179,22 @@ pub(super) fn spare(name: &str) -> Option<&'static str> {
 /// Acts beyond files, names and peers, which not every set of hooks has. Arguments are registers as the kernel saved them, but
 /// texts and what was received are read from the program's memory.
 pub(super) const ACTS: Observation = only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]);
+
+/// The same where tracepoints are preempted: no call is missed, but only some acts are asked about. What a call comes to is not known.
+pub(super) const ACTS_ASKED: Observation = only(
+    hook::ACT,
+    ACTS.name,
+    &[way(
+        "lsm/capable+bpf+file_receive+ptrace_access_check",
+        level::USER_ARGUMENT,
+        &[
+            lsm("lsm_capable", "capable"),
+            lsm("lsm_bpf", "bpf"),
+            lsm("lsm_receive", "file_receive"),
+            lsm("lsm_access", "ptrace_access_check"),
+        ],
+    )],
+);
 
 /// Observations without which a session can still follow its processes.
 pub fn optional() -> impl Iterator<Item = &'static str> {
@@ -284,8 +307,19 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
         hook::CONNECT,
         "connect",
         &[
-            way("lsm/socket_connect", level::OBJECT, &[lsm("lsm_connect", "socket_connect")]),
-            way("fentry/security_socket_connect", level::OBJECT, &[entry("fentry_connect", "security_socket_connect")]),
+            way(
+                "lsm/socket_connect+unix_stream_connect",
+                level::OBJECT,
+                &[lsm("lsm_connect", "socket_connect"), lsm("lsm_unix_connect", "unix_stream_connect")],
+            ),
+            way(
+                "fentry/security_socket_connect+security_unix_stream_connect",
+                level::OBJECT,
+                &[
+                    entry("fentry_connect", "security_socket_connect"),
+                    entry("fentry_unix_connect", "security_unix_stream_connect"),
+                ],
+            ),
             returned(level::RETURNED_OBJECT),
         ],
     ),
@@ -298,6 +332,15 @@ pub(super) const OBSERVATIONS: &[Observation] = &[
         hook::SEND,
         "send",
         &[way("cgroup/sendmsg4+sendmsg6", level::OBJECT, &[sock_addr("sendmsg4"), sock_addr("sendmsg6")])],
+    ),
+    only(
+        hook::UNIX_SEND,
+        "unix-send",
+        &[
+            way("lsm/unix_may_send", level::OBJECT, &[lsm("lsm_unix_send", "unix_may_send")]),
+            way("fentry/security_unix_may_send", level::OBJECT, &[entry("fentry_unix_send", "security_unix_may_send")]),
+            returned(level::USER_ARGUMENT),
+        ],
     ),
     only(
         hook::DNS,

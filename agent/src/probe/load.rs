@@ -108,7 +108,7 @@ pub(super) fn start(limits: &Limits) -> Result<Probe, Error> {
     let cpus = possible_cpus()?;
     let (mut ebpf, named) = load(limits, cpus)?;
     let outcome = attach::all(&mut ebpf, named, limits, kernel >= PREEMPTIBLE)?;
-    fill(&mut ebpf, &calls::table(&outcome.by_sys_exit, outcome.renames_by_sys_exit))?;
+    fill(&mut ebpf, &calls::table(&outcome.calls_of, outcome.renames_by_sys_exit))?;
     let ring = Ring(RingBuf::try_from(take(&mut ebpf, "RING")?).map_err(Error::map("RING"))?);
     let tables = tables(&mut ebpf, cpus)?;
     Ok(Probe { ebpf, ring, tables, hooks: outcome.rows, object_sha256: object::sha256() })

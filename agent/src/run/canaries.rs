@@ -8,7 +8,7 @@ use proto::evidence::{Canary, CanaryAct};
 
 use super::cgroup::Cgroup;
 use crate::{
-    canary::{Beside, Round},
+    canary::{Beside, Round, Twice},
     content::Content,
     evidence::Log,
     probe::{Attached, Probe},
@@ -36,8 +36,16 @@ pub(super) struct Canaries {
 impl Canaries {
     /// Starts the process. It acts when it is first asked to.
     pub(super) fn start(probe: &Probe, cgroup: Option<&Cgroup>) -> Self {
-        let before = |attached: &Attached| attached.hook == hook::TRUNCATE && attached.level == level::OBJECT;
-        match Beside::start(probe.hooks().iter().any(before), cgroup.and_then(Cgroup::paths)) {
+        let before = |wanted: u16| {
+            let is = |attached: &Attached| attached.hook == wanted && attached.level == level::OBJECT;
+            probe.hooks().iter().any(is)
+        };
+        let twice = Twice {
+            cut: before(hook::TRUNCATE),
+            reach: before(hook::CONNECT),
+            ask: probe.hooks().iter().any(Attached::is_asked),
+        };
+        match Beside::start(twice, cgroup.and_then(Cgroup::paths)) {
             Ok(beside) => Self { beside: Some(beside), fault: None },
             Err(error) => Self { beside: None, fault: Some(error.to_string()) },
         }

@@ -235,7 +235,18 @@ fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> lo
         received_bytes: fixed.received_bytes,
         level: i32::try_from(fixed.level).unwrap_or_default(),
         dns,
+        peer: peer(fixed),
     }
+}
+
+/// Who is at the other end of a unix socket, where the kernel says it.
+fn peer(fixed: &agent_ebpf::Net) -> Option<log::Peer> {
+    let outside = match fixed.peer {
+        agent_ebpf::peer::MEMBER => false,
+        agent_ebpf::peer::OUTSIDE => true,
+        _ => return None,
+    };
+    Some(log::Peer { pid: fixed.peer_pid, uid: fixed.peer_uid, outside })
 }
 
 /// What a DNS message says. One that could not be taken whole says so, and what is no question stands as it was.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     filter::Selection,
-    statement::{Contact, Dns, DnsRecord},
+    statement::{Contact, Dns, DnsRecord, Peer as OtherEnd},
     terminal::{Style, Terminal, bytes, count, cut},
 };
 
@@ -19,6 +19,8 @@ struct Peer<'a> {
     acts: BTreeMap<(&'a str, i32), u64>,
     sent_bytes: u64,
     received_bytes: u64,
+    /// Who is at the other end of unix sockets.
+    ends: BTreeSet<String>,
     /// DNS messages in words, and how often each.
     messages: BTreeMap<String, u64>,
 }
@@ -51,6 +53,9 @@ pub(crate) fn write(
         let line = format!("{}  by {}", acts.join(", "), who.join(", "));
         let line = cut(&line, terminal.columns.saturating_sub(6));
         writeln!(out, "      {}", terminal.paint(Style::Faint, &line))?;
+        for end in &peer.ends {
+            writeln!(out, "      {}", terminal.paint(Style::Faint, &format!("at the other end: {end}")))?;
+        }
         let shown = if peers_max == usize::MAX { usize::MAX } else { MESSAGES_MAX };
         for (message, times) in peer.messages.iter().take(shown) {
             let line = if *times == 1 { message.clone() } else { format!("{message} ×{times}") };
@@ -83,6 +88,7 @@ fn peers<'a>(contacts: &[&'a Contact]) -> BTreeMap<String, Peer<'a>> {
             let times = peer.messages.entry(message(dns)).or_default();
             *times = times.saturating_add(contact.count);
         }
+        peer.ends.extend(contact.peer.as_ref().map(end));
         peer.sent_bytes = peer.sent_bytes.saturating_add(contact.sent_bytes);
         peer.received_bytes = peer.received_bytes.saturating_add(contact.received_bytes);
     }
@@ -98,6 +104,15 @@ fn name(contact: &Contact) -> String {
         (Some(ip), _, None) => format!("{} {ip}{listens}", contact.protocol),
         (None, Some(path), _) => format!("{} {path}{listens}", contact.protocol),
         (None, None, _) => format!("{} (no address){listens}", contact.protocol),
+    }
+}
+
+/// Who is at the other end of a unix socket.
+fn end(peer: &OtherEnd) -> String {
+    let whose = if peer.outside { "not known to be of the session" } else { "of the session" };
+    match peer.pid {
+        0 => format!("a socket of user {}, {whose}", peer.uid),
+        pid => format!("process {pid} of user {}, {whose}", peer.uid),
     }
 }
 
@@ -172,6 +187,13 @@ mod tests {
         let broken =
             r#"{"response":true,"opcode":0,"rcode":3,"questions":[],"answers":[],"fault":"malformed","message":"ff"}"#;
         assert_eq!(read(broken), "a message without a question = no such name (malformed)");
+    }
+
+    #[test]
+    fn the_other_end_of_a_unix_socket_has_words() {
+        let read = |json: &str| end(&serde_json::from_str(json).unwrap());
+        assert_eq!(read(r#"{"pid":7,"uid":0,"outside":true}"#), "process 7 of user 0, not known to be of the session");
+        assert_eq!(read(r#"{"pid":0,"uid":9,"outside":false}"#), "a socket of user 9, of the session");
     }
 
     #[test]

@@ -238,6 +238,16 @@ pub(crate) struct Contact {
     pub(crate) process: Option<Invoking>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dns: Option<Dns>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<Peer>,
+}
+
+/// Who is at the other end of a unix socket.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Peer {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) outside: bool,
 }
 
 /// A DNS message.

@@ -56,6 +56,9 @@ impl Serialize for Entry<'_> {
         if let Some(message) = self.trace.dns(contact) {
             map.serialize_entry("dns", &Dns::from(&message))?;
         }
+        if let Some(peer) = contact.peer {
+            map.serialize_entry("peer", &Peer { pid: peer.pid, uid: peer.uid, outside: peer.outside })?;
+        }
         map.end()
     }
 }
@@ -91,6 +94,13 @@ struct Invoking<'a> {
     id: u32,
     pid: u32,
     comm: Cow<'a, str>,
+}
+
+#[derive(serde::Serialize)]
+struct Peer {
+    pid: u32,
+    uid: u32,
+    outside: bool,
 }
 
 #[derive(serde::Serialize)]

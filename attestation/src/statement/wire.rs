@@ -434,6 +434,15 @@ struct Contact<'a> {
     address_level: Text<'a, Level>,
     #[serde(default, borrow, deserialize_with = "present")]
     dns: Option<Object<Dns<'a>>>,
+    #[serde(default, deserialize_with = "present")]
+    peer: Option<Object<Peer>>,
+}
+
+#[derive(Deserialize)]
+struct Peer {
+    pid: u32,
+    uid: u32,
+    outside: bool,
 }
 
 #[derive(Deserialize)]

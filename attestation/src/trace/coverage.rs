@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Observations of names, and of acts beyond files and peers. Their hooks alone may take from user memory: no claim about content
 /// or peers rests on them.
-pub const NAME_OBSERVATIONS: [&str; 7] = ["rename", "link", "unlink", "mkdir", "rmdir", "symlink", "act"];
+pub const NAME_OBSERVATIONS: [&str; 8] = ["rename", "link", "unlink", "mkdir", "rmdir", "symlink", "act", "unix-send"];
 
 /// Observations that a complete session has hooks for.
 pub const REQUIRED_OBSERVATIONS: [&str; 12] =

@@ -26,7 +26,7 @@ pub use canaries::{Canaries, INTERVAL_MAX_NS, UNTRIED_OBSERVATIONS};
 pub use coverage::{CoverageLevel, Finding, HookRow, NAME_OBSERVATIONS, REQUIRED_OBSERVATIONS};
 pub use facts::{Exec, FileVersion, NameChange, Trace};
 pub use files::access;
-pub use network::Contact;
+pub use network::{Contact, Peer};
 pub use processes::{End, Origin, Process};
 
 /// Bits of `Event.flags` that mean that something could not be taken whole; the others only describe.

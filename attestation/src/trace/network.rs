@@ -36,9 +36,22 @@ pub struct Contact {
     pub(super) address: Text,
     /// A DNS message, as the log has it.
     pub(super) message: Option<Text>,
+    /// Who is at the other end of a unix socket.
+    pub peer: Option<Peer>,
 }
 
-type Key = (Option<u32>, Operation, [u32; 4], i32, i32, Text, Option<Text>);
+/// Who is at the other end of a unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Process, in the first namespace; 0 if none is remembered.
+    pub pid: u32,
+    /// Its effective user, or the user who made the socket.
+    pub uid: u32,
+    /// Not known to be of the session.
+    pub outside: bool,
+}
+
+type Key = (Option<u32>, Operation, [u32; 4], i32, i32, Text, Option<Text>, Option<Peer>);
 
 /// All contacts of a session.
 #[derive(Debug, Default)]
@@ -69,7 +82,8 @@ impl Contacts {
         let (address, port) =
             if operation == Operation::Bind { (local, act.local_port) } else { (remote, act.remote_port) };
         let numbers = [act.family, act.r#type, act.protocol, port];
-        let key = (process, operation, numbers, act.result, act.level, address, message);
+        let peer = act.peer.as_ref().map(|peer| Peer { pid: peer.pid, uid: peer.uid, outside: peer.outside });
+        let key = (process, operation, numbers, act.result, act.level, address, message, peer);
         let next = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
         let row = *self.rows.entry(key).or_insert(next);
         if row == next {
@@ -103,7 +117,7 @@ impl Contacts {
     }
 }
 
-fn new_contact((process, operation, numbers, result, level, address, message): Key, boottime_ns: u64) -> Contact {
+fn new_contact((process, operation, numbers, result, level, address, message, peer): Key, boottime_ns: u64) -> Contact {
     let [family, socket_type, protocol, port] = numbers;
     Contact {
         process,
@@ -121,5 +135,6 @@ fn new_contact((process, operation, numbers, result, level, address, message): K
         received_bytes: 0,
         address,
         message,
+        peer,
     }
 }

@@ -1,5 +1,6 @@
 //! What `testimony run` sees of a command: each test does a few known acts and finds exactly those in the signed record.
 
+mod asked;
 mod digests;
 mod exec;
 mod folding;
@@ -9,4 +10,5 @@ mod names;
 mod network;
 mod opens;
 mod processes;
+mod unix;
 mod verity;

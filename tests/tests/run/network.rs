@@ -126,9 +126,12 @@ fn a_unix_socket_is_named_by_its_path() {
     let script = format!("import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect({path:?})");
     let record = Run::new(&scratch, python(&script)).go().complete();
     let connects = acts(&record, Operation::Connect);
-    let [connect] = connects.as_slice() else { panic!("{connects:?}") };
-    assert_eq!((connect.act.family, connect.act.result), (AF_UNIX, 0));
-    assert_eq!(connect.act.remote.escape_ascii().to_string(), path);
+    // Where it is told as it is asked for, it is told again where it arrives.
+    assert_eq!(connects.len(), if record.sees_before("connect") { 2 } else { 1 }, "{connects:?}");
+    for connect in connects {
+        assert_eq!((connect.act.family, connect.act.result), (AF_UNIX, 0));
+        assert_eq!(connect.act.remote.escape_ascii().to_string(), path);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! 8: the work is done out of the session's sight: in another cgroup, or by a daemon.
 
+use attestation::trace::{Contact, Peer};
+use proto::evidence::network::Operation;
 use tests::Scratch;
 
 use crate::{
@@ -53,7 +55,7 @@ fn one_from_outside_that_joins_ends_completeness() {
 fn a_daemon_that_is_asked_is_told() {
     let scratch = Scratch::new();
     let done = scratch.join("done");
-    let _daemon = Bystander::start(
+    let daemon = Bystander::start(
         &scratch,
         r#"
 import socket
@@ -74,8 +76,31 @@ sys.stdin.readline()
     );
     record.must_be_complete_on_the_weakest();
     assert!(done.exists() && record.files(&done).is_empty(), "the daemon's work is not the session's");
-    assert!(record.trace.contacts().any(|(contact, name)| contact.family == 1 && name.ends_with(b"daemon")));
-    record.sees("connect", "to the socket of a daemon");
+    let to_daemon = |(contact, name): &(&Contact, &[u8])| contact.family == 1 && name.ends_with(b"daemon");
+    let ends: Vec<Peer> = record.trace.contacts().filter(to_daemon).filter_map(|(contact, _)| contact.peer).collect();
+    assert_eq!(ends, [Peer { pid: daemon.pid(), uid: 0, outside: true }]);
+    record.sees("connect", "to the socket of a daemon, with its process and user, as one from outside");
+}
+
+#[test]
+fn a_daemon_that_is_sent_a_message_is_told() {
+    let scratch = Scratch::new();
+    let _daemon = Bystander::start(
+        &scratch,
+        r#"
+import socket
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind("daemon")
+print("here", flush=True)
+sys.stdin.readline()
+"#,
+    );
+    let record =
+        run(&scratch, "import socket\nsocket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'do it', 'daemon')");
+    record.must_be_complete_on_the_weakest();
+    let mut told = record.trace.contacts().filter(|(contact, _)| contact.operation == Operation::Send);
+    assert!(told.any(|(contact, name)| contact.family == 1 && name.ends_with(b"daemon")));
+    record.sees("unix-send", "a datagram to the socket of a daemon");
 }
 
 #[test]

@@ -23,8 +23,8 @@ const GUEST_SUITES: [&str; 1] = ["hooks"];
 /// kernel that is named with `--kernels` all of them run.
 const DEALT_SUITES: [&str; 1] = ["run"];
 const DEALT_KERNELS: [&str; 2] = ["6.1", "7.3"];
-/// Tests of what the verifier of one kernel alone has been seen to break.
-const NOT_DEALT: &str = "folding::";
+/// Tests of what the verifier of one kernel alone has been seen to break, and of what kernels do in different ways.
+const NOT_DEALT: [&str; 2] = ["folding::", "asked::"];
 /// The suite of ways to hide, which runs in every kernel that is named.
 const THREATS: &str = "threats";
 /// Suites that are of most use with the strongest hooks, or in a machine of their own: each runs in one guest, the longest first.
@@ -204,7 +204,8 @@ fn tests_of(binary: &Path) -> Result<Vec<String>> {
 fn deal<'a>(tests: &'a [String], kernel: &str) -> Vec<&'a str> {
     let turn = DEALT_KERNELS.iter().position(|dealt| *dealt == kernel);
     let here = tests.iter().map(String::as_str).filter(|test| !ONLY_NAMED.iter().any(|named| test.contains(named)));
-    let (everywhere, dealt): (Vec<&str>, Vec<&str>) = here.partition(|test| test.starts_with(NOT_DEALT));
+    let (everywhere, dealt): (Vec<&str>, Vec<&str>) =
+        here.partition(|test| NOT_DEALT.iter().any(|own| test.starts_with(own)));
     let mine = dealt.into_iter().enumerate().filter(|(at, _)| Some(at % DEALT_KERNELS.len()) == turn);
     everywhere.into_iter().chain(mine.map(|(_, test)| test)).collect()
 }

@@ -1,0 +1,127 @@
+//! Acts on the strongest hooks of every kernel: also where they are told as the kernel asks its security modules about them.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use tests::{Record, Run, Scratch, python};
+
+/// Says `call(NUMBER, arguments…)`.
+const CALL: &str = r#"
+import ctypes, os, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def call(number, *arguments):
+    return libc.syscall(*[ctypes.c_long(word) if isinstance(word, int) else word for word in (number, *arguments)])
+"#;
+
+fn ran(scratch: &Scratch, body: &str) -> Record {
+    let ran = Run::new(scratch, python(&format!("{CALL}{body}"))).go();
+    assert_eq!(ran.code(), 0, "{}{}", String::from_utf8_lossy(&ran.stdout), ran.stderr);
+    ran.record()
+}
+
+/// A process beside the session, which lives until it is dropped.
+struct Outside(Child);
+
+impl Outside {
+    fn start(scratch: &Scratch, script: &str) -> Self {
+        let words = python(&format!("{CALL}{script}\nprint('here', flush=True)\nopen(0).read()"));
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .current_dir(scratch.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        assert_eq!(line, "here\n");
+        Self(child)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn calls<'a>(record: &'a Record, call: &str) -> Vec<attestation::trace::Act<'a>> {
+    record.trace.acts().filter(|act| act.call == call).collect()
+}
+
+#[test]
+fn a_descriptor_that_is_received_has_its_file_and_its_sender() {
+    let scratch = Scratch::new();
+    scratch.write("secret", "content");
+    let _sender = Outside::start(
+        &scratch,
+        "listener = socket.socket(socket.AF_UNIX)\nlistener.bind('sender')\nlistener.listen()\n\
+         if os.fork() == 0:\n    peer, _ = listener.accept()\n\
+         \x20   socket.send_fds(peer, [b'x'], [os.open('secret', os.O_RDONLY)])\n    peer.recv(1)\n    os._exit(0)",
+    );
+    let record = ran(
+        &scratch,
+        "own = socket.socket(socket.AF_UNIX)\nown.connect('sender')\n\
+         data, given, flags, address = socket.recv_fds(own, 1, 4)\nassert os.read(given[0], 7) == b'content'",
+    );
+    record.must_lack("DESCRIPTOR_RECEIVED");
+    let received = calls(&record, "recvmsg");
+    assert!(received.iter().any(|act| act.outside && act.file.is_some()), "{received:?}");
+}
+
+#[test]
+fn another_process_s_memory_is_reached_into() {
+    let scratch = Scratch::new();
+    let outside = Outside::start(&scratch, "");
+    let record = ran(
+        &scratch,
+        &format!(
+            "byte = ctypes.create_string_buffer(1)\nown = struct.pack('<2Q', ctypes.addressof(byte), 1)\n\
+             other = struct.pack('<2Q', 0, 1)\nassert call(310, {}, own, 1, other, 1, 0) == -1",
+            outside.0.id()
+        ),
+    );
+    if calls(&record, "process_vm_readv").iter().any(|act| act.result == 0) {
+        record.must_lack("FOREIGN_MEMORY");
+    }
+    let seen = calls(&record, "process_vm_readv");
+    assert!(matches!(seen.as_slice(), [act] if act.outside), "{seen:?}");
+}
+
+#[test]
+fn bpf_is_told_and_ends_completeness() {
+    let scratch = Scratch::new();
+    let record = ran(&scratch, "assert call(321, 11, ctypes.create_string_buffer(16), 16) == 0");
+    record.must_lack("BPF_USED");
+    assert_eq!(calls(&record, "bpf").len(), 1);
+}
+
+#[test]
+fn what_needs_a_privilege_is_told() {
+    let scratch = Scratch::new();
+    let record = ran(
+        &scratch,
+        "os.mkdir('there')\nassert call(272, 0x20000) == 0\n\
+         assert call(165, b'none', b'there', b'tmpfs', 0, 0) == 0\nassert call(166, b'there', 2) == 0\nos.chroot('/')",
+    );
+    assert!(record.says("NAMESPACE_CHANGED"));
+    for call in ["unshare", "mount", "umount2", "chroot"] {
+        assert!(!calls(&record, call).is_empty(), "{call} is not told");
+    }
+    assert!(calls(&record, "mount").iter().all(|act| act.texts[1] == Some(b"there")));
+    record.must_be_complete();
+}
+
+#[test]
+fn what_needs_none_and_reaches_nobody_is_complete() {
+    let scratch = Scratch::new();
+    let record = ran(
+        &scratch,
+        "one, other = socket.socketpair()\nsocket.send_fds(one, [b'x'], [os.open('/dev/null', os.O_RDONLY)])\n\
+         socket.recv_fds(other, 1, 4)\nif os.fork() == 0: os._exit(0)\nos.wait()\nassert call(272, 0) == 0",
+    );
+    record.must_be_complete();
+    assert!(calls(&record, "recvmsg").iter().all(|act| !act.outside));
+}
