@@ -12,7 +12,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use crate::{
     account::{self, Record},
     globals::offset,
-    kernel::{current, kernel_file_of, kernel_unknown, read},
+    kernel::{current, kernel_file_of, kernel_unknown, read, shares_descriptors},
     member, path,
     syscall::Registers,
     unix,
@@ -94,12 +94,7 @@ pub(crate) fn called(member: &Member, word: u64, registers: *const Registers, re
 /// The kernel asks about a call of a member, which is not over: what it comes to is not known.
 #[inline(never)]
 pub(crate) fn asked(member: &Member, word: u64, registers: *const Registers, about: &About) {
-    let call = &Call::unpack(word);
-    // SAFETY: as in `is_told`.
-    if call.operation == act::CLONE3 && !asks_for_namespaces(unsafe { Registers::argument(registers, 0) }) {
-        return;
-    }
-    tell(member, call, registers, 0, about);
+    tell(member, &Call::unpack(word), registers, 0, about);
 }
 
 /// What a call is about.
@@ -166,7 +161,10 @@ fn reaches(call: &Call, registers: *const Registers) -> Option<u32> {
     // SAFETY: as in `is_told`.
     let argument = |index| unsafe { Registers::argument(registers, index) };
     match call.operation {
-        act::TRACE if argument(0) == PTRACE_TRACEME => None,
+        // Its tracer is its parent from now on, whoever that is by now.
+        act::TRACE if argument(0) == PTRACE_TRACEME => {
+            Some(read(read(current(), offset!(task_real_parent)), offset!(task_tgid)))
+        }
         act::TRACE => Some(in_first_namespace(argument(1))),
         act::MEMORY => Some(in_first_namespace(argument(0))),
         act::DESCRIPTOR => Some(of_pidfd(argument(0))),
@@ -179,9 +177,12 @@ fn reaches(call: &Call, registers: *const Registers) -> Option<u32> {
 pub(crate) fn is_outside(member: &Member, call: &Call, registers: *const Registers) -> bool {
     if call.operation == act::RECEIVE {
         // SAFETY: as in `is_told`.
-        return peer(unsafe { Registers::argument(registers, 0) }) != member.serial;
+        return unix::session_of_peer(unsafe { Registers::argument(registers, 0) }) != member.serial;
     }
     let Some(tid) = reaches(call, registers) else { return false };
+    if call.operation == act::DESCRIPTOR && shares_descriptors() {
+        return true;
+    }
     match member::of(member::member_of_thread(tid)) {
         Some(whose) => whose.serial != member.serial,
         None => true,
@@ -209,6 +210,10 @@ fn of_pidfd(fd: u64) -> u32 {
 pub(crate) fn from_outside(word: u64, registers: *const Registers) {
     let call = &Call::unpack(word);
     if call.operation == act::MEMORY && call.flag_bit == 0 {
+        return;
+    }
+    // SAFETY: as in `is_told`. It becomes its parent's, and reaches into nobody.
+    if call.operation == act::TRACE && unsafe { Registers::argument(registers, 0) } == PTRACE_TRACEME {
         return;
     }
     let Some(tid) = reaches(call, registers) else { return };
@@ -261,14 +266,6 @@ fn received(call: &Call, fd: u64, message: u64, result: i64) -> u32 {
 fn family(fd: u64) -> u16 {
     let socket: u64 = read(kernel_file_of(fd), offset!(file_private));
     read(read::<u64>(socket, offset!(socket_sk)), offset!(sock_family))
-}
-
-/// The serial of the session of the process at the other end of a socket, as the kernel remembers it from the connection; 0 if
-/// there is none.
-#[inline(always)]
-fn peer(fd: u64) -> u64 {
-    let socket: u64 = read(kernel_file_of(fd), offset!(file_private));
-    unix::unix_session_of(read(read::<u64>(socket, offset!(socket_sk)), offset!(sock_peer_pid)))
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 //! system call in progress, before it is over. No program at such a hook is ever skipped.
 
 use agent_ebpf::{
-    attention,
+    Member, attention,
     call::{BY_COMPAT, Call, act, asked, class},
 };
 use aya_ebpf::helpers::{bpf_get_current_task_btf, generated};
@@ -11,13 +11,18 @@ use crate::{
     account,
     act::{self as acts, About},
     globals::{call, offset},
-    kernel::read,
+    kernel::{current, read},
     member,
     syscall::{self, Registers},
 };
 
+const CAP_SYS_ADMIN: i32 = 21;
 /// PTRACE_MODE_ATTACH.
 const ATTACH: u32 = 2;
+/// read, pread64, readv, preadv, process_vm_readv.
+const READS: [u64; 5] = [0, 17, 19, 295, 310];
+const OPENAT: u64 = 257;
+const O_ACCMODE: u64 = 3;
 
 /// What the running task entered the kernel with; read as a pointer whose type the verifier knows.
 #[inline(always)]
@@ -26,32 +31,40 @@ fn entered() -> *const Registers {
     unsafe { generated::bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const Registers }
 }
 
-/// The word of the call in progress, if it is told where this is asked.
+/// PF_IO_WORKER, in `task_struct.flags`: its registers are a copy of another task's.
+const IO_WORKER: u32 = 0x10;
+
+/// The word of the call in progress, if it is told where this is asked. By the 32-bit entry its number means another.
 #[inline(always)]
-fn in_progress(registers: *const Registers, wanted: u8) -> Option<u64> {
-    // SAFETY: as in `Registers::argument`.
-    let word = call(unsafe { Registers::number(registers) });
-    if word as u8 != class::ACT || Call::unpack(word).flagged_operation != wanted || syscall::by_compat_entry() {
+fn in_progress(member: &Member, registers: *const Registers, wanted: u8) -> Option<u64> {
+    if read::<u32>(current(), offset!(task_flags)) & IO_WORKER != 0 {
         return None;
     }
-    acts::is_told(&Call::unpack(word), registers).then_some(word)
+    // SAFETY: as in `Registers::argument`.
+    let word = call(unsafe { Registers::number(registers) });
+    if syscall::by_compat_entry() {
+        if word & BY_COMPAT != 0 {
+            account::attend(member, attention::COMPAT_SYSCALL, word);
+        }
+        return None;
+    }
+    let is_wanted = word as u8 == class::ACT && Call::unpack(word).flagged_operation == wanted;
+    (is_wanted && acts::is_told(&Call::unpack(word), registers)).then_some(word)
 }
 
 /// `capable`: the task has the privilege that it needs, and uses it.
 #[inline(always)]
-pub(crate) fn privileged() {
+pub(crate) fn privileged(capability: i32) {
     let registers = entered();
     // SAFETY: as in `Registers::argument`.
-    let word = call(unsafe { Registers::number(registers) });
-    if word == 0 {
+    if call(unsafe { Registers::number(registers) }) == 0 {
         return;
     }
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
-    if word & BY_COMPAT != 0 && syscall::by_compat_entry() {
-        return account::attend(&member, attention::COMPAT_SYSCALL, word);
-    }
-    if let Some(word) = in_progress(registers, asked::PRIVILEGE) {
+    let Some(word) = in_progress(&member, registers, asked::PRIVILEGE) else { return };
+    // What it asks for stands in memory that another thread may have changed since; the kernel asks this of namespaces.
+    if Call::unpack(word).operation != act::CLONE3 || capability == CAP_SYS_ADMIN {
         acts::asked(&member, word, registers, &About { file: 0, outside: 0 });
     }
 }
@@ -62,7 +75,7 @@ pub(crate) fn bpf() {
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
     let registers = entered();
-    if let Some(word) = in_progress(registers, asked::BPF) {
+    if let Some(word) = in_progress(&member, registers, asked::BPF) {
         acts::asked(&member, word, registers, &About { file: 0, outside: 0 });
     }
 }
@@ -74,13 +87,23 @@ pub(crate) fn received(file: u64) {
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
     let registers = entered();
-    match in_progress(registers, asked::DESCRIPTOR) {
+    match in_progress(&member, registers, asked::DESCRIPTOR) {
         Some(word) => {
             let outside = u32::from(acts::is_outside(&member, &Call::unpack(word), registers));
             acts::asked(&member, word, registers, &About { file, outside });
         }
         None => account::attend(&member, attention::REACHED_FROM_OUTSIDE, pid.into()),
     }
+}
+
+/// Whether the call in progress can only read of the other task: the files of /proc that show its stack, registers or settings ask as it
+/// is read from them, `mem` as it is opened.
+#[inline(always)]
+fn only_reads(registers: *const Registers) -> bool {
+    // SAFETY: as in `Registers::argument`.
+    let (number, flags) = unsafe { (Registers::number(registers), Registers::argument(registers, 2)) };
+    let is_worker = read::<u32>(current(), offset!(task_flags)) & IO_WORKER != 0;
+    !is_worker && !syscall::by_compat_entry() && (READS.contains(&number) || number == OPENAT && flags & O_ACCMODE == 0)
 }
 
 /// `ptrace_access_check`: the running task reaches into another, to change or to read what it has.
@@ -93,17 +116,12 @@ pub(crate) fn accessed(child: u64, mode: u32) {
     let reached: u32 = read(child, offset!(task_tgid));
     let registers = entered();
     let Some(member) = member::of(pid) else {
-        // SAFETY: as in `Registers::argument`.
-        let reads = Call::unpack(call(unsafe { Registers::number(registers) }));
-        if reads.class == class::ACT && reads.operation == act::MEMORY && reads.flag_bit == 0 {
-            return;
-        }
-        if let Some(member) = member::of(reached) {
+        if let Some(member) = member::of(reached).filter(|_| !only_reads(registers)) {
             account::attend(&member, attention::REACHED_FROM_OUTSIDE, reached.into());
         }
         return;
     };
-    if let Some(word) = in_progress(registers, asked::ACCESS) {
+    if let Some(word) = in_progress(&member, registers, asked::ACCESS) {
         let outside = u32::from(member::of(reached).is_none_or(|whose| whose.serial != member.serial));
         acts::asked(&member, word, registers, &About { file: 0, outside });
     }

@@ -166,6 +166,13 @@ pub(crate) extern "C" fn kernel_file_of(fd: u64) -> u64 {
     Task::running().file(u64::from(fd as u32))
 }
 
+/// Whether another task shares the running one's descriptors, and may put another file in the place of one at any time.
+#[inline(always)]
+pub(crate) fn shares_descriptors() -> bool {
+    let files: u64 = read(current(), offset!(task_files));
+    read::<u32>(files, offset!(files_count)) > 1
+}
+
 /// Start of the process that a task belongs to, CLOCK_BOOTTIME in nanoseconds.
 #[inline(always)]
 pub(crate) fn process_start(task: u64) -> u64 {

@@ -232,7 +232,7 @@ fn fentry_accept(ctx: FEntryContext) -> i32 {
 }
 
 // These have no fentry program: it would be skipped at times, at functions that are called so often.
-lsm_hook!(lsm_capable, "capable", 4, |ctx| asked::privileged());
+lsm_hook!(lsm_capable, "capable", 4, |ctx| asked::privileged(ctx.arg(2)));
 lsm_hook!(lsm_bpf, "bpf", 4, |ctx| asked::bpf());
 lsm_hook!(lsm_receive, "file_receive", 1, |ctx| asked::received(ctx.arg(0)));
 lsm_hook!(lsm_access, "ptrace_access_check", 2, |ctx| asked::accessed(ctx.arg(0), ctx.arg(1)));

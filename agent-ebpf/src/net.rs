@@ -164,15 +164,20 @@ pub(crate) struct Call {
     pub(crate) address_bytes: u32,
 }
 
+/// Whether a `struct file` is a socket's.
+#[inline(always)]
+pub(crate) fn is_socket(file: u64) -> bool {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    let inode: u64 = read(file, offset!(file_inode));
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFSOCK
+}
+
 /// The end of `connect`, `bind` or `accept`: the socket's own addresses where the call succeeded.
 #[inline(never)]
 pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
     let file = kernel_file_of(call.fd);
-    let inode: u64 = read(file, offset!(file_inode));
-    let mode: u16 = read(inode, offset!(inode_mode));
-    const S_IFMT: u16 = 0o170_000;
-    const S_IFSOCK: u16 = 0o140_000;
-    if mode & S_IFMT != S_IFSOCK {
+    if !is_socket(file) {
         return;
     }
     let socket: u64 = read(file, offset!(file_private));

@@ -59,11 +59,11 @@ impl Registers {
         }
     }
 
-    /// The system call's number.
+    /// The system call's number: the kernel does not look at what a program left in the upper half of the register.
     #[inline(always)]
     pub(crate) unsafe fn number(registers: *const Self) -> u64 {
         // SAFETY: as in `argument`.
-        unsafe { (*registers).orig_ax }
+        u64::from(unsafe { (*registers).orig_ax } as u32)
     }
 }
 

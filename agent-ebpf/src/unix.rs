@@ -1,7 +1,7 @@
 //! Unix sockets: who is at the other end, as the kernel remembers it, and datagrams, which need no connection.
 
 use agent_ebpf::{
-    Member, Net,
+    FoldKey, Member, Net,
     call::{Call, send},
     flag, hook, kind, level, net_op, peer,
 };
@@ -10,14 +10,29 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use crate::{
     account,
     globals::{offset, whose},
-    kernel::{kernel_file_of, kernel_unknown, read},
+    kernel::{kernel_file_of, kernel_unknown, read, shares_descriptors},
     member,
     net::{self, AF_UNIX},
     syscall::Registers,
 };
 
+const SOCK_DGRAM: u16 = 2;
 /// In `struct pid`, from the list of its threads to that of its process: one pointer further.
 const OF_PROCESS: usize = 8;
+
+/// The serial of the session of who is at the other end of a socket of the running task's; 0 if that is not known, as where another
+/// task may have put another socket in its place since. One for datagrams remembers with whom it was made; that is who sends as long
+/// as it has no name, by which others could reach it.
+#[inline(always)]
+pub(crate) fn session_of_peer(fd: u64) -> u64 {
+    let socket: u64 = read(kernel_file_of(fd), offset!(file_private));
+    let sk: u64 = read(socket, offset!(socket_sk));
+    let is_named = read::<u64>(sk, offset!(unix_addr)) != 0;
+    if shares_descriptors() || (is_named && read::<u16>(sk, offset!(sock_type)) == SOCK_DGRAM) {
+        return 0;
+    }
+    unix_session_of(read(sk, offset!(sock_peer_pid)))
+}
 
 /// The serial of the session of a process that the kernel remembers, a `struct pid`; 0 if it has none, or is gone: its number
 /// may be another's by now. Global, as [`account::attend`] is.
@@ -32,7 +47,8 @@ pub(crate) extern "C" fn unix_session_of(process: u64) -> u64 {
 }
 
 /// Fills in who is at the other end, as a socket remembers it: the accepted one who connected, the listening one who listens,
-/// and the connected one the same. One for datagrams remembers nobody: then false.
+/// and the connected one the same. One for datagrams remembers nobody, or with whom it was made, whatever it was connected to since:
+/// then false.
 ///
 /// # Safety
 ///
@@ -40,7 +56,7 @@ pub(crate) extern "C" fn unix_session_of(process: u64) -> u64 {
 #[inline(always)]
 pub(crate) unsafe fn peer_of(body: *mut Net, member: &Member, remembers: u64) -> bool {
     let process: u64 = read(remembers, offset!(sock_peer_pid));
-    if process == 0 {
+    if process == 0 || read::<u16>(remembers, offset!(sock_type)) == SOCK_DGRAM {
         return false;
     }
     let serial = unix_session_of(process);
@@ -53,7 +69,7 @@ pub(crate) unsafe fn peer_of(body: *mut Net, member: &Member, remembers: u64) ->
     true
 }
 
-/// Fills in who made the socket at the other end.
+/// Fills in whose the socket at the other end is.
 ///
 /// # Safety
 ///
@@ -105,30 +121,39 @@ fn tell(hook: u16, operation: u32, own: u64, other: u64) {
     }
     let sockets = [inode_of(own), inode_of(other)];
     let key = net::datagram_key(&ticket, pid, whose(member.start_ns as u32), AF_UNIX, sockets);
+    // An address comes again when a socket is freed, a number after four thousand million of them: both at once do not.
+    let key = FoldKey { ctime_ns: other, ..key };
     net::finish_folded(record, &ticket, &key, pid, tid);
 }
 
-/// The number of a socket's inode: no two that live at once share one, as addresses of freed sockets would.
+/// The number of a socket's inode.
 #[inline(always)]
 fn inode_of(sk: u64) -> u64 {
     let socket: u64 = read(sk, offset!(sock_socket));
     read(socket + offset!(socket_inode) as u64, offset!(inode_ino))
 }
 
-/// The end of `sendto` or one of its kin, by a member, that succeeded: told where it names a unix socket. A datagram through a
-/// socket that was connected needs no name, and its `connect` was told.
+/// The end of `sendto` or one of its kin, by a member, that succeeded: told where it names a unix socket, or does not say to which
+/// socket. A datagram through a socket that was connected needs no name, and its `connect` was told; only datagrams have one.
 #[inline(never)]
 pub(crate) fn sent(member: &Member, word: u64, registers: *const Registers, result: i64) {
     // SAFETY: a tracepoint's argument, trusted by the verifier.
     let argument = |index| unsafe { Registers::argument(registers, index) };
     let operation = Call::unpack(word).operation;
     let [address, bytes] = if operation == send::TO { [argument(4), argument(5)] } else { name_in(argument(1)) };
-    if address == 0 {
+    // Of several messages the first name is read.
+    let several = operation == send::MESSAGES && result > 1;
+    if operation == send::TO && address == 0 {
         return;
     }
-    let socket: u64 = read(kernel_file_of(argument(0)), offset!(file_private));
-    let sk: u64 = read(socket, offset!(socket_sk));
-    if u32::from(read::<u16>(sk, offset!(sock_family))) != AF_UNIX {
+    let file = kernel_file_of(argument(0));
+    let sk: u64 = read(read::<u64>(file, offset!(file_private)), offset!(socket_sk));
+    let is_unix = u32::from(read::<u16>(sk, offset!(sock_family))) == AF_UNIX;
+    if !net::is_socket(file) || !is_unix || read::<u16>(sk, offset!(sock_type)) != SOCK_DGRAM {
+        return;
+    }
+    let is_connected = read::<u64>(sk, offset!(unix_peer)) != 0;
+    if address == 0 && is_connected && !several {
         return;
     }
     let (pid, tid) = member::current_ids();
@@ -144,8 +169,7 @@ pub(crate) fn sent(member: &Member, word: u64, registers: *const Registers, resu
     if !net::user_address(&mut record, address, kernel_unknown(bytes) as u32) {
         record.flags |= flag::USER_FAULT;
     }
-    // Of several messages the first name is read.
-    if operation == send::MESSAGES && result > 1 {
+    if several {
         record.flags |= flag::STRING_CUT;
     }
     record.finish(&ticket, kind::NET, pid, tid);

@@ -2,8 +2,8 @@
 //!
 //! A process of the agent's own performs them in every session, in rounds at random times, and reports each round with what it
 //! did. Its events are numbered with all others and stand in the log, never in the trace; a hook that does not tell them is
-//! silent, and the statement says for how long at most nobody would have known. `doctor` performs the same acts, as a command
-//! that is traced.
+//! silent, and the statement says for how long at most nobody would have known. `doctor` performs most of them, as a
+//! command that is traced.
 
 mod acts;
 mod beside;

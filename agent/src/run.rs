@@ -52,7 +52,8 @@ const DRAIN_NICE: i32 = -10;
 /// Standard input, output and error are up to this one.
 const STANDARD_DESCRIPTOR_MAX: u32 = 2;
 /// The acts that are told where the kernel asks about them.
-const ACTS_ASKED: &str = "but descriptors received, other processes reached into, bpf() and what needs a privilege";
+const ACTS_ASKED: &str =
+    "observed: descriptors received, other processes reached into, bpf() and what needs a privilege";
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 

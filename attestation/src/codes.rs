@@ -162,7 +162,7 @@ codes! {
             "Run as an ordinary user.";
         FOREIGN_MEMORY: "A process that is not known to be of the session was traced, or its memory was read or written.",
             "Find out which process it was, and run without it.";
-        REACHED_FROM_OUTSIDE: "A task outside traced a process of the session, wrote its memory or took its descriptors.",
+        REACHED_FROM_OUTSIDE: "A task outside traced a process of the session, wrote its memory or took its descriptors, or a descriptor came to one that had not asked for it.",
             "Find out which task it was, and run without it.";
         DESCRIPTOR_RECEIVED: "A descriptor came from a process that is not known to be of the session: what is read by it is no open.",
             "Find out who sent it, and open files in the session itself.";
@@ -192,7 +192,7 @@ codes! {
             "Nothing, where it is expected.";
         DNS_NOT_READ: "A connection by which names may be asked for that are not read: DNS over TCP, TLS or QUIC.",
             "The peer is in the trace, what it was asked is not: have the command use DNS by datagrams to see it.";
-        ACTS_NOT_OBSERVED: "System calls beyond files, names and peers were not observed on this kernel, but for those named: mappings, sockets made, System V and POSIX IPC, keys, changes of user, files in memory and the like.",
+        ACTS_NOT_OBSERVED: "Mappings, sockets made, System V and POSIX IPC, keys, changes of user, files in memory and other such calls were not observed on this kernel; of acts beyond files, names and peers only those that the detail names were.",
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
             "Give a folder that can be written with `--chain`.";

@@ -648,7 +648,7 @@ pub struct Peer {
     /// process, in the first namespace; 0 where the kernel remembers none, as of datagrams
     #[prost(uint32, tag = "1")]
     pub pid: u32,
-    /// its effective user; where there is none, the user who made the socket
+    /// its effective user; where there is none, the owner of the socket
     #[prost(uint32, tag = "2")]
     pub uid: u32,
     /// it is not known to be of the session

@@ -1,4 +1,4 @@
-//! What `sys_exit` does with a system call, packed into a word of the table CALLS; 0 is not looked at.
+//! What `sys_exit`, or where the kernel asks about it, does with a system call, packed into a word of the table CALLS; 0 is not looked at.
 //!
 //! A table instead of code: the numbers are user space's business (they differ by machine), and the verifier walks the
 //! handlers once, not once a number.

@@ -46,7 +46,7 @@ pub mod hook {
     pub const DNS: u16 = 21;
     /// Datagrams to a unix socket: by `unix_may_send`, or the ends of `sendto` and its kin that give a name.
     pub const UNIX_SEND: u16 = 22;
-    /// One more than the last id; the number of rows an account table has.
+    /// The number of rows an account table has: over the last id.
     pub const COUNT: u16 = 24;
 }
 

@@ -107,6 +107,10 @@ offsets! {
     /// struct task_struct.
     task_files = "task_struct.files",
     /// struct task_struct.
+    task_flags = "task_struct.flags",
+    /// struct task_struct.
+    task_real_parent = "task_struct.real_parent",
+    /// struct task_struct.
     task_fs = "task_struct.fs",
     /// struct task_struct.
     task_nsproxy = "task_struct.nsproxy",
@@ -134,6 +138,8 @@ offsets! {
     pid_tasks = "pid.tasks",
     /// struct pid: its numbers, that of the first namespace first.
     pid_numbers = "pid.numbers",
+    /// struct files_struct: tasks that share it.
+    files_count = "files_struct.count.counter",
     /// struct files_struct.
     files_fdt = "files_struct.fdt",
     /// struct fdtable.

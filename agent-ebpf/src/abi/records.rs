@@ -207,7 +207,7 @@ abi! {
         /// Process that listened there or connected from there, in the first namespace's numbers; 0 where the kernel
         /// remembers none.
         peer_pid: u32,
-        /// Its effective user then; of datagrams the user who made the socket.
+        /// Its effective user then; of datagrams the user whose the socket is.
         peer_uid: u32,
         /// Zero.
         reserved: u32,

@@ -78,9 +78,13 @@ pub(super) const CUT: Act =
 /// Of an act that is seen at the end of its system call, and not as the kernel asks about it.
 pub(crate) const AT_THE_END: &[(&str, u32)] = &[("act", 1)];
 
-/// For rounds where acts are seen as the kernel asks about them: one for each program.
-pub(super) const ASK: Act =
-    act("receive a descriptor, look at another process, call bpf, use a privilege", &[("act", 4)], ask);
+/// For rounds where acts are seen as the kernel asks about them: one for each program. A host may refuse some to everybody.
+pub(super) const ASK: [Act; 4] = [
+    act("receive a descriptor", &[("act", 1)], |_| receive()),
+    act("look at another process", &[("act", 1)], |_| look()),
+    act("call bpf", &[("act", 1)], |_| probe::call_bpf()),
+    act("use a privilege", &[("act", 1)], |_| Ok(chroot("/")?)),
+];
 
 /// Every other act. An observation that more than one program makes has an act for each.
 pub(crate) const ACTS: &[Act] = &[
@@ -184,12 +188,9 @@ fn memory(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn ask(_: &Path) -> io::Result<()> {
-    receive()?;
+fn look() -> io::Result<()> {
     let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
-    probe::look_at(parent.as_raw_nonzero().get())?;
-    probe::call_bpf()?;
-    Ok(chroot("/")?)
+    probe::look_at(parent.as_raw_nonzero().get())
 }
 
 /// A descriptor through a socket to itself.

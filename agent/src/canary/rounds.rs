@@ -102,8 +102,8 @@ impl Process<'_> {
         let began_ns = boottime_ns();
         let mut done = Done::default();
         if done.count(make(self.directory), MADE) {
-            let more = [(self.twice.cut, &acts::CUT), (self.twice.ask, &acts::ASK)];
-            let more = more.into_iter().filter_map(|(is, act)| is.then_some(act));
+            let asked = self.twice.ask.then_some(&acts::ASK).into_iter().flatten();
+            let more = self.twice.cut.then_some(&acts::CUT).into_iter().chain(asked);
             let seen = |act: &&Act| !self.twice.ask || act.observations != AT_THE_END;
             for act in ACTS.iter().filter(seen).chain(more) {
                 if done.count((act.perform)(self.directory), act.observations) && self.twice.reach {

@@ -118,6 +118,45 @@ fn a_datagram_names_its_receiver() {
     }
 }
 
+/// A socket that was made with its other end, and then connected elsewhere: the kernel still remembers who made it.
+#[test]
+fn a_socket_for_datagrams_is_not_taken_for_connected_to_its_maker() {
+    let scratch = Scratch::new();
+    let _outside = UnixDatagram::bind(scratch.join("s")).unwrap();
+    let record = ran(
+        &scratch,
+        "import socket\none, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\none.connect('s')",
+    );
+    let acts = [acts(&record, Operation::Connect), acts(&record, Operation::Send)].concat();
+    assert_eq!(ends(&acts), [OtherEnd { pid: 0, uid: 0, outside: true }], "{acts:?}");
+}
+
+/// Several at once, of which the first goes to the other end of a pair and only the second has a name.
+const MIXED: &str = r#"
+import ctypes, socket, struct
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+libc = ctypes.CDLL(None, use_errno=True)
+name = ctypes.create_string_buffer(struct.pack("<H", 1) + b"s\0")
+data = ctypes.create_string_buffer(b"x")
+part = ctypes.create_string_buffer(struct.pack("<2Q", ctypes.addressof(data), 1))
+header = lambda name, bytes: struct.pack("<QIIQQQQIIQ", name, bytes, 0, ctypes.addressof(part), 1, 0, 0, 0, 0, 0)
+messages = ctypes.create_string_buffer(header(0, 0) + header(ctypes.addressof(name), 4))
+assert libc.sendmmsg(one.fileno(), messages, 2, 0) == 2
+"#;
+
+#[test]
+fn the_second_of_several_datagrams_is_not_hidden_by_the_first() {
+    let scratch = Scratch::new();
+    let _outside = UnixDatagram::bind(scratch.join("s")).unwrap();
+    let record = Run::new(&scratch, python(MIXED)).go().record();
+    if record.sees_before("unix-send") {
+        record.must_be_complete();
+        assert!(acts(&record, Operation::Send).iter().any(|send| send.act.remote.ends_with(b"s")));
+    } else {
+        record.must_lack("TRUNCATED_EVENT");
+    }
+}
+
 #[test]
 fn a_name_that_is_given_to_a_socket_over_the_network_is_none_of_them() {
     let scratch = Scratch::new();

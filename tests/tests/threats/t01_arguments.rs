@@ -2,7 +2,7 @@
 
 use tests::{Record, Scratch};
 
-use crate::calls::{script, session};
+use crate::calls::{one, run, script, session};
 
 /// Opens what a buffer names while another thread writes other names into it, and counts what was opened by the descriptors.
 const CHANGING: &str = r#"
@@ -51,6 +51,25 @@ fn what_is_told_is_what_was_opened() {
     let holds = |told: &u64, opened: &u64| told == opened || missed && told < opened;
     assert!(told.iter().zip(&opened).all(|(told, opened)| holds(told, opened)), "{told:?} of {opened:?}");
     record.sees("open", "each open of the file that it opened");
+}
+
+/// The kernel takes the lower half of the number's register, and keeps the whole.
+#[test]
+fn a_number_with_more_bits_is_the_same_call() {
+    let scratch = Scratch::new();
+    let files = ["one", "two", "made"].map(|name| scratch.join(name));
+    scratch.write("one", "x");
+    let record = run(
+        &scratch,
+        "more = 1 << 32\nmust(call(257 | more, -100, b'one', 0))\nmust(call(82 | more, b'one', b'two'))\n\
+         must(call(319 | more, b'hidden', 0))\nmust(call(257 | -1 << 32, -100, b'made', os.O_CREAT | os.O_WRONLY, 0o600))",
+    );
+    record.must_be_complete_on_the_weakest();
+    assert_eq!(files.each_ref().map(|file| record.accesses(file)), [1, 0, 1]);
+    assert!(record.trace.names().any(|change| change.target.ends_with(b"two")));
+    one(&record, "memfd_create");
+    record.sees("open", "by a number whose upper half is not zero");
+    record.sees("rename", "by a number whose upper half is not zero");
 }
 
 #[test]

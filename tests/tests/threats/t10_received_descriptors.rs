@@ -82,6 +82,78 @@ fn a_descriptor_received_in_an_odd_way_ends_completeness() {
     }
 }
 
+/// Sends when it is told to.
+const SLOW_SENDER: &str = r#"
+import socket, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("sender")
+listener.listen()
+print("here", flush=True)
+peer, _ = listener.accept()
+secret = os.open("secret", os.O_RDONLY)
+while not os.path.exists("go"): time.sleep(0.01)
+socket.send_fds(peer, [b"x"], [secret])
+sys.stdin.readline()
+"#;
+
+/// The descriptor of the socket is another's when the call is over.
+const REPLACED: &str = r#"
+import socket, threading, time
+own = socket.socket(socket.AF_UNIX)
+own.connect("sender")
+received = []
+thread = threading.Thread(target=lambda: received.extend(socket.recv_fds(own, 1, 4)[1]))
+thread.start()
+time.sleep(0.3)
+one, other = socket.socketpair()
+os.dup2(one.fileno(), own.fileno())
+open("go", "w").close()
+thread.join()
+assert os.read(received[0], 7) == b"content"
+"#;
+
+#[test]
+fn a_socket_that_is_replaced_meanwhile_hides_no_sender() {
+    let scratch = Scratch::new();
+    scratch.write("secret", "content");
+    let _sender = Bystander::start(&scratch, SLOW_SENDER);
+    run(&scratch, REPLACED).must_lack("DESCRIPTOR_RECEIVED");
+}
+
+/// Sends to whom it is asked to, by a name.
+const SENDER_TO_A_NAME: &str = r#"
+import array, socket, time
+own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+own.bind("theirs")
+secret = os.open("secret", os.O_RDONLY)
+print("here", flush=True)
+while not os.path.exists("ready"): time.sleep(0.01)
+rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [secret]))
+own.sendmsg([b"x"], [rights], 0, "mine")
+sys.stdin.readline()
+"#;
+
+#[test]
+fn a_socket_that_has_a_name_hides_no_sender() {
+    let scratch = Scratch::new();
+    scratch.write("secret", "content");
+    let _sender = Bystander::start(&scratch, SENDER_TO_A_NAME);
+    let record = run(
+        &scratch,
+        r#"
+import socket
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+one.settimeout(30)
+one.bind("mine")
+one.connect("theirs")
+open("ready", "w").close()
+data, descriptors, flags, address = socket.recv_fds(one, 1, 4)
+assert os.read(descriptors[0], 7) == b"content"
+"#,
+    );
+    record.must_lack("DESCRIPTOR_RECEIVED");
+}
+
 #[test]
 fn twin() {
     let scratch = Scratch::new();

@@ -20,6 +20,14 @@ fn a_bystander_that_is_traced_ends_completeness() {
 }
 
 #[test]
+fn asking_a_parent_outside_to_trace_it_ends_completeness() {
+    // The command's own parent is the tracer of the session.
+    let record = run(&Scratch::new(), "must(call(101, 0, 0, 0, 0))");
+    record.must_lack("FOREIGN_MEMORY");
+    assert!(one(&record, "ptrace").outside);
+}
+
+#[test]
 fn a_bystander_s_memory_that_is_read_ends_completeness() {
     let scratch = Scratch::new();
     let mut bystander = Bystander::start(

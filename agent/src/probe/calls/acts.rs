@@ -135,6 +135,7 @@ pub(super) const COMPAT: &[(usize, u16)] = &[
     (283, hook::ACT), // kexec_load
     (310, hook::ACT), // unshare
     (337, hook::ACT), // recvmmsg
+    (338, hook::ACT), // fanotify_init
     (346, hook::ACT), // setns
     (347, hook::ACT), // process_vm_readv
     (348, hook::ACT), // process_vm_writev
