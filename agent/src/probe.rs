@@ -17,6 +17,7 @@ mod network;
 mod object;
 mod recent;
 mod ring;
+mod root;
 mod table;
 mod truncate;
 pub mod verity;
@@ -31,6 +32,7 @@ pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};
 pub use load::{Error, cgroup_root};
 pub use network::own_network;
+pub use root::namespace_root;
 use table::Tables;
 pub use truncate::truncate;
 

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlink};
 use rustix::io::Errno;
 
+use crate::probe;
+
 /// Tries to open a namespace's root, each by another process that was seen in it.
 const ROOT_TRIES_MAX: u8 = 8;
 /// The longest path that one system call takes, its NUL left out.
@@ -35,8 +37,13 @@ pub(super) struct Roots {
 
 impl Roots {
     pub(super) fn start(max: usize) -> rustix::io::Result<Self> {
-        let own = own_namespace()?;
-        let root = openat(CWD, "/proc/self/root", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let held = open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let own = fstat(&held)?.st_ino;
+        // Our own root may be one that a chroot gave us.
+        let root = match probe::namespace_root(&held) {
+            Ok(root) => root,
+            Err(_) => openat(CWD, "/proc/self/root", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+        };
         let namespace = Namespace { root: Some(Arc::new(root)), _held: None, tries: 0 };
         Ok(Self { known: HashMap::from([(own, namespace)]), max })
     }
@@ -62,6 +69,7 @@ impl Roots {
 }
 
 /// The number of the mount namespace that we are in.
+#[cfg(test)]
 pub(super) fn own_namespace() -> rustix::io::Result<u64> {
     let namespace = open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(fstat(namespace)?.st_ino)
@@ -71,7 +79,11 @@ pub(super) fn own_namespace() -> rustix::io::Result<u64> {
 fn root_of(pid: u32, mnt_ns: u64) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let process = open(format!("/proc/{pid}"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let held = openat(&process, "ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let root = openat(&process, "root", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // Its own root may be one that a chroot gave it.
+    let root = match probe::namespace_root(&held) {
+        Ok(root) => root,
+        Err(_) => openat(&process, "root", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+    };
     let after = openat(&process, "ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     if fstat(&held)?.st_ino != mnt_ns || fstat(&after)?.st_ino != mnt_ns {
         return Err(Errno::SRCH);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use attestation::trace::FileVersion;
 use proto::evidence::Class;
 use sha2::{Digest, Sha256};
-use tests::{Record, Run, Scratch, Started, python};
+use tests::{Record, Run, Scratch, Started, binary, python};
 
 fn sha256(content: &[u8]) -> [u8; 32] {
     Sha256::digest(content).into()
@@ -23,6 +24,24 @@ fn a_quiet_input_is_stable_with_its_digest() {
     assert_eq!((file.class, file.reason), (Class::Stable, ""));
     assert_eq!(file.sha256, Some(&sha256(&content)));
     assert!(!file.product);
+}
+
+#[test]
+fn a_tracer_within_a_chroot_finds_the_files_by_their_whole_paths() {
+    let scratch = Scratch::new();
+    let input = scratch.write("input", "x");
+    let [root, key, out] = ["root", "signing.key", "out"].map(|name| scratch.join(name));
+    fs::create_dir(&root).unwrap();
+    let start = "mount --rbind / \"$1\" && exec chroot \"$1\" \"$0\" run --key \"$2\" -o \"$3\" -- /bin/cat \"$4\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", start]).arg(binary()).args([&root, &key, &out, &input]);
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let [statement, evidence, public] =
+        ["out.intoto.jsonl", "out.evidence", "signing.key.pub"].map(|name| scratch.join(name));
+    let record = Record::read(&statement, &evidence, &public);
+    let below = root.join(input.strip_prefix("/").unwrap());
+    assert_eq!((record.file(&below).class, record.file(&below).reason), (Class::Stable, ""));
 }
 
 #[test]
