@@ -200,7 +200,7 @@ pub(crate) fn called(member: &Member, pid: u32, tid: u32, call: &Call) {
         // SAFETY: as above.
         unsafe {
             if call.operation != net_op::BIND && !unix::peer_of(body, member, sk) && other != 0 {
-                unix::made_by(body, other);
+                unix::owner_of(body, other);
             }
         }
         unix_name(&mut record, if call.operation == net_op::CONNECT { other } else { sk });

@@ -75,7 +75,7 @@ pub(crate) unsafe fn peer_of(body: *mut Net, member: &Member, remembers: u64) ->
 ///
 /// `body` is a record's own.
 #[inline(always)]
-pub(crate) unsafe fn made_by(body: *mut Net, other: u64) {
+pub(crate) unsafe fn owner_of(body: *mut Net, other: u64) {
     // SAFETY: the caller's.
     unsafe {
         (*body).peer_uid = read(other, offset!(sock_uid));
@@ -109,7 +109,7 @@ fn tell(hook: u16, operation: u32, own: u64, other: u64) {
         (*body).operation = operation;
         (*body).level = level::OBJECT;
         if operation == net_op::SEND {
-            made_by(body, other);
+            owner_of(body, other);
         } else {
             peer_of(body, &member, other);
         }

@@ -111,10 +111,23 @@ fn unix() -> Session {
         ..Network::default()
     };
     let peer = |pid: u32, uid: u32, outside: bool| Some(Peer { pid, uid, outside });
-    let ends = [None, peer(0, 0, false), peer(ROOT, 1000, false), peer(77, 0, true), peer(77, 0, true)];
+    let ends = [
+        None,
+        peer(0, 0, false),
+        peer(ROOT, 1000, false),
+        peer(77, 0, true),
+        peer(77, 0, true),
+        peer(77, 1, true),
+        peer(77, 0, false),
+    ];
     for end in ends {
         session.event(11, ROOT, event::Body::Network(act(network::Operation::Connect, end)));
     }
+    let accepted = Network { cookie: 9, ..act(network::Operation::Accept, peer(77, 0, true)) };
+    session.event(11, ROOT, event::Body::Network(accepted.clone()));
+    let close = Network { operation: network::Operation::Close.into(), sent_bytes: 7, ..accepted };
+    session.event(11, 0, event::Body::Network(close.clone()));
+    session.event(11, 0, event::Body::Network(close));
     session.unix_send(ROOT, Network { level: Level::UserArgument.into(), ..act(network::Operation::Send, None) });
     session.unix_send(ROOT, Network { r#type: 2, ..act(network::Operation::Send, peer(0, 65_534, true)) });
     closed(session)

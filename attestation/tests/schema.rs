@@ -9,7 +9,7 @@ use attestation::synthetic::{ROOT, Session};
 use jsonschema::Validator;
 use proto::evidence::measure::{Algorithm, Means};
 use proto::evidence::{
-    Act, Attention, BlindSpot, Dns, DnsQuestion, DnsRecord, Network, Survivor, event, frame, network,
+    Act, Attention, BlindSpot, Dns, DnsQuestion, DnsRecord, Network, Peer, Survivor, event, frame, network,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -45,6 +45,7 @@ fn everything() -> Session {
         operation: network::Operation::Connect.into(),
         family: 1,
         remote: b"/run/\x1b\\sock".to_vec(),
+        peer: Some(Peer { pid: 77, uid: 65_534, outside: true }),
         ..Network::default()
     };
     session.event(11, ROOT, event::Body::Network(unix));

@@ -525,6 +525,9 @@ SHAPES = [
     ((*M, "fileAccess", 0, "annotations", "reason"), "bad reason"), ((*M, "fileAccess", 0, "uri"), "http://x"),
     ((*M, "fileAccess", 0, "name"), "x\u0007"),
 ]
+# Of the golden file `unix`: of a peer there is whatever is there, or nothing.
+PEERS = [lambda _: None, {}, [], {"pid": 77, "outside": True}, {"pid": 1 << 32, "uid": 0, "outside": True},
+         {"pid": 77, "uid": -1, "outside": True}, {"pid": 77, "uid": 0, "outside": 1}]
 # Of the golden file `platform`, with the exit code where the evidence is given.
 P = (*T, "platform")
 PLATFORM = [
@@ -802,6 +805,15 @@ class Agreement(unittest.TestCase):
                 self.add((path, value, may_hold), case, 2 if (path, value) in SHAPES else None)
         for (path, value, may_hold), code, text in self.compared():
             self.assertTrue(code or may_hold, f"{path} {value!r}: {text}")
+
+    def test_what_is_said_of_a_peer(self):
+        network = self.case("unix").statement["predicate"]["monitorLog"]["network"]
+        at = max(at for at, row in enumerate(network) if "peer" in row)
+        for value in PEERS:
+            case = self.case("unix")
+            said((*M, "network", at, "peer"), value)(case)
+            self.add((value,), case, 2)
+        self.compared()
 
     def test_what_is_said_of_the_platform(self):
         for path, value, code in PLATFORM:

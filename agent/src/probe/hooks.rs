@@ -57,7 +57,7 @@ pub struct Attached {
 impl Attached {
     /// Whether of acts only those are seen that the kernel asks its security modules about.
     pub fn is_asked(&self) -> bool {
-        self.hook == hook::ACT && self.programs.len() == ACTS_ASKED.ways[0].programs.len()
+        ACTS_ASKED.ways.iter().any(|way| way.method == self.method)
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn of(
     live: &HashMap<u32, u64>,
     content: &mut Content,
 ) -> (log::Event, Spot) {
-    let head = event.head;
+    let head = checked(event.head, &event.body);
     let mut spot = None;
     let body = match event.body {
         decode::Body::Fork(fork) => {
@@ -239,6 +239,15 @@ fn network(head: &decode::Head, fixed: &agent_ebpf::Net, address: Vec<u8>) -> lo
     }
 }
 
+/// The name of a unix datagram's receiver is read when the datagram has gone. The kernel takes no name of another family: where it is
+/// one, it was changed since, and counts as not read.
+fn checked(head: decode::Head, body: &decode::Body) -> decode::Head {
+    let decode::Body::Net { fixed, address } = body else { return head };
+    let is_named = head.flags & flag::SOCKADDR != 0 && fixed.family == AF_UNIX && fixed.operation == net_op::SEND;
+    let is_changed = is_named && !address.starts_with(&1_u16.to_ne_bytes());
+    decode::Head { flags: head.flags | if is_changed { flag::USER_FAULT } else { 0 }, ..head }
+}
+
 /// Who is at the other end of a unix socket, where the kernel says it.
 fn peer(fixed: &agent_ebpf::Net) -> Option<log::Peer> {
     let outside = match fixed.peer {
@@ -314,5 +323,38 @@ fn code(told: u32) -> &'static str {
         attention::NO_SCRATCH => codes::NO_SCRATCH,
         attention::REACHED_FROM_OUTSIDE => codes::REACHED_FROM_OUTSIDE,
         _ => "UNKNOWN_ATTENTION",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags_of(operation: u32, address: &[u8]) -> u32 {
+        let head = decode::Head {
+            hook: agent_ebpf::hook::UNIX_SEND,
+            slot: 0,
+            serial: 1,
+            epoch: 0,
+            cpu: 0,
+            flags: flag::SOCKADDR,
+            number: 0,
+            boottime_ns: 1,
+            pid: 2,
+            tid: 2,
+            took: 0,
+        };
+        let fixed = agent_ebpf::Net { operation, family: AF_UNIX, ..Default::default() };
+        checked(head, &decode::Body::Net { fixed: Box::new(fixed), address: address.to_vec() }).flags
+    }
+
+    #[test]
+    fn a_receiver_of_another_family_counts_as_not_read() {
+        assert_eq!(flags_of(net_op::SEND, b"\x01\0/run/s"), flag::SOCKADDR);
+        for changed in [&b"\0\0"[..], b"\x02\0\0\x35\x7f\0\0\x01", b""] {
+            assert_eq!(flags_of(net_op::SEND, changed), flag::SOCKADDR | flag::USER_FAULT, "{changed:?}");
+        }
+        // It may be why a connection failed.
+        assert_eq!(flags_of(net_op::CONNECT, b"\x02\0"), flag::SOCKADDR);
     }
 }

@@ -25,7 +25,7 @@ struct Peer<'a> {
     messages: BTreeMap<String, u64>,
 }
 
-/// DNS messages of a peer that are shown where not all peers are.
+/// DNS messages, or other ends, of a peer that are shown where not all peers are.
 const MESSAGES_MAX: usize = 8;
 
 /// Writes a line or two for each peer, at most `peers_max` of them.
@@ -53,10 +53,16 @@ pub(crate) fn write(
         let line = format!("{}  by {}", acts.join(", "), who.join(", "));
         let line = cut(&line, terminal.columns.saturating_sub(6));
         writeln!(out, "      {}", terminal.paint(Style::Faint, &line))?;
-        for end in &peer.ends {
-            writeln!(out, "      {}", terminal.paint(Style::Faint, &format!("at the other end: {end}")))?;
-        }
         let shown = if peers_max == usize::MAX { usize::MAX } else { MESSAGES_MAX };
+        for end in peer.ends.iter().take(shown) {
+            let line = format!("at the other end: {end}");
+            let line = cut(&line, terminal.columns.saturating_sub(6));
+            writeln!(out, "      {}", terminal.paint(Style::Faint, &line))?;
+        }
+        if let Some(more) = peer.ends.len().checked_sub(shown).filter(|more| *more > 0) {
+            let more = format!("      … and {}: --network shows all", count(more, "other end", "other ends"));
+            writeln!(out, "{}", terminal.paint(Style::Faint, &more))?;
+        }
         for (message, times) in peer.messages.iter().take(shown) {
             let line = if *times == 1 { message.clone() } else { format!("{message} ×{times}") };
             writeln!(out, "      {}", cut(&line, terminal.columns.saturating_sub(6)))?;
@@ -112,7 +118,7 @@ fn end(peer: &OtherEnd) -> String {
     let whose = if peer.outside { "not known to be of the session" } else { "of the session" };
     match peer.pid {
         0 => format!("a socket of user {}, {whose}", peer.uid),
-        pid => format!("process {pid} of user {}, {whose}", peer.uid),
+        pid => format!("listened or connected by process {pid} of user {}, {whose}", peer.uid),
     }
 }
 
@@ -192,7 +198,10 @@ mod tests {
     #[test]
     fn the_other_end_of_a_unix_socket_has_words() {
         let read = |json: &str| end(&serde_json::from_str(json).unwrap());
-        assert_eq!(read(r#"{"pid":7,"uid":0,"outside":true}"#), "process 7 of user 0, not known to be of the session");
+        assert_eq!(
+            read(r#"{"pid":7,"uid":0,"outside":true}"#),
+            "listened or connected by process 7 of user 0, not known to be of the session"
+        );
         assert_eq!(read(r#"{"pid":0,"uid":9,"outside":false}"#), "a socket of user 9, of the session");
     }
 

@@ -78,11 +78,16 @@ fn describe_event(body: &event::Body) -> String {
         }
         event::Body::Network(act) => {
             let operation = network::Operation::try_from(act.operation).unwrap_or_default().as_str_name();
-            let (family, port, peer) = (act.family, act.remote_port, hex::encode(&act.remote));
+            let (family, port, address) = (act.family, act.remote_port, hex::encode(&act.remote));
+            let peer = act.peer.as_ref().map(|peer| {
+                let whose = if peer.outside { "not known to be of the session" } else { "of the session" };
+                format!(", peer process {} of user {}, {whose}", peer.pid, peer.uid)
+            });
             format!(
-                "{}, family {family}, peer {peer} port {port}, result {}",
+                "{}, family {family}, address {address} port {port}, result {}{}",
                 operation.to_ascii_lowercase(),
-                act.result
+                act.result,
+                peer.unwrap_or_default()
             )
         }
         event::Body::Joined(_) => "joined the session".to_owned(),

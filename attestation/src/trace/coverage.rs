@@ -7,8 +7,8 @@ use crate::codes;
 use proto::evidence::{self as log, Level};
 use std::collections::BTreeMap;
 
-/// Observations of names, and of acts beyond files and peers. Their hooks alone may take from user memory: no claim about content
-/// or peers rests on them.
+/// Observations of names, of acts beyond files and peers, and of datagrams to unix sockets, whose rows have their own level. Their
+/// hooks alone may take from user memory: no other claim about content or peers rests on them.
 pub const NAME_OBSERVATIONS: [&str; 8] = ["rename", "link", "unlink", "mkdir", "rmdir", "symlink", "act", "unix-send"];
 
 /// Observations that a complete session has hooks for.

@@ -45,7 +45,7 @@ pub struct Contact {
 pub struct Peer {
     /// Process, in the first namespace; 0 if none is remembered.
     pub pid: u32,
-    /// Its effective user, or the user who made the socket.
+    /// Its effective user, or the owner of the socket.
     pub uid: u32,
     /// Not known to be of the session.
     pub outside: bool,

@@ -33,6 +33,32 @@ fn who_listens_outside_is_told() {
 }
 
 #[test]
+fn the_user_at_the_other_end_is_the_one_who_listened() {
+    let scratch = Scratch::new();
+    let record = ran(
+        &scratch,
+        r#"
+import os, socket
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("s")
+os.seteuid(65534)
+listener.listen()
+os.seteuid(0)
+socket.socket(socket.AF_UNIX).connect("s")
+os.seteuid(65533)
+theirs = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+os.seteuid(0)
+theirs.bind("d")
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).connect("d")
+"#,
+    );
+    let pid = record.root().pid;
+    let (connects, sends) = (acts(&record, Operation::Connect), acts(&record, Operation::Send));
+    let listened = OtherEnd { pid, uid: 65_534, outside: false };
+    assert_eq!(ends(&[connects, sends].concat()), [listened, OtherEnd { pid: 0, uid: 65_533, outside: true }]);
+}
+
+#[test]
 fn both_ends_of_a_connection_within_the_session_are_told() {
     let scratch = Scratch::new();
     let record = ran(
@@ -111,14 +137,14 @@ fn a_datagram_names_its_receiver() {
     assert!(sends.iter().all(|send| send.act.remote.ends_with(b"s")), "{sends:?}");
     let ends = ends(&sends);
     if record.sees_before("unix-send") {
-        // Repeats are folded; the kernel remembers no process of such a socket, but who made it.
+        // Repeats are folded; the kernel remembers no process of such a socket, but whose it is.
         assert_eq!(ends, [OtherEnd { pid: 0, uid: 0, outside: true }]);
     } else {
         assert_eq!(ends, []);
     }
 }
 
-/// A socket that was made with its other end, and then connected elsewhere: the kernel still remembers who made it.
+/// A socket that was made with its other end, and then connected elsewhere: the kernel still remembers with whom it was made.
 #[test]
 fn a_socket_for_datagrams_is_not_taken_for_connected_to_its_maker() {
     let scratch = Scratch::new();
@@ -169,5 +195,6 @@ receiver.bind(("127.0.0.1", 0))
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", receiver.getsockname())
 "#,
     );
+    assert!(record.claims.hooks.iter().any(|hook| hook.observation == "unix-send"));
     assert_eq!(record.numbers("unix-send"), [0; 4]);
 }
