@@ -707,7 +707,7 @@ pub struct Act {
     /// all six, as the registers had them
     #[prost(uint64, repeated, tag = "2")]
     pub arguments: ::prost::alloc::vec::Vec<u64>,
-    /// what it returned: -errno, or what the call says
+    /// what it returned: -errno, or what the call says; 0 if told before it was over
     #[prost(int64, tag = "3")]
     pub result: i64,
     /// strings that arguments point to, read from memory that the program can change

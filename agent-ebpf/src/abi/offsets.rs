@@ -222,7 +222,7 @@ offsets! {
     sock_peer_cred = "sock.sk_peer_cred",
     /// struct sock: its `struct socket`.
     sock_socket = "sock.sk_socket",
-    /// struct sock: the user who made it.
+    /// struct sock: its owner.
     sock_uid = "sock.sk_uid",
     /// struct socket_alloc: behind a `struct socket` its inode.
     socket_inode = "socket_alloc.vfs_inode",

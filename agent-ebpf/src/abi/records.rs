@@ -215,7 +215,7 @@ abi! {
 
     /// A system call that does something beyond files, names and peers.
     Act = 80 {
-        /// What it returned.
+        /// What it returned; 0 where it is told before it is over.
         result: i64,
         /// Its arguments, as the registers had them.
         arguments: [u64; 6],
