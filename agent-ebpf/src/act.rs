@@ -87,7 +87,7 @@ pub(crate) fn called(member: &Member, word: u64, registers: *const Registers, re
             _ => 0,
         };
         let outside = u32::from(is_outside(member, call, registers));
-        tell(member, call, registers, result, &About { file, outside });
+        tell(member, call, registers, result, &About { hook: hook::ACT, file, outside });
     }
 }
 
@@ -99,6 +99,8 @@ pub(crate) fn asked(member: &Member, word: u64, registers: *const Registers, abo
 
 /// What a call is about.
 pub(crate) struct About {
+    /// One of [`hook`]: what told it.
+    pub(crate) hook: u16,
     /// A `struct file`, 0 if it is about none.
     pub(crate) file: u64,
     /// See [`Act::outside`].
@@ -109,7 +111,7 @@ pub(crate) struct About {
 #[inline(always)]
 fn tell(member: &Member, call: &Call, registers: *const Registers, result: i64, about: &About) {
     let (pid, tid) = member::current_ids();
-    let Some(ticket) = account::take(member, hook::ACT) else { return };
+    let Some(ticket) = account::take(member, about.hook) else { return };
     let Some(mut record) = account::begin::<Act>(&ticket) else { return };
     let body = record.body::<Act>();
     // SAFETY: the body lies in the scratch; the registers as in `is_told`.

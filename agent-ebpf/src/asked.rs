@@ -4,6 +4,7 @@
 use agent_ebpf::{
     Member, attention,
     call::{BY_COMPAT, Call, act, asked, class},
+    hook,
 };
 use aya_ebpf::helpers::{bpf_get_current_task_btf, generated};
 
@@ -65,18 +66,36 @@ pub(crate) fn privileged(capability: i32) {
     let Some(word) = in_progress(&member, registers, asked::PRIVILEGE) else { return };
     // What it asks for stands in memory that another thread may have changed since; the kernel asks this of namespaces.
     if Call::unpack(word).operation != act::CLONE3 || capability == CAP_SYS_ADMIN {
-        acts::asked(&member, word, registers, &About { file: 0, outside: 0 });
+        acts::asked(&member, word, registers, &About { hook: hook::ACT, file: 0, outside: 0 });
     }
 }
 
-/// `bpf`.
+/// A hook that is about nothing but the call.
 #[inline(always)]
-pub(crate) fn bpf() {
+pub(crate) fn called(wanted: u8) {
+    about(hook::ACT, wanted, 0);
+}
+
+/// `mmap_file`, of which the first argument is a `struct file`, or 0: read from memory, since the verifier lets no program take a pointer
+/// that may be none for a number. Programs are mapped all the time: what tells it is counted for itself, or nobody could say whether
+/// those of the others were told.
+#[inline(always)]
+pub(crate) fn mapped(arguments: u64) {
+    about(hook::MAPPING, asked::MAP, read(arguments, 0));
+}
+
+#[inline(always)]
+fn about(hook: u16, wanted: u8, file: u64) {
+    let registers = entered();
+    // SAFETY: as in `Registers::argument`.
+    if call(unsafe { Registers::number(registers) }) == 0 {
+        return;
+    }
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
-    let registers = entered();
-    if let Some(word) = in_progress(&member, registers, asked::BPF) {
-        acts::asked(&member, word, registers, &About { file: 0, outside: 0 });
+    if let Some(word) = in_progress(&member, registers, wanted) {
+        let outside = u32::from(acts::is_outside(&member, &Call::unpack(word), registers));
+        acts::asked(&member, word, registers, &About { hook, file, outside });
     }
 }
 
@@ -90,7 +109,7 @@ pub(crate) fn received(file: u64) {
     match in_progress(&member, registers, asked::DESCRIPTOR) {
         Some(word) => {
             let outside = u32::from(acts::is_outside(&member, &Call::unpack(word), registers));
-            acts::asked(&member, word, registers, &About { file, outside });
+            acts::asked(&member, word, registers, &About { hook: hook::ACT, file, outside });
         }
         None => account::attend(&member, attention::REACHED_FROM_OUTSIDE, pid.into()),
     }
@@ -123,6 +142,6 @@ pub(crate) fn accessed(child: u64, mode: u32) {
     };
     if let Some(word) = in_progress(&member, registers, asked::ACCESS) {
         let outside = u32::from(member::of(reached).is_none_or(|whose| whose.serial != member.serial));
-        acts::asked(&member, word, registers, &About { file: 0, outside });
+        acts::asked(&member, word, registers, &About { hook: hook::ACT, file: 0, outside });
     }
 }

@@ -25,8 +25,9 @@ mod syscall;
 mod unix;
 mod watch;
 
-use agent_ebpf::{hook, name_op, net_op};
+use agent_ebpf::{call::asked as by, hook, name_op, net_op};
 use aya_ebpf::{
+    EbpfContext as _,
     macros::{btf_tracepoint, cgroup_skb, cgroup_sock_addr, fentry, fexit, lsm},
     programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext, SkBuffContext, SockAddrContext},
 };
@@ -233,9 +234,24 @@ fn fentry_accept(ctx: FEntryContext) -> i32 {
 
 // These have no fentry program: it would be skipped at times, at functions that are called so often.
 lsm_hook!(lsm_capable, "capable", 4, |ctx| asked::privileged(ctx.arg(2)));
-lsm_hook!(lsm_bpf, "bpf", 4, |ctx| asked::bpf());
 lsm_hook!(lsm_receive, "file_receive", 1, |ctx| asked::received(ctx.arg(0)));
 lsm_hook!(lsm_access, "ptrace_access_check", 2, |ctx| asked::accessed(ctx.arg(0), ctx.arg(1)));
+lsm_hook!(lsm_traceme, "ptrace_traceme", 1, |ctx| asked::called(by::ACCESS));
+lsm_hook!(lsm_bpf, "bpf", 4, |ctx| asked::called(by::BPF));
+lsm_hook!(lsm_mmap, "mmap_file", 4, |ctx| asked::mapped(ctx.as_ptr() as u64));
+lsm_hook!(lsm_mprotect, "file_mprotect", 3, |ctx| asked::called(by::PROTECT));
+lsm_hook!(lsm_socket, "socket_create", 4, |ctx| asked::called(by::SOCKET));
+lsm_hook!(lsm_setuid, "task_fix_setuid", 3, |ctx| asked::called(by::CREDENTIALS));
+lsm_hook!(lsm_setgid, "task_fix_setgid", 3, |ctx| asked::called(by::CREDENTIALS));
+lsm_hook!(lsm_capset, "capset", 5, |ctx| asked::called(by::CREDENTIALS));
+lsm_hook!(lsm_shm, "shm_alloc_security", 1, |ctx| asked::called(by::IPC));
+lsm_hook!(lsm_sem, "sem_alloc_security", 1, |ctx| asked::called(by::IPC));
+lsm_hook!(lsm_msg, "msg_queue_alloc_security", 1, |ctx| asked::called(by::IPC));
+lsm_hook!(lsm_ipc, "ipc_permission", 2, |ctx| asked::called(by::IPC));
+lsm_hook!(lsm_key, "key_permission", 3, |ctx| asked::called(by::KEY));
+lsm_hook!(lsm_anonymous, "inode_init_security_anon", 3, |ctx| asked::called(by::ANONYMOUS));
+lsm_hook!(lsm_perf, "perf_event_open", 1, |ctx| asked::called(by::PERFORMANCE));
+lsm_hook!(lsm_ioctl, "file_ioctl", 3, |ctx| asked::called(by::CONTROL));
 
 /// The new program's credentials are in place. This hook returns nothing.
 #[lsm(hook = "bprm_committed_creds", sleepable)]

@@ -6,6 +6,7 @@
 //! command that is traced.
 
 mod acts;
+mod asked;
 mod beside;
 mod rounds;
 
@@ -14,7 +15,7 @@ use std::{
     path::PathBuf,
 };
 
-pub(crate) use acts::{ACTS, AT_THE_END, Act, INPUT, MOVED};
+pub(crate) use acts::{ACTS, Act, INPUT, MOVED};
 pub(crate) use beside::Beside;
 
 /// The hidden subcommand's arguments.
@@ -42,9 +43,9 @@ pub(crate) struct Args {
     home: Option<PathBuf>,
 }
 
-/// What more than one program sees, each for itself: rounds have something for each.
+/// What rounds have besides, where the hooks in place ask for it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Twice {
+pub(crate) struct Besides {
     /// Files cut: by descriptor, and by name.
     pub(crate) cut: bool,
     /// Connections to unix sockets: asked for, and where they arrive.
@@ -71,7 +72,7 @@ pub(crate) struct Round {
 pub(crate) fn perform(args: &Args) -> io::Result<u8> {
     if args.rounds {
         let cgroups = args.enter.clone().zip(args.home.clone());
-        return rounds::perform(&args.directory, Twice { cut: args.cut, reach: args.reach, ask: args.ask }, cgroups)
+        return rounds::perform(&args.directory, Besides { cut: args.cut, reach: args.reach, ask: args.ask }, cgroups)
             .map(|()| 0);
     }
     let mut out = io::stdout().lock();

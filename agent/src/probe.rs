@@ -26,7 +26,10 @@ use std::collections::BTreeSet;
 
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
-pub use asked::{call_bpf, look_at};
+pub use asked::{
+    ask_for_key, call_bpf, control, count_own_time, look_at, make_queue, make_semaphore, map, protect, share_memory,
+    trace_a_child,
+};
 pub(crate) use calls::name as call_name;
 pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};

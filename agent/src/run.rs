@@ -51,9 +51,9 @@ const DRAIN_EVERY_MS: i32 = 10;
 const DRAIN_NICE: i32 = -10;
 /// Standard input, output and error are up to this one.
 const STANDARD_DESCRIPTOR_MAX: u32 = 2;
-/// The acts that are told where the kernel asks about them.
-const ACTS_ASKED: &str =
-    "observed: descriptors received, other processes reached into, bpf() and what needs a privilege";
+/// The acts that are not told where they are told as the kernel asks about them.
+const ACTS_NOT_ASKED: &str =
+    "personality, seccomp, requests for keys that nobody has, and what was refused before a security module was asked";
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 
@@ -278,12 +278,16 @@ impl Prepared {
         Ok(Running { child, session, cgroup, canaries })
     }
 
-    /// Which acts are observed nevertheless, where not all are.
+    /// Which acts are not observed, where not all are.
     fn acts_not_observed(&self) -> Option<&'static str> {
-        match self.probe.hooks().iter().find(|attached| attached.hook == hook::ACT) {
-            None => Some(""),
-            Some(attached) if attached.is_asked() => Some(ACTS_ASKED),
-            Some(_) => None,
+        let row = |wanted| self.probe.hooks().iter().find(|attached| attached.hook == wanted);
+        match row(hook::ACT) {
+            None => Some("all"),
+            Some(acts) if !acts.is_asked() => None,
+            Some(_) if row(hook::MAPPING).is_none() => {
+                Some("mappings, and those that no security module is asked about")
+            }
+            Some(_) => Some(ACTS_NOT_ASKED),
         }
     }
 

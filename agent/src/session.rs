@@ -146,6 +146,12 @@ impl Session {
         Ok(())
     }
 
+    /// Looks at the count of the host's renames before a round that is to be asked for: those that others made until now say nothing of it.
+    pub fn before_round(&mut self, probe: &Probe) -> Result<(), Error> {
+        self.renames.look(look_at_renames(probe)?);
+        Ok(())
+    }
+
     /// Follows a cgroup.
     pub fn follow_cgroup(&mut self, probe: &mut Probe, cgroup_id: u64) -> Result<(), Error> {
         self.cgroup_id = Some(cgroup_id);

@@ -192,7 +192,7 @@ codes! {
             "Nothing, where it is expected.";
         DNS_NOT_READ: "A connection by which names may be asked for that are not read: DNS over TCP, TLS or QUIC.",
             "The peer is in the trace, what it was asked is not: have the command use DNS by datagrams to see it.";
-        ACTS_NOT_OBSERVED: "Mappings, sockets made, System V and POSIX IPC, keys, changes of user, files in memory and other such calls were not observed on this kernel; of acts beyond files, names and peers only those that the detail names were.",
+        ACTS_NOT_OBSERVED: "Of system calls beyond files, names and peers, those that the detail names were not observed on this kernel.",
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
             "Give a folder that can be written with `--chain`.";

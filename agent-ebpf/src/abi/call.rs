@@ -77,6 +77,24 @@ pub mod asked {
     pub const DESCRIPTOR: u8 = 3;
     /// As `bpf` is called.
     pub const BPF: u8 = 4;
+    /// For a mapping.
+    pub const MAP: u8 = 5;
+    /// For the protection of memory.
+    pub const PROTECT: u8 = 6;
+    /// For a socket.
+    pub const SOCKET: u8 = 7;
+    /// For other credentials.
+    pub const CREDENTIALS: u8 = 8;
+    /// For a System V object, as it is made or used.
+    pub const IPC: u8 = 9;
+    /// For what a key permits.
+    pub const KEY: u8 = 10;
+    /// As a file is made that has no name.
+    pub const ANONYMOUS: u8 = 11;
+    /// For a performance event.
+    pub const PERFORMANCE: u8 = 12;
+    /// As an `ioctl` is made.
+    pub const CONTROL: u8 = 13;
 }
 
 /// One system call. Arguments are numbered from 0.

@@ -46,6 +46,8 @@ pub mod hook {
     pub const DNS: u16 = 21;
     /// Datagrams to a unix socket: by `unix_may_send`, or the ends of `sendto` and its kin that give a name.
     pub const UNIX_SEND: u16 = 22;
+    /// Mappings to execute or to write for all, where they are told as the kernel asks about them; else they are acts.
+    pub const MAPPING: u16 = 23;
     /// The number of rows an account table has: over the last id.
     pub const COUNT: u16 = 24;
 }

@@ -2,11 +2,9 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice, IoSliceMut, Read, Write},
-    mem::MaybeUninit,
+    io::{self, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
-        fd::AsFd as _,
         linux::net::SocketAddrExt as _,
         unix::{
             fs::symlink,
@@ -20,11 +18,7 @@ use std::{
 
 use rustix::{
     fs::MemfdFlags,
-    net::{
-        AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        SocketFlags, SocketType, bind, recvmsg, sendmsg, socket_with, sockopt,
-    },
-    process::{chroot, getppid},
+    net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt},
     rand::{GetRandomFlags, getrandom},
 };
 
@@ -43,16 +37,22 @@ pub(crate) struct Act {
     pub(crate) observations: &'static [(&'static str, u32)],
     /// Events that come besides where connections are seen as they are asked for, and where they arrive.
     pub(crate) reached: &'static [(&'static str, u32)],
+    /// Sockets that it makes: events that come besides where acts are seen as the kernel asks about them.
+    pub(crate) sockets: u32,
     /// Performs it in a directory.
     pub(crate) perform: fn(&Path) -> io::Result<()>,
 }
 
-const fn act(
+pub(super) const fn act(
     name: &'static str,
     observations: &'static [(&'static str, u32)],
     perform: fn(&Path) -> io::Result<()>,
 ) -> Act {
-    Act { name, observations, reached: &[], perform }
+    Act { name, observations, reached: &[], sockets: 0, perform }
+}
+
+const fn with(sockets: u32, act: Act) -> Act {
+    Act { sockets, ..act }
 }
 
 const TCP: &[(&str, u32)] = &[("bind", 1), ("connect", 1), ("connect-attempt", 1), ("accept", 1), ("close", 1)];
@@ -75,16 +75,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 pub(super) const CUT: Act =
     act("cut a file by its name", &[("truncate", 1)], |directory| probe::truncate(&directory.join(MOVED[1]), 2));
 
-/// Of an act that is seen at the end of its system call, and not as the kernel asks about it.
-pub(crate) const AT_THE_END: &[(&str, u32)] = &[("act", 1)];
-
-/// For rounds where acts are seen as the kernel asks about them: one for each program. A host may refuse some to everybody.
-pub(super) const ASK: [Act; 4] = [
-    act("receive a descriptor", &[("act", 1)], |_| receive()),
-    act("look at another process", &[("act", 1)], |_| look()),
-    act("call bpf", &[("act", 1)], |_| probe::call_bpf()),
-    act("use a privilege", &[("act", 1)], |_| Ok(chroot("/")?)),
-];
+/// Of an act that is one and nothing else.
+pub(super) const ONE: &[(&str, u32)] = &[("act", 1)];
 
 /// Every other act. An observation that more than one program makes has an act for each.
 pub(crate) const ACTS: &[Act] = &[
@@ -92,14 +84,14 @@ pub(crate) const ACTS: &[Act] = &[
     act("read a file", &[("open", 1)], read),
     act("make, cut and move a file", &[("open", 1), ("truncate", 1), ("rename", 1)], make),
     act("make and remove names", &[("mkdir", 1), ("link", 1), ("symlink", 1), ("unlink", 3)], names),
-    act("talk to itself by TCP", TCP, |_| tcp(Ipv4Addr::LOCALHOST.into())),
-    act("talk to itself by TCP over IPv6", TCP, |_| tcp(Ipv6Addr::LOCALHOST.into())),
-    act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into())),
-    act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into())),
-    act("send itself a DNS message", DNS, |_| dns()),
-    Act { reached: &[("connect", 1)], ..act("talk to itself by a unix socket", UNIX, |_| unix()) },
-    act("send itself a message by a unix socket", &[("bind", 1), ("unix-send", 1)], |_| unix_datagram()),
-    act("make a file in memory", AT_THE_END, memory),
+    with(2, act("talk to itself by TCP", TCP, |_| tcp(Ipv4Addr::LOCALHOST.into()))),
+    with(2, act("talk to itself by TCP over IPv6", TCP, |_| tcp(Ipv6Addr::LOCALHOST.into()))),
+    with(1, act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into()))),
+    with(1, act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into()))),
+    with(1, act("send itself a DNS message", DNS, |_| dns())),
+    Act { reached: &[("connect", 1)], sockets: 2, ..act("talk to itself by a unix socket", UNIX, |_| unix()) },
+    with(1, act("send itself a message by a unix socket", &[("bind", 1), ("unix-send", 1)], |_| unix_datagram())),
+    act("make a file in memory", ONE, memory),
 ];
 
 fn start(_: &Path) -> io::Result<()> {
@@ -185,25 +177,6 @@ fn dns() -> io::Result<()> {
 
 fn memory(_: &Path) -> io::Result<()> {
     rustix::fs::memfd_create("canary", MemfdFlags::CLOEXEC)?;
-    Ok(())
-}
-
-fn look() -> io::Result<()> {
-    let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
-    probe::look_at(parent.as_raw_nonzero().get())
-}
-
-/// A descriptor through a socket to itself.
-fn receive() -> io::Result<()> {
-    let (sends, receives) = UnixStream::pair()?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut message = SendAncillaryBuffer::new(&mut space);
-    let given = [receives.as_fd()];
-    message.push(SendAncillaryMessage::ScmRights(&given));
-    sendmsg(&sends, &[IoSlice::new(b"x")], &mut message, SendFlags::empty())?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut message = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(&receives, &mut [IoSliceMut::new(&mut [0])], &mut message, RecvFlags::empty())?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
 };
 
-use super::{Round, Twice, acts::THIS, rounds::LAST};
+use super::{Besides, Round, acts::THIS, rounds::LAST};
 
 /// How long a round that was asked for may take.
 const ROUND_TIME_MAX: Duration = Duration::from_secs(10);
@@ -37,11 +37,11 @@ pub(crate) struct Beside {
 
 impl Beside {
     /// Starts it; it acts when it is asked to, and from time to time. `cgroups` are the session's and the agent's.
-    pub(crate) fn start(twice: Twice, cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
+    pub(crate) fn start(besides: Besides, cgroups: Option<(&Path, &Path)>) -> io::Result<Self> {
         let directory = make(&place())?;
         let mut command = Command::new(THIS);
         command.env_clear().arg("canary").arg("--rounds");
-        let Twice { cut, reach, ask } = twice;
+        let Besides { cut, reach, ask } = besides;
         let asked = [("--cut", cut), ("--reach", reach), ("--ask", ask)];
         command.args(asked.into_iter().filter_map(|(name, is)| is.then_some(name)));
         if let Some((session, home)) = cgroups {

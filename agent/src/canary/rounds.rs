@@ -11,7 +11,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{ACTS, AT_THE_END, Act, INPUT, MOVED, Round, Twice, acts};
+use super::{ACTS, Act, Besides, INPUT, MOVED, Round, acts, asked::ASKED};
 use crate::{probe, session::boottime_ns};
 
 /// What asks for the last round: what came after it would belong to no round.
@@ -24,12 +24,12 @@ const BETWEEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 const ENTER_EVERY: Duration = Duration::from_secs(20);
 
 /// Performs rounds until standard input ends.
-pub(super) fn perform(directory: &Path, twice: Twice, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
+pub(super) fn perform(directory: &Path, besides: Besides, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
     // Where there is none to be had, the host's own loopback device and port 53 must do.
     let _ = probe::own_network();
     // A new one each round, in the one that nobody else can reach.
     let directory = &directory.join("round");
-    let mut process = Process { directory, twice, cgroups, number: 0, entered: None };
+    let mut process = Process { directory, besides, cgroups, number: 0, entered: None };
     // It is no part of a session before it is first asked.
     let mut limit = None;
     loop {
@@ -89,7 +89,7 @@ fn between() -> io::Result<Duration> {
 
 struct Process<'a> {
     directory: &'a Path,
-    twice: Twice,
+    besides: Besides,
     /// The session's, and the agent's.
     cgroups: Option<(PathBuf, PathBuf)>,
     number: u64,
@@ -102,13 +102,10 @@ impl Process<'_> {
         let began_ns = boottime_ns();
         let mut done = Done::default();
         if done.count(make(self.directory), MADE) {
-            let asked = self.twice.ask.then_some(&acts::ASK).into_iter().flatten();
-            let more = self.twice.cut.then_some(&acts::CUT).into_iter().chain(asked);
-            let seen = |act: &&Act| !self.twice.ask || act.observations != AT_THE_END;
-            for act in ACTS.iter().filter(seen).chain(more) {
-                if done.count((act.perform)(self.directory), act.observations) && self.twice.reach {
-                    done.count(Ok(()), act.reached);
-                }
+            let asked = self.besides.ask.then_some(ASKED).into_iter().flatten();
+            let more = self.besides.cut.then_some(&acts::CUT).into_iter().chain(asked);
+            for act in ACTS.iter().chain(more) {
+                self.perform(act, &mut done);
             }
         }
         if !done.count(remove(self.directory), REMOVED) {
@@ -124,6 +121,17 @@ impl Process<'_> {
         out.flush()
     }
 
+    /// Performs an act, and counts what it gives.
+    fn perform(&self, act: &Act, done: &mut Done) {
+        let performed = done.count((act.perform)(self.directory), act.observations);
+        if performed && self.besides.reach {
+            done.count(Ok(()), act.reached);
+        }
+        if performed && self.besides.ask && act.sockets > 0 {
+            done.count(Ok(()), &[("act", act.sockets)]);
+        }
+    }
+
     /// Enters the session's cgroup and comes back, where that is due.
     fn enter(&mut self, asked: bool) -> io::Result<()> {
         let due = asked || self.entered.is_none_or(|entered| entered.elapsed() > ENTER_EVERY);
@@ -131,7 +139,8 @@ impl Process<'_> {
             return Err(io::ErrorKind::NotFound.into());
         };
         self.entered = Some(Instant::now());
-        let move_to = |cgroup: &Path| fs::write(cgroup.join("cgroup.procs"), "0");
+        // Not cut as it is opened: where two hooks see files cut, one of them could be mute unnoticed.
+        let move_to = |cgroup: &Path| OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"))?.write_all(b"0");
         move_to(session).and_then(|()| move_to(home))
     }
 }

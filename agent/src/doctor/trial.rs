@@ -14,7 +14,7 @@ use attestation::codes;
 
 use super::{Check, Status};
 use crate::{
-    canary::{ACTS, AT_THE_END, Act, INPUT, MOVED},
+    canary::{ACTS, Act, INPUT, MOVED},
     show::{self, Trace},
     sign,
 };
@@ -177,11 +177,7 @@ fn stronger(trace: &Trace) -> Option<Check> {
 
 /// The acts that a hook is to see.
 fn acts_for(hook: &show::Hook) -> impl Iterator<Item = &'static str> {
-    let at_the_end = hook.method.ends_with("sys_exit");
-    let made_for = move |act: &&Act| {
-        let made = act.observations.iter().any(|(name, _)| **name == *hook.observation);
-        made && (at_the_end || act.observations != AT_THE_END)
-    };
+    let made_for = |act: &&Act| act.observations.iter().any(|(name, _)| **name == *hook.observation);
     ACTS.iter().filter(made_for).map(|act| act.name)
 }
 

@@ -14,8 +14,8 @@ use aya::{
 use super::{
     Error, btf,
     hooks::{
-        self, ACTS, ACTS_ASKED, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES,
-        SYS_EXIT, Way,
+        self, ACTS, ASKED, Attached, EMPTY, IMA, Limits, OBSERVATIONS, Observation, Point, Program, RENAMES, SYS_EXIT,
+        Way,
     },
     load::cgroup_root,
 };
@@ -73,7 +73,7 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) 
     }
     if asked(&&ACTS) && !by_end {
         // Where that is refused as well, the statement says that acts were not observed.
-        outcome.rows.extend(attacher.observe(&ACTS_ASKED).ok());
+        outcome.rows.extend(ASKED.iter().filter_map(|asked| attacher.observe(asked).ok()));
         outcome.calls_of.push(hook::ACT);
     }
     if limits.with_empty {

@@ -55,9 +55,9 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Whether of acts only those are seen that the kernel asks its security modules about.
+    /// Whether acts are seen as the kernel asks its security modules about them, and only those that it asks about.
     pub fn is_asked(&self) -> bool {
-        ACTS_ASKED.ways.iter().any(|way| way.method == self.method)
+        self.hook == hook::ACT && !self.programs.contains(&SYS_EXIT.name)
     }
 }
 
@@ -105,7 +105,7 @@ impl Program {
 
 /// Every program that may be attached; spares have the types of those that they stand in for.
 pub(super) fn programs() -> impl Iterator<Item = &'static Program> {
-    let ways = OBSERVATIONS.iter().chain([&ACTS_ASKED]).flat_map(|one| one.ways);
+    let ways = OBSERVATIONS.iter().chain(&ASKED).flat_map(|one| one.ways);
     ways.flat_map(|way| way.programs).chain([&SYS_EXIT, &RENAMES, &IMA])
 }
 
@@ -180,21 +180,40 @@ pub(super) fn spare(name: &str) -> Option<&'static str> {
 /// texts and what was received are read from the program's memory.
 pub(super) const ACTS: Observation = only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]);
 
-/// The same where tracepoints are preempted: no call is missed, but only some acts are asked about. What a call comes to is not known.
-pub(super) const ACTS_ASKED: Observation = only(
-    hook::ACT,
-    ACTS.name,
-    &[way(
-        "lsm/capable+bpf+file_receive+ptrace_access_check",
-        level::USER_ARGUMENT,
-        &[
-            lsm("lsm_capable", "capable"),
-            lsm("lsm_bpf", "bpf"),
-            lsm("lsm_receive", "file_receive"),
-            lsm("lsm_access", "ptrace_access_check"),
-        ],
-    )],
-);
+/// The same where tracepoints are preempted: no call is missed that the kernel asks about. What a call comes to is not known.
+pub(super) const ASKED: [Observation; 2] = [
+    only(
+        hook::ACT,
+        ACTS.name,
+        &[way(
+            "lsm/capable+file_receive+ptrace_access_check+ptrace_traceme+bpf+file_mprotect+socket_create+task_fix_setuid+\
+             task_fix_setgid+capset+shm_alloc_security+sem_alloc_security+msg_queue_alloc_security+ipc_permission+\
+             key_permission+inode_init_security_anon+perf_event_open+file_ioctl",
+            level::USER_ARGUMENT,
+            &[
+                lsm("lsm_capable", "capable"),
+                lsm("lsm_receive", "file_receive"),
+                lsm("lsm_access", "ptrace_access_check"),
+                lsm("lsm_traceme", "ptrace_traceme"),
+                lsm("lsm_bpf", "bpf"),
+                lsm("lsm_mprotect", "file_mprotect"),
+                lsm("lsm_socket", "socket_create"),
+                lsm("lsm_setuid", "task_fix_setuid"),
+                lsm("lsm_setgid", "task_fix_setgid"),
+                lsm("lsm_capset", "capset"),
+                lsm("lsm_shm", "shm_alloc_security"),
+                lsm("lsm_sem", "sem_alloc_security"),
+                lsm("lsm_msg", "msg_queue_alloc_security"),
+                lsm("lsm_ipc", "ipc_permission"),
+                lsm("lsm_key", "key_permission"),
+                lsm("lsm_anonymous", "inode_init_security_anon"),
+                lsm("lsm_perf", "perf_event_open"),
+                lsm("lsm_ioctl", "file_ioctl"),
+            ],
+        )],
+    ),
+    only(hook::MAPPING, "mapping", &[way("lsm/mmap_file", level::OBJECT, &[lsm("lsm_mmap", "mmap_file")])]),
+];
 
 /// Observations without which a session can still follow its processes.
 pub fn optional() -> impl Iterator<Item = &'static str> {

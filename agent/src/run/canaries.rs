@@ -8,7 +8,7 @@ use proto::evidence::{Canary, CanaryAct};
 
 use super::cgroup::Cgroup;
 use crate::{
-    canary::{Beside, Round, Twice},
+    canary::{Beside, Besides, Round},
     content::Content,
     evidence::Log,
     probe::{Attached, Probe},
@@ -40,12 +40,12 @@ impl Canaries {
             let is = |attached: &Attached| attached.hook == wanted && attached.level == level::OBJECT;
             probe.hooks().iter().any(is)
         };
-        let twice = Twice {
+        let besides = Besides {
             cut: before(hook::TRUNCATE),
             reach: before(hook::CONNECT),
             ask: probe.hooks().iter().any(Attached::is_asked),
         };
-        match Beside::start(twice, cgroup.and_then(Cgroup::paths)) {
+        match Beside::start(besides, cgroup.and_then(Cgroup::paths)) {
             Ok(beside) => Self { beside: Some(beside), fault: None },
             Err(error) => Self { beside: None, fault: Some(error.to_string()) },
         }
@@ -76,6 +76,7 @@ impl Canaries {
 
     /// The last round, when the command and its children are gone.
     pub(super) fn end(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
+        into.session.before_round(into.probe)?;
         self.ask(true);
         self.finish(into)
     }

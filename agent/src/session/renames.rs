@@ -11,6 +11,11 @@ impl Renames {
         Self(VecDeque::from([look]))
     }
 
+    /// Looks between rounds.
+    pub(super) fn look(&mut self, look: (u64, u64)) {
+        self.0.push_back(look);
+    }
+
     /// Looks again, after rounds that began then and made so many renames: whether the count has grown by as many. It is held against
     /// the last look before they began, which is not always the last one: a round may have been under way while the one before
     /// it was looked at.
@@ -37,6 +42,9 @@ mod tests {
         assert!(renames.grew(30, 1, (50, 10)));
         assert!(!renames.grew(60, 1, (70, 10)), "muted since");
         assert!(!renames.grew(80, 2, (90, 11)));
+        // Somebody else's renames came before it was muted.
+        renames.look((100, 20));
+        assert!(!renames.grew(110, 1, (120, 20)));
         assert!(renames.0.len() <= 3);
     }
 }

@@ -125,6 +125,81 @@ fn what_needs_a_privilege_is_told() {
 }
 
 #[test]
+fn what_is_asked_about_for_itself_is_told() {
+    let scratch = Scratch::new();
+    scratch.write("mapped", "content");
+    let record = ran(
+        &scratch,
+        r#"
+import mmap
+file = open("mapped", "r+b")
+mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+page = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+assert call(10, address, 4096, 5) == 0 and call(10, address, 4096, 3) == 0
+socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+shared, semaphores, queue = call(29, 0, 4096, 0o1600), call(64, 0, 1, 0o1600), call(68, 0, 0o1600)
+assert min(shared, semaphores, queue) >= 0 and libc.shmat(shared, None, 0o10000) != -1
+libc.shmctl(shared, 0, None), libc.semctl(semaphores, 0, 0), libc.msgctl(queue, 0, None)
+assert call(248, b"user", b"testimony", b"x", 1, -2) > 0
+os.close(os.memfd_create("hidden"))
+event = struct.pack("<2I5Q", 1, 64, 0, 0, 0, 0, 0x60).ljust(64, b"\0")
+assert call(298, event, 0, -1, -1, 8) >= 0
+os.setgid(os.getgid())
+os.setuid(os.getuid())
+header, sets = struct.pack("<Ii", 0x20080522, 0), ctypes.create_string_buffer(24)
+assert call(125, header, sets) == 0 and call(126, header, sets) == 0
+"#,
+    );
+    let wanted = [
+        "mmap",
+        "mprotect",
+        "socket",
+        "shmget",
+        "shmat",
+        "semget",
+        "msgget",
+        "add_key",
+        "memfd_create",
+        "perf_event_open",
+        "setgid",
+        "setuid",
+        "capset",
+    ];
+    let missing: Vec<_> = wanted.iter().filter(|call| calls(&record, call).is_empty()).collect();
+    assert!(missing.is_empty(), "{missing:?} are not told");
+    let ino = fs::metadata(scratch.join("mapped")).unwrap().ino();
+    let mapped = calls(&record, "mmap");
+    assert!(mapped.iter().any(|act| act.file.is_some_and(|(_, is)| is == ino)), "{mapped:?}");
+    assert!(calls(&record, "socket").iter().any(|act| act.arguments[0] == 16), "no AF_NETLINK");
+    assert_eq!(calls(&record, "memfd_create")[0].texts[0], Some(b"hidden".as_slice()));
+    assert_eq!(calls(&record, "mprotect").len(), 1, "one of two makes memory executable");
+    record.must_be_complete();
+}
+
+#[test]
+fn what_makes_a_file_without_a_name_is_told() {
+    let scratch = Scratch::new();
+    // A host may have neither.
+    let record = ran(&scratch, "print(call(323, 0o2000001), call(425, 1, ctypes.create_string_buffer(120)))");
+    for call in ["userfaultfd", "io_uring_setup"] {
+        assert_eq!(calls(&record, call).len(), 1, "{call}");
+    }
+}
+
+/// A tracer that is no member is one that changes what the process does; here it is the agent, the command's parent.
+#[test]
+fn who_asks_to_be_traced_by_its_parent_is_told() {
+    let scratch = Scratch::new();
+    let record = ran(&scratch, "if os.fork() == 0: os._exit(call(101, 0, 0, 0, 0))\nassert os.wait()[1] == 0");
+    assert!(matches!(calls(&record, "ptrace").as_slice(), [act] if !act.outside && act.arguments[0] == 0));
+    record.must_be_complete();
+    let record = ran(&Scratch::new(), "assert call(101, 0, 0, 0, 0) == 0");
+    assert!(matches!(calls(&record, "ptrace").as_slice(), [act] if act.outside));
+    record.must_lack("FOREIGN_MEMORY");
+}
+
+#[test]
 fn what_needs_none_and_reaches_nobody_is_complete() {
     let scratch = Scratch::new();
     let record = ran(

@@ -1,10 +1,7 @@
 //! Scripts that make system calls by their numbers, and what is told of them.
 
 use attestation::trace::Act;
-use tests::{Ran, Record, Run, Scratch, kernel, python};
-
-/// Kernels whose strongest hooks leave acts out.
-const WITHOUT_ACTS: [&str; 1] = ["7.3"];
+use tests::{Ran, Record, Run, Scratch, python};
 
 /// A script may say `call(NUMBER, arguments…)`, which gives the result or -errno, and `must(result)`.
 const CALL: &str = r#"
@@ -27,8 +24,7 @@ pub(crate) fn script(body: &str) -> Vec<String> {
 
 /// A session in which acts are told.
 pub(crate) fn session(scratch: &Scratch, command: Vec<String>) -> Run {
-    let run = Run::new(scratch, command);
-    if WITHOUT_ACTS.contains(&kernel().as_str()) { run.option("--weakest-hooks") } else { run }
+    Run::new(scratch, command)
 }
 
 /// Runs a script, which must succeed.

@@ -17,9 +17,9 @@ This file is made by `cargo xtask threats` of what the tests in `tests/tests/thr
 path here and on the strong one in Linux 6.1, and of `tests/threats/rows.toml`. Each file of tests does what its row describes, and has a
 twin that does not (but for 20 and 31, which every session does). On the weak path what is seen is not seen when its hook is left out
 (`tests/tests/threats/controls.rs`), but for what the hooks see without which there is no session, and for the one test that two hooks
-serve. `cargo xtask test` fails where a test shows something else than what stands here, or less. In Linux 7 the strong path observes only those acts that the kernel asks its security
-modules about: descriptors received, other processes reached into, `bpf()`, and what needs a privilege. The statement says
-`ACTS_NOT_OBSERVED`, and what the rows say of other acts does not hold there.
+serve. `cargo xtask test` fails where a test shows something else than what stands here, or less. In Linux 7 the strong path tells acts as the kernel
+asks its security modules about them: what came of one is not known, and `personality`, `seccomp` and what was refused before are not told.
+The statement says so (`ACTS_NOT_OBSERVED`).
 
 `cargo xtask test` also runs both paths over the same commands in the guests, one session around the other (`tests/tests/judge`). Each
 difference must have a cause from a closed list that cites a row here.
