@@ -16,7 +16,7 @@ pub mod work;
 pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
 pub use program::{PYTHON, compat, compile, python};
 pub use record::Record;
-pub use run::{Alone, Ran, Run, Started, left_out};
+pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};
 pub use seen::{Named, Opened, Peer};
 pub use shown::held;
 pub use volume::Volume;

@@ -12,6 +12,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::place::{Scratch, binary, need_root};
 use crate::record::Record;
 
+/// The option that has the weakest way of every observation used.
+pub const WEAKEST: &str = "--weakest-hooks";
+
 /// How long a session may take before it counts as hung; guests under emulation are slow.
 const RUN_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long a program that was just written may be busy.
@@ -116,7 +119,11 @@ impl Run {
         words.push("-o".into());
         words.push(self.name.clone().into());
         words.extend(self.options.iter().cloned());
-        words.extend(left_out().map(|name| format!("--leave-out={name}").into()));
+        if let Some(name) = left_out() {
+            words.push(format!("--leave-out={name}").into());
+            // What is seen by whom is shown for the weak path; on the strong one another hook may tell the same.
+            words.extend((!self.options.iter().any(|option| option == WEAKEST)).then(|| WEAKEST.into()));
+        }
         words.push("--".into());
         words.extend(self.command.iter().cloned());
         let mut run = Command::new(&words[0]);

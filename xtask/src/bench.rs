@@ -23,7 +23,7 @@ use crate::setup::{self, Group};
 use crate::{apt, command, ebpf};
 use rounds::Series;
 use stats::Dice;
-use workloads::{Bench, Sizes};
+use workloads::{Bench, Sizes, Workload};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,8 +33,11 @@ pub(crate) struct Args {
     /// How long rounds are added, in minutes [default: 60, or 3 with --quick]
     #[arg(long, value_name = "N")]
     limit_minutes: Option<u64>,
+    /// Only the workloads with these names, or whose names contain such a text, and nothing of what a run adds around itself
+    #[arg(long, value_delimiter = ',', value_name = "TEXTS")]
+    only: Vec<String>,
     /// Instead: what each observation and each program costs, and what the evidence takes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     by_hook: bool,
     /// With --by-hook: how often each observation is left out [default: 8, or 2 with --quick]
     #[arg(long, value_name = "N", requires = "by_hook")]
@@ -54,16 +57,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.by_hook {
         return by_hook(args, &bench);
     }
-    let mut report = vec![header(args)?];
-    say(&mut report, around::measure(&bench, if args.quick { 5 } else { 20 })?);
-    let scale = if args.quick { scale::QUICK } else { scale::FULL };
-    say(&mut report, scale::measure(&bench, &scale)?);
     let sizes = if args.quick { Sizes::QUICK } else { Sizes::FULL };
-    let mut series: Vec<Series> = bench.workloads(&sizes)?.into_iter().map(Series::new).collect();
+    let mut series = chosen(bench.workloads(&sizes)?, &args.only)?;
+    let mut report = vec![header(args)?];
+    if args.only.is_empty() {
+        say(&mut report, around::measure(&bench, if args.quick { 5 } else { 20 })?);
+        let scale = if args.quick { scale::QUICK } else { scale::FULL };
+        say(&mut report, scale::measure(&bench, &scale)?);
+    }
     let minutes = args.limit_minutes.unwrap_or(if args.quick { 3 } else { 60 });
     add_rounds(&bench, &mut series, Duration::from_secs(minutes * 60))?;
     say(&mut report, table::workloads(&series));
     keep(&bench, report, "bench.md")
+}
+
+/// The workloads that were asked for: the one that is called so, or else all whose names contain the text.
+fn chosen(workloads: Vec<Workload>, only: &[String]) -> Result<Vec<Series>> {
+    let names: Vec<String> = workloads.iter().map(|workload| workload.name.clone()).collect();
+    if let Some(text) = only.iter().find(|text| !names.iter().any(|name| name.contains(*text))) {
+        bail!("--only {text}: no workload is called so; there are: {}", names.join("; "));
+    }
+    let asks = |text: &String, name: &String| name == text || !names.contains(text) && name.contains(text);
+    let wanted = |workload: &Workload| only.is_empty() || only.iter().any(|text| asks(text, &workload.name));
+    Ok(workloads.into_iter().filter(wanted).map(Series::new).collect())
 }
 
 fn by_hook(args: &Args, bench: &Bench) -> Result<()> {

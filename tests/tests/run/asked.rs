@@ -187,6 +187,17 @@ fn what_makes_a_file_without_a_name_is_told() {
     }
 }
 
+#[test]
+fn a_queue_of_messages_is_told_as_one_or_as_a_file() {
+    let scratch = Scratch::new();
+    let record = ran(
+        &scratch,
+        "assert call(240, b'testimony-queue', 0o102, 0o600, None) >= 0\nassert call(241, b'testimony-queue') == 0",
+    );
+    let opened = record.trace.files().any(|file| file.path.ends_with(b"/testimony-queue"));
+    assert!(if is_asked(&record) { opened } else { calls(&record, "mq_open").len() == 1 }, "{opened}");
+}
+
 /// A tracer that is no member is one that changes what the process does; here it is the agent, the command's parent.
 #[test]
 fn who_asks_to_be_traced_by_its_parent_is_told() {

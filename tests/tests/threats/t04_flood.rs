@@ -34,5 +34,11 @@ fn twin() {
     let scratch = Scratch::new();
     let record = run(&scratch, &flood());
     record.must_be_complete_on_the_weakest();
-    assert_eq!((lost(&record), record.numbers("unlink")[0]), (0, ACTS));
+    // Where the kernel skips a program at a tracepoint, the statement says so.
+    let missed = record.trace.gaps().iter().filter(|gap| gap.code == "MISSED_RUNS").map(|gap| gap.count).sum::<u64>();
+    let unlinked = record.numbers("unlink")[0];
+    assert!(
+        lost(&record) == 0 && (ACTS.saturating_sub(missed)..=ACTS).contains(&unlinked),
+        "{unlinked}, {missed} missed"
+    );
 }
