@@ -23,6 +23,8 @@ const ATTACH: u32 = 2;
 /// read, pread64, readv, preadv, process_vm_readv.
 const READS: [u64; 5] = [0, 17, 19, 295, 310];
 const OPENAT: u64 = 257;
+const IO_URING_ENTER: u64 = 426;
+const PROT_EXEC: u64 = 4;
 const O_ACCMODE: u64 = 3;
 
 /// What the running task entered the kernel with; read as a pointer whose type the verifier knows.
@@ -35,10 +37,17 @@ fn entered() -> *const Registers {
 /// PF_IO_WORKER, in `task_struct.flags`: its registers are a copy of another task's.
 const IO_WORKER: u32 = 0x10;
 
-/// The word of the call in progress, if it is told where this is asked. By the 32-bit entry its number means another.
+/// Whether the registers of the running task are a copy of another's.
 #[inline(always)]
-fn in_progress(member: &Member, registers: *const Registers, wanted: u8) -> Option<u64> {
-    if read::<u32>(current(), offset!(task_flags)) & IO_WORKER != 0 {
+fn is_worker() -> bool {
+    read::<u32>(current(), offset!(task_flags)) & IO_WORKER != 0
+}
+
+/// The word of the call in progress, if it is told where this is asked, by its registers or in any case. By the 32-bit entry its number
+/// means another.
+#[inline(always)]
+fn in_progress(member: &Member, registers: *const Registers, wanted: u8, anyhow: bool) -> Option<u64> {
+    if is_worker() {
         return None;
     }
     // SAFETY: as in `Registers::argument`.
@@ -50,7 +59,7 @@ fn in_progress(member: &Member, registers: *const Registers, wanted: u8) -> Opti
         return None;
     }
     let is_wanted = word as u8 == class::ACT && Call::unpack(word).flagged_operation == wanted;
-    (is_wanted && acts::is_told(&Call::unpack(word), registers)).then_some(word)
+    (is_wanted && (anyhow || acts::is_told(&Call::unpack(word), registers))).then_some(word)
 }
 
 /// `capable`: the task has the privilege that it needs, and uses it.
@@ -63,7 +72,7 @@ pub(crate) fn privileged(capability: i32) {
     }
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
-    let Some(word) = in_progress(&member, registers, asked::PRIVILEGE) else { return };
+    let Some(word) = in_progress(&member, registers, asked::PRIVILEGE, false) else { return };
     // What it asks for stands in memory that another thread may have changed since; the kernel asks this of namespaces.
     if Call::unpack(word).operation != act::CLONE3 || capability == CAP_SYS_ADMIN {
         acts::asked(&member, word, registers, &About { hook: hook::ACT, file: 0, outside: 0 });
@@ -73,7 +82,27 @@ pub(crate) fn privileged(capability: i32) {
 /// A hook that is about nothing but the call.
 #[inline(always)]
 pub(crate) fn called(wanted: u8) {
-    about(hook::ACT, wanted, 0);
+    about(hook::ACT, wanted, 0, false);
+}
+
+/// `socket_create`: through a ring it is asked for by no call that is told.
+#[inline(always)]
+pub(crate) fn socket() {
+    let registers = entered();
+    // SAFETY: as in `Registers::argument`.
+    if is_worker() || unsafe { Registers::number(registers) } == IO_URING_ENTER {
+        let (pid, _) = member::current_ids();
+        if let Some(member) = member::of(pid) {
+            account::attend(&member, attention::IO_URING, 0);
+        }
+    }
+    called(asked::SOCKET);
+}
+
+/// `file_mprotect`, with the protection that is applied: it may be more than was asked for, by READ_IMPLIES_EXEC.
+#[inline(always)]
+pub(crate) fn protected(applied: u64) {
+    about(hook::ACT, asked::PROTECT, 0, applied & PROT_EXEC != 0);
 }
 
 /// `mmap_file`, of which the first argument is a `struct file`, or 0: read from memory, since the verifier lets no program take a pointer
@@ -81,11 +110,13 @@ pub(crate) fn called(wanted: u8) {
 /// those of the others were told.
 #[inline(always)]
 pub(crate) fn mapped(arguments: u64) {
-    about(hook::MAPPING, asked::MAP, read(arguments, 0));
+    // After the file and what was asked for: the protection that is applied, as in `protected`.
+    let applied: u64 = read(arguments, 16);
+    about(hook::MAPPING, asked::MAP, read(arguments, 0), applied & PROT_EXEC != 0);
 }
 
 #[inline(always)]
-fn about(hook: u16, wanted: u8, file: u64) {
+fn about(hook: u16, wanted: u8, file: u64, anyhow: bool) {
     let registers = entered();
     // SAFETY: as in `Registers::argument`.
     if call(unsafe { Registers::number(registers) }) == 0 {
@@ -93,7 +124,7 @@ fn about(hook: u16, wanted: u8, file: u64) {
     }
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
-    if let Some(word) = in_progress(&member, registers, wanted) {
+    if let Some(word) = in_progress(&member, registers, wanted, anyhow) {
         let outside = u32::from(acts::is_outside(&member, &Call::unpack(word), registers));
         acts::asked(&member, word, registers, &About { hook, file, outside });
     }
@@ -106,7 +137,7 @@ pub(crate) fn received(file: u64) {
     let (pid, _) = member::current_ids();
     let Some(member) = member::of(pid) else { return };
     let registers = entered();
-    match in_progress(&member, registers, asked::DESCRIPTOR) {
+    match in_progress(&member, registers, asked::DESCRIPTOR, false) {
         Some(word) => {
             let outside = u32::from(acts::is_outside(&member, &Call::unpack(word), registers));
             acts::asked(&member, word, registers, &About { hook: hook::ACT, file, outside });
@@ -121,8 +152,7 @@ pub(crate) fn received(file: u64) {
 fn only_reads(registers: *const Registers) -> bool {
     // SAFETY: as in `Registers::argument`.
     let (number, flags) = unsafe { (Registers::number(registers), Registers::argument(registers, 2)) };
-    let is_worker = read::<u32>(current(), offset!(task_flags)) & IO_WORKER != 0;
-    !is_worker && !syscall::by_compat_entry() && (READS.contains(&number) || number == OPENAT && flags & O_ACCMODE == 0)
+    !is_worker() && !syscall::by_compat_entry() && (READS.contains(&number) || number == OPENAT && flags & O_ACCMODE == 0)
 }
 
 /// `ptrace_access_check`: the running task reaches into another, to change or to read what it has.
@@ -140,7 +170,7 @@ pub(crate) fn accessed(child: u64, mode: u32) {
         }
         return;
     };
-    if let Some(word) = in_progress(&member, registers, asked::ACCESS) {
+    if let Some(word) = in_progress(&member, registers, asked::ACCESS, false) {
         let outside = u32::from(member::of(reached).is_none_or(|whose| whose.serial != member.serial));
         acts::asked(&member, word, registers, &About { hook: hook::ACT, file: 0, outside });
     }

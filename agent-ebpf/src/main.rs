@@ -234,13 +234,14 @@ fn fentry_accept(ctx: FEntryContext) -> i32 {
 
 // These have no fentry program: it would be skipped at times, at functions that are called so often.
 lsm_hook!(lsm_capable, "capable", 4, |ctx| asked::privileged(ctx.arg(2)));
+lsm_hook!(lsm_userns, "userns_create", 1, |ctx| asked::called(by::PRIVILEGE));
 lsm_hook!(lsm_receive, "file_receive", 1, |ctx| asked::received(ctx.arg(0)));
 lsm_hook!(lsm_access, "ptrace_access_check", 2, |ctx| asked::accessed(ctx.arg(0), ctx.arg(1)));
 lsm_hook!(lsm_traceme, "ptrace_traceme", 1, |ctx| asked::called(by::ACCESS));
 lsm_hook!(lsm_bpf, "bpf", 4, |ctx| asked::called(by::BPF));
 lsm_hook!(lsm_mmap, "mmap_file", 4, |ctx| asked::mapped(ctx.as_ptr() as u64));
-lsm_hook!(lsm_mprotect, "file_mprotect", 3, |ctx| asked::called(by::PROTECT));
-lsm_hook!(lsm_socket, "socket_create", 4, |ctx| asked::called(by::SOCKET));
+lsm_hook!(lsm_mprotect, "file_mprotect", 3, |ctx| asked::protected(ctx.arg(2)));
+lsm_hook!(lsm_socket, "socket_create", 4, |ctx| asked::socket());
 lsm_hook!(lsm_setuid, "task_fix_setuid", 3, |ctx| asked::called(by::CREDENTIALS));
 lsm_hook!(lsm_setgid, "task_fix_setgid", 3, |ctx| asked::called(by::CREDENTIALS));
 lsm_hook!(lsm_capset, "capset", 5, |ctx| asked::called(by::CREDENTIALS));

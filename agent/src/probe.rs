@@ -27,14 +27,14 @@ use std::collections::BTreeSet;
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
 pub use asked::{
-    ask_for_key, call_bpf, control, count_own_time, look_at, make_queue, make_semaphore, map, protect, share_memory,
-    trace_a_child,
+    ask_for_event, ask_for_key, call_bpf, control, look_at, make_queue, make_semaphore, make_user_namespace, map,
+    protect, share_memory, trace_a_child,
 };
 pub(crate) use calls::name as call_name;
 pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};
 pub use load::{Error, cgroup_root};
-pub use network::own_network;
+pub use network::{own_ipc, own_network};
 pub use root::namespace_root;
 use table::Tables;
 pub use truncate::truncate;

@@ -333,13 +333,13 @@ pub fn blind_spot(code: &str, detail: &str, ends_completeness: bool) -> Body {
     Body::BlindSpot(BlindSpot { code: code.to_owned(), detail: detail.to_owned(), ends_completeness })
 }
 
-/// Whether two starts are of two processes; what /proc says of one is cut to a tick.
 /// How many renames were counted, and when that was known.
 fn look_at_renames(probe: &Probe) -> Result<(u64, u64), Error> {
     let count = probe.renames()?;
     Ok((boottime_ns(), count))
 }
 
+/// Whether two starts are of two processes; what /proc says of one is cut to a tick.
 fn differ(one_ns: u64, other_ns: u64) -> bool {
     one_ns.abs_diff(other_ns) >= TICK_NS
 }

@@ -3,6 +3,7 @@
 //! The tests are the product's users: they start the binary, and read statement and log through the public crates. The
 //! same test binaries run on this machine and in guests with other kernels, so nothing here knows a kernel's facts.
 
+pub mod bystander;
 pub mod flood;
 mod place;
 mod program;
@@ -13,8 +14,9 @@ mod shown;
 mod volume;
 pub mod work;
 
+pub use bystander::Bystander;
 pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
-pub use program::{PYTHON, compat, compile, python};
+pub use program::{PYTHON, calls, compat, compile, python};
 pub use record::Record;
 pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};
 pub use seen::{Named, Opened, Peer};

@@ -15,6 +15,27 @@ pub fn python(script: &str) -> Vec<String> {
     [PYTHON, "-I", "-S", "-B", "-c", script].map(str::to_owned).to_vec()
 }
 
+/// What a script of [`calls`] begins with.
+const CALL: &str = r#"
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def call(number, *arguments):
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    result = libc.syscall(ctypes.c_long(number), *words)
+    return -ctypes.get_errno() if result == -1 else result
+def must(result):
+    if result < 0: sys.exit(os.strerror(-result))
+    return result
+"#;
+
+/// A command line of a script that makes system calls by their numbers: it may say `call(NUMBER, arguments…)`, which gives the result or
+/// -errno, and `must(result)`.
+#[must_use]
+pub fn calls(script: &str) -> Vec<String> {
+    python(&format!("{CALL}{script}"))
+}
+
 /// Compiles a C program into the scratch folder.
 #[must_use]
 pub fn compile(scratch: &Scratch, name: &str, source: &str, flags: &[&str]) -> PathBuf {

@@ -33,7 +33,8 @@ pub(crate) struct Args {
     /// How long rounds are added, in minutes [default: 60, or 3 with --quick]
     #[arg(long, value_name = "N")]
     limit_minutes: Option<u64>,
-    /// Only the workloads with these names, or whose names contain such a text, and nothing of what a run adds around itself
+    /// Only the workloads with these names, or whose names contain such a text, and nothing of what a run adds around itself;
+    /// rounds are added until their goals are decided too
     #[arg(long, value_delimiter = ',', value_name = "TEXTS")]
     only: Vec<String>,
     /// Instead: what each observation and each program costs, and what the evidence takes
@@ -79,7 +80,8 @@ fn chosen(workloads: Vec<Workload>, only: &[String]) -> Result<Vec<Series>> {
     }
     let asks = |text: &String, name: &String| name == text || !names.contains(text) && name.contains(text);
     let wanted = |workload: &Workload| only.is_empty() || only.iter().any(|text| asks(text, &workload.name));
-    Ok(workloads.into_iter().filter(wanted).map(Series::new).collect())
+    let series = |workload| Series::new(workload, !only.is_empty());
+    Ok(workloads.into_iter().filter(wanted).map(series).collect())
 }
 
 fn by_hook(args: &Args, bench: &Bench) -> Result<()> {

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg},
-    process::{chroot, getgid, getppid, getuid},
+    process::{chroot, getegid, geteuid, getppid},
     thread::{capabilities, set_capabilities, set_thread_gid, set_thread_uid},
 };
 
@@ -25,18 +25,19 @@ pub(super) const ASKED: &[Act] = &[
     Act { sockets: 2, ..act("receive a descriptor", ONE, |_| receive()) },
     act("look at another process", ONE, |_| look()),
     act("be the tracer of a child", ONE, |_| probe::trace_a_child()),
+    act("make a user namespace", ONE, |_| probe::make_user_namespace()),
     act("call bpf", ONE, |_| probe::call_bpf()),
     act("use a privilege", ONE, |_| Ok(chroot("/")?)),
     act("map a file", &[("mapping", 1)], |directory| probe::map(&input(directory)?)),
     act("make memory executable", ONE, |_| probe::protect()),
-    act("be the user that it is", ONE, |_| Ok(set_thread_uid(getuid())?)),
-    act("be of the group that it is", ONE, |_| Ok(set_thread_gid(getgid())?)),
+    act("be the user that it is", ONE, |_| Ok(set_thread_uid(geteuid())?)),
+    act("be of the group that it is", ONE, |_| Ok(set_thread_gid(getegid())?)),
     act("have the capabilities that it has", ONE, |_| Ok(set_capabilities(None, capabilities(None)?)?)),
     act("share memory", &[("act", 2)], |_| probe::share_memory()),
     act("make a semaphore", ONE, |_| probe::make_semaphore()),
     act("make a queue of messages", ONE, |_| probe::make_queue()),
     act("ask for a keyring", ONE, |_| probe::ask_for_key()),
-    act("count its own time", ONE, |_| probe::count_own_time()),
+    act("ask for an event", ONE, |_| probe::ask_for_event()),
     act("control a device", ONE, |directory| probe::control(&input(directory)?)),
 ];
 
@@ -60,5 +61,5 @@ fn receive() -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     recvmsg(&receives, &mut [IoSliceMut::new(&mut [0])], &mut message, RecvFlags::empty())?;
-    Ok(())
+    if message.drain().next().is_some() { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
 }

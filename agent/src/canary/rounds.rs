@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
 use super::{ACTS, Act, Besides, INPUT, MOVED, Round, acts, asked::ASKED};
 use crate::{probe, session::boottime_ns};
@@ -27,9 +30,11 @@ const ENTER_EVERY: Duration = Duration::from_secs(20);
 pub(super) fn perform(directory: &Path, besides: Besides, cgroups: Option<(PathBuf, PathBuf)>) -> io::Result<()> {
     // Where there is none to be had, the host's own loopback device and port 53 must do.
     let _ = probe::own_network();
+    // What the host's own is full of must not refuse the acts, and what is left there by an end in between is gone with it.
+    let _ = probe::own_ipc();
     // A new one each round, in the one that nobody else can reach.
     let directory = &directory.join("round");
-    let mut process = Process { directory, besides, cgroups, number: 0, entered: None };
+    let mut process = Process { directory, besides, cgroups, number: 0, entered: None, refused: Vec::new() };
     // It is no part of a session before it is first asked.
     let mut limit = None;
     loop {
@@ -66,7 +71,7 @@ fn wait(limit: Option<Duration>) -> io::Result<Waited> {
         match poll(&mut ready, left.as_ref()) {
             Ok(0) => return Ok(Waited::Passed),
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
         let mut byte = [0];
@@ -94,6 +99,8 @@ struct Process<'a> {
     cgroups: Option<(PathBuf, PathBuf)>,
     number: u64,
     entered: Option<Instant>,
+    /// Acts that the host refuses for good.
+    refused: Vec<&'static str>,
 }
 
 impl Process<'_> {
@@ -121,9 +128,17 @@ impl Process<'_> {
         out.flush()
     }
 
-    /// Performs an act, and counts what it gives.
-    fn perform(&self, act: &Act, done: &mut Done) {
-        let performed = done.count((act.perform)(self.directory), act.observations);
+    /// Performs an act, and counts what it gives. One that is refused may be seen nevertheless and stand in for another that is not, so it
+    /// is not tried again where it would be refused again.
+    fn perform(&mut self, act: &Act, done: &mut Done) {
+        if self.refused.contains(&act.name) {
+            return;
+        }
+        let performed = (act.perform)(self.directory);
+        if performed.as_ref().is_err_and(is_for_good) {
+            self.refused.push(act.name);
+        }
+        let performed = done.count(performed, act.observations);
         if performed && self.besides.reach {
             done.count(Ok(()), act.reached);
         }
@@ -143,6 +158,13 @@ impl Process<'_> {
         let move_to = |cgroup: &Path| OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"))?.write_all(b"0");
         move_to(session).and_then(|()| move_to(home))
     }
+}
+
+/// Whether a host that refuses an act so has not what it needs, or does not let it.
+fn is_for_good(error: &io::Error) -> bool {
+    const ERRORS: [Errno; 5] = [Errno::NOSYS, Errno::AFNOSUPPORT, Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP];
+    error.kind() == io::ErrorKind::PermissionDenied
+        || error.raw_os_error().is_some_and(|number| ERRORS.contains(&Errno::from_raw_os_error(number)))
 }
 
 /// Acts that were performed, by observation: every event that they give, or one of two programs could be mute unnoticed.

@@ -1,7 +1,13 @@
 //! Calls that the kernel asks its security modules about, which have no safe wrapper: for the agent's known acts.
 #![expect(unsafe_code, reason = "none of these calls has a safe wrapper")]
 
-use std::{fs::File, io, os::fd::AsRawFd as _, ptr::null_mut};
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
+    ptr::null_mut,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// BPF_PROG_GET_NEXT_ID, linux/bpf.h.
 const GET_NEXT_ID: libc::c_long = 11;
@@ -85,8 +91,12 @@ pub fn share_memory() -> io::Result<()> {
     unsafe {
         let id = answered(libc::shmget(libc::IPC_PRIVATE, PAGE_BYTES, libc::IPC_CREAT | 0o600))?;
         let place = libc::shmat(id, null_mut(), libc::SHM_RDONLY);
-        let used = if place as isize == -1 { Err(io::Error::last_os_error()) } else { answered(libc::shmdt(place)) };
-        answered(libc::shmctl(id, libc::IPC_RMID, null_mut())).and(used).map(drop)
+        let used = if place as isize == -1 { Err(io::Error::last_os_error()) } else { Ok(place) };
+        // Before it is left: the host may remove a piece that nobody uses.
+        answered(libc::shmctl(id, libc::IPC_RMID, null_mut()))
+            .and(used)
+            .and_then(|place| answered(libc::shmdt(place)))
+            .map(drop)
     }
 }
 
@@ -110,32 +120,47 @@ pub fn make_queue() -> io::Result<()> {
 
 /// Asks for the number of a keyring of its own.
 pub fn ask_for_key() -> io::Result<()> {
+    static JOINED: AtomicBool = AtomicBool::new(false);
     // SAFETY: both take numbers; a keyring of no name is new, and in nobody's way.
     unsafe {
-        answered(libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0))?;
+        if !JOINED.swap(true, Ordering::Relaxed) {
+            answered(libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0))?;
+        }
         answered(libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION_KEYRING, 0)).map(drop)
     }
 }
 
-/// Opens a counter of the calling thread's own time in user space, and closes it.
-pub fn count_own_time() -> io::Result<()> {
+/// Asks for an event, and is refused for its period after that was asked about: one that is there costs every switch between tasks.
+pub fn ask_for_event() -> io::Result<()> {
     // Type and size; what is counted, how often, what is sampled and read; flags; and no wake-up, breakpoint or second setting.
-    let attributes = [u64::from(EVENT_BYTES) << 32 | u64::from(SOFTWARE), 0, 0, 0, 0, USER_ONLY, 0, 0];
-    // SAFETY: the attributes live through the call, and are as long as they say; the descriptor is nobody else's.
-    unsafe {
-        let opened = answered(libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), 0, -1, -1, 8))?;
-        answered(libc::syscall(libc::SYS_close, opened)).map(drop)
+    let attributes = [u64::from(EVENT_BYTES) << 32 | u64::from(SOFTWARE), 0, 1 << 63, 0, 0, USER_ONLY, 0, 0];
+    // SAFETY: the attributes live through the call, and are as long as they say.
+    match answered(unsafe { libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), 0, -1, -1, 8) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("an event of no period is there")),
     }
+}
+
+/// Starts a process that makes a user namespace, and ends. The calling one must have one thread alone.
+pub fn make_user_namespace() -> io::Result<()> {
+    // SAFETY: the process has one thread, and nothing else in it relies on what it leaves.
+    in_a_child(|| unsafe { libc::unshare(libc::CLONE_NEWUSER) == 0 })
 }
 
 /// Starts a process that asks to be traced by the calling one, which must have one thread alone, and ends.
 pub fn trace_a_child() -> io::Result<()> {
+    // SAFETY: the process ends before its tracer could want something of it.
+    in_a_child(|| unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0 })
+}
+
+/// Whether a call succeeds in a process of its own.
+fn in_a_child(call: impl FnOnce() -> bool) -> io::Result<()> {
     // SAFETY: no other thread can hold a lock that the child would wait for, and it makes two calls and ends.
     unsafe {
         let child = answered(libc::fork())?;
         if child == 0 {
-            let refused = libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) != 0;
-            libc::_exit(refused.into());
+            libc::_exit((!call()).into());
         }
         let mut status = 0;
         answered(libc::waitpid(child, &raw mut status, 0))?;

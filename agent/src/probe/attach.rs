@@ -72,9 +72,13 @@ pub(super) fn all(ebpf: &mut Ebpf, types: Types, limits: &Limits, spares: bool) 
         attacher.attach(&SYS_EXIT).map_err(|refusal| refusal.fatal(&SYS_EXIT))?;
     }
     if asked(&&ACTS) && !by_end {
-        // Where that is refused as well, the statement says that acts were not observed.
-        outcome.rows.extend(ASKED.iter().filter_map(|asked| attacher.observe(asked).ok()));
-        outcome.calls_of.push(hook::ACT);
+        // Where that is refused as well, the statement says that acts were not observed. Programs that are in place nevertheless find no
+        // call to tell.
+        let asked: Result<Vec<_>, _> = ASKED.iter().map(|asked| attacher.observe(asked)).collect();
+        if let Ok(rows) = asked {
+            outcome.rows.extend(rows);
+            outcome.calls_of.push(hook::ACT);
+        }
     }
     if limits.with_empty {
         // Where one is refused, there is nothing to be measured beside.

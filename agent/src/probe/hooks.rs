@@ -180,37 +180,47 @@ pub(super) fn spare(name: &str) -> Option<&'static str> {
 /// texts and what was received are read from the program's memory.
 pub(super) const ACTS: Observation = only(hook::ACT, "act", &[returned(level::USER_ARGUMENT)]);
 
+/// What every kernel of that kind has.
+macro_rules! asked_always {
+    () => {
+        "lsm/capable+userns_create+file_receive+ptrace_access_check+ptrace_traceme+bpf+file_mprotect+socket_create+\
+         task_fix_setuid+task_fix_setgid+capset+shm_alloc_security+sem_alloc_security+msg_queue_alloc_security+\
+         ipc_permission+inode_init_security_anon+perf_event_open+file_ioctl"
+    };
+}
+
+/// Of the kernels that have keys, one more.
+const ASKED_PROGRAMS: [Program; 19] = [
+    lsm("lsm_capable", "capable"),
+    lsm("lsm_userns", "userns_create"),
+    lsm("lsm_receive", "file_receive"),
+    lsm("lsm_access", "ptrace_access_check"),
+    lsm("lsm_traceme", "ptrace_traceme"),
+    lsm("lsm_bpf", "bpf"),
+    lsm("lsm_mprotect", "file_mprotect"),
+    lsm("lsm_socket", "socket_create"),
+    lsm("lsm_setuid", "task_fix_setuid"),
+    lsm("lsm_setgid", "task_fix_setgid"),
+    lsm("lsm_capset", "capset"),
+    lsm("lsm_shm", "shm_alloc_security"),
+    lsm("lsm_sem", "sem_alloc_security"),
+    lsm("lsm_msg", "msg_queue_alloc_security"),
+    lsm("lsm_ipc", "ipc_permission"),
+    lsm("lsm_anonymous", "inode_init_security_anon"),
+    lsm("lsm_perf", "perf_event_open"),
+    lsm("lsm_ioctl", "file_ioctl"),
+    lsm("lsm_key", "key_permission"),
+];
+
 /// The same where tracepoints are preempted: no call is missed that the kernel asks about. What a call comes to is not known.
 pub(super) const ASKED: [Observation; 2] = [
     only(
         hook::ACT,
         ACTS.name,
-        &[way(
-            "lsm/capable+file_receive+ptrace_access_check+ptrace_traceme+bpf+file_mprotect+socket_create+task_fix_setuid+\
-             task_fix_setgid+capset+shm_alloc_security+sem_alloc_security+msg_queue_alloc_security+ipc_permission+\
-             key_permission+inode_init_security_anon+perf_event_open+file_ioctl",
-            level::USER_ARGUMENT,
-            &[
-                lsm("lsm_capable", "capable"),
-                lsm("lsm_receive", "file_receive"),
-                lsm("lsm_access", "ptrace_access_check"),
-                lsm("lsm_traceme", "ptrace_traceme"),
-                lsm("lsm_bpf", "bpf"),
-                lsm("lsm_mprotect", "file_mprotect"),
-                lsm("lsm_socket", "socket_create"),
-                lsm("lsm_setuid", "task_fix_setuid"),
-                lsm("lsm_setgid", "task_fix_setgid"),
-                lsm("lsm_capset", "capset"),
-                lsm("lsm_shm", "shm_alloc_security"),
-                lsm("lsm_sem", "sem_alloc_security"),
-                lsm("lsm_msg", "msg_queue_alloc_security"),
-                lsm("lsm_ipc", "ipc_permission"),
-                lsm("lsm_key", "key_permission"),
-                lsm("lsm_anonymous", "inode_init_security_anon"),
-                lsm("lsm_perf", "perf_event_open"),
-                lsm("lsm_ioctl", "file_ioctl"),
-            ],
-        )],
+        &[
+            way(concat!(asked_always!(), "+key_permission"), level::USER_ARGUMENT, &ASKED_PROGRAMS),
+            way(asked_always!(), level::USER_ARGUMENT, ASKED_PROGRAMS.split_at(ASKED_PROGRAMS.len() - 1).0),
+        ],
     ),
     only(hook::MAPPING, "mapping", &[way("lsm/mmap_file", level::OBJECT, &[lsm("lsm_mmap", "mmap_file")])]),
 ];

@@ -1,4 +1,4 @@
-//! A network namespace of one's own, whose loopback device is up.
+//! Namespaces of one's own: of the network, whose loopback device is up, and of System V IPC.
 #![expect(unsafe_code, reason = "unshare can take from other threads what they rely on, so it has no safe wrapper")]
 
 use std::{fs::File, io, os::fd::AsFd as _};
@@ -40,6 +40,12 @@ fn set_loopback_up() -> io::Result<()> {
         Some(error) => Err(io::Error::from_raw_os_error(-error)),
         None => Err(io::Error::other("the kernel's answer to RTM_NEWLINK is none")),
     }
+}
+
+/// Takes the calling thread into a new namespace of System V IPC.
+pub fn own_ipc() -> io::Result<()> {
+    // SAFETY: what lies there is found by number, and the caller has none.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWIPC)? })
 }
 
 /// The request that sets a device up.

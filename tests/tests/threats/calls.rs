@@ -1,29 +1,15 @@
 //! Scripts that make system calls by their numbers, and what is told of them.
 
 use attestation::trace::Act;
-use tests::{Ran, Record, Run, Scratch, WEAKEST, kernel, python};
+use tests::{Ran, Record, Run, Scratch, WEAKEST, kernel};
 
 /// Kernels whose strongest hooks tell acts as the kernel asks about them: what came of one is not known there, and some are asked about
 /// twice. What those tell is tested by `run`.
 const ASKED: [&str; 1] = ["7.3"];
 
-/// A script may say `call(NUMBER, arguments…)`, which gives the result or -errno, and `must(result)`.
-const CALL: &str = r#"
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-libc.syscall.restype = ctypes.c_long
-def call(number, *arguments):
-    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
-    result = libc.syscall(ctypes.c_long(number), *words)
-    return -ctypes.get_errno() if result == -1 else result
-def must(result):
-    if result < 0: sys.exit(os.strerror(-result))
-    return result
-"#;
-
 /// The command line of a script.
 pub(crate) fn script(body: &str) -> Vec<String> {
-    python(&format!("{CALL}{body}"))
+    tests::calls(body)
 }
 
 /// A session in which acts are told when they are over.

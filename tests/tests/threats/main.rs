@@ -1,7 +1,6 @@
 //! Ways to hide, one file a row of docs/threats.md: each is done for real, and is in the record or ends completeness with its
 //! code. Its twin does the same work without hiding anything, and is complete.
 
-mod bystander;
 mod calls;
 mod controls;
 mod t01_arguments;

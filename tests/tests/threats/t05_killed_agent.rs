@@ -5,12 +5,9 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::{Scratch, binary, held, verifier};
+use tests::{Scratch, binary, bystander, held, verifier};
 
-use crate::{
-    bystander,
-    calls::{session, succeeded},
-};
+use crate::calls::{session, succeeded};
 
 /// What is seen is written every second; guests are slow.
 const WRITTEN_MAX: Duration = Duration::from_secs(60);

@@ -2,12 +2,9 @@
 
 use attestation::trace::Finding;
 use proto::evidence::PlatformEnd;
-use tests::{Alone, Record, Scratch};
+use tests::{Alone, Bystander, Record, Scratch, bystander};
 
-use crate::{
-    bystander::{self, Bystander},
-    calls::{one, run, session, succeeded, told},
-};
+use crate::calls::{one, run, session, succeeded, told};
 
 /// Says `load(type, flags)`: BPF_PROG_LOAD of a program that does nothing; `attach(program)`, to the begin of system calls; and
 /// `end()`, which lets go of all, and returns when the kernel has, as it does a while later.

@@ -2,12 +2,9 @@
 
 use attestation::trace::{Contact, Peer};
 use proto::evidence::network::Operation;
-use tests::Scratch;
+use tests::{Bystander, Scratch};
 
-use crate::{
-    bystander::Bystander,
-    calls::{run, script, session, succeeded},
-};
+use crate::calls::{run, script, session, succeeded};
 
 /// Says `cgroup()`, where the process is, and `root()`, where cgroup v2 is mounted.
 const CGROUP: &str = r#"

@@ -3,12 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use tests::{Record, Scratch, binary, need_root};
+use tests::{Bystander, Record, Scratch, binary, need_root};
 
-use crate::{
-    bystander::Bystander,
-    calls::{one, run, told},
-};
+use crate::calls::{one, run, told};
 
 const SENDER: &str = r#"
 import socket

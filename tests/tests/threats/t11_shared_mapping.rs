@@ -2,12 +2,9 @@
 
 use attestation::trace::FileVersion;
 use proto::evidence::Class;
-use tests::Scratch;
+use tests::{Bystander, Scratch};
 
-use crate::{
-    bystander::Bystander,
-    calls::{run, script, session, succeeded},
-};
+use crate::calls::{run, script, session, succeeded};
 
 /// Maps a file for all to write, and lets go of the descriptor.
 const MAP: &str = r#"

@@ -1,11 +1,8 @@
 //! 13: a process that reaches into another makes it do its work, or changes what was seen.
 
-use tests::Scratch;
+use tests::{Bystander, Scratch, bystander};
 
-use crate::{
-    bystander::{self, Bystander},
-    calls::{one, run, script, session, succeeded, told},
-};
+use crate::calls::{one, run, script, session, succeeded, told};
 
 const ATTACH: &str = "must(call(101, 0x4206, pid, 0, 0))";
 

@@ -1,12 +1,9 @@
 //! 15: a file changes between what was read of it and its digest.
 
 use proto::evidence::Class;
-use tests::{Record, Scratch};
+use tests::{Bystander, Record, Scratch};
 
-use crate::{
-    bystander::Bystander,
-    calls::{script, session, succeeded},
-};
+use crate::calls::{script, session, succeeded};
 
 /// Reads a file, waits, and reads on by the same descriptor.
 const READS_ON: &str = r#"

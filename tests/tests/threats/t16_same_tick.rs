@@ -2,12 +2,9 @@
 //! `tests/tests/races` does this a million times; here is once.
 
 use proto::evidence::Class;
-use tests::Scratch;
+use tests::{Bystander, Scratch};
 
-use crate::{
-    bystander::Bystander,
-    calls::{run, script, session, succeeded},
-};
+use crate::calls::{run, script, session, succeeded};
 
 /// How many files the writer makes.
 const FILES: usize = 50;

@@ -2,12 +2,9 @@
 
 use std::fs;
 
-use tests::{Alone, Scratch};
+use tests::{Alone, Scratch, bystander};
 
-use crate::{
-    bystander,
-    calls::{run, session, succeeded},
-};
+use crate::calls::{run, session, succeeded};
 
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 

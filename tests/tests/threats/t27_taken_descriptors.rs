@@ -2,12 +2,9 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use tests::Scratch;
+use tests::{Bystander, Scratch};
 
-use crate::{
-    bystander::Bystander,
-    calls::{one, run, script, session, succeeded},
-};
+use crate::calls::{one, run, script, session, succeeded};
 
 const TAKE: &str = "taken = must(call(438, must(call(434, pid, 0)), fd, 0))";
 

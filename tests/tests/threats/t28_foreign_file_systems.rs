@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use proto::evidence::Class;
-use tests::Scratch;
+use tests::{Bystander, Scratch};
 
-use crate::{bystander::Bystander, calls::run};
+use crate::calls::run;
 
 /// Serves a folder `served` with one file, `file`, whose content is another one at each read (FUSE, linux/fuse.h).
 const SERVER: &str = r#"

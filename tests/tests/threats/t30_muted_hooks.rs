@@ -1,11 +1,8 @@
 //! 30: a hook of the tracer's that is detached, or given another program, while all others go on.
 
-use tests::{Alone, Record, Scratch};
+use tests::{Alone, Bystander, Record, Scratch, bystander};
 
-use crate::{
-    bystander::{self, Bystander},
-    calls::{session, succeeded},
-};
+use crate::calls::{session, succeeded};
 
 /// Says `link(pid)`: a descriptor of a cgroup's link that this process has.
 const LINK: &str = r#"

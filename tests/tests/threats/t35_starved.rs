@@ -1,11 +1,8 @@
 //! 35: one session takes what all need.
 
-use tests::{Scratch, held};
+use tests::{Scratch, bystander, held};
 
-use crate::{
-    bystander,
-    calls::{run, script, session, succeeded},
-};
+use crate::calls::{run, script, session, succeeded};
 
 /// Stops the agent, and fills its ring.
 const FLOOD: &str = r#"

@@ -16,17 +16,19 @@ type Round = BTreeMap<Subject, Sample>;
 pub(super) struct Series {
     pub(super) workload: Workload,
     rounds: Vec<Round>,
+    /// Whether rounds are added until the goal is met or missed, too.
+    decides: bool,
 }
 
 impl Series {
-    pub(super) fn new(workload: Workload) -> Self {
-        Series { workload, rounds: Vec::new() }
+    pub(super) fn new(workload: Workload, decides: bool) -> Self {
+        Series { workload, rounds: Vec::new(), decides }
     }
 
     /// Measures bare twice and every tracer that is not resolved, in random order.
     pub(super) fn add_round(&mut self, bench: &Bench, dice: &mut Dice) -> Result<()> {
         let mut subjects = vec![Subject::Bare, Subject::BareAgain];
-        subjects.extend(self.workload.tracers.iter().filter(|tracer| !self.resolves(**tracer)));
+        subjects.extend(self.workload.tracers.iter().filter(|tracer| self.wants(**tracer)));
         dice.shuffle(&mut subjects);
         let mut round = Round::new();
         for subject in subjects {
@@ -38,7 +40,16 @@ impl Series {
 
     /// Whether every tracer's ratio is larger than its noise.
     pub(super) fn is_resolved(&self) -> bool {
-        self.workload.tracers.iter().all(|tracer| self.resolves(*tracer))
+        !self.workload.tracers.iter().any(|tracer| self.wants(*tracer))
+    }
+
+    /// Whether a tracer needs more rounds.
+    fn wants(&self, tracer: Subject) -> bool {
+        let is_open = || {
+            let goal = self.workload.goal.filter(|_| self.decides && tracer == Subject::Testimony);
+            goal.zip(self.wall_ratio(tracer)).is_some_and(|(goal, ratio)| ratio.outcome(goal).is_none())
+        };
+        !self.resolves(tracer) || is_open()
     }
 
     pub(super) fn resolves(&self, subject: Subject) -> bool {
@@ -113,7 +124,7 @@ mod tests {
             let of = [(Subject::Bare, *bare), (Subject::BareAgain, *again), (Subject::Testimony, *traced)];
             Round::from_iter(of.map(|(subject, wall_s)| (subject, sample(wall_s))))
         };
-        Series { workload, rounds: walls.iter().map(round).collect() }
+        Series { workload, rounds: walls.iter().map(round).collect(), decides: false }
     }
 
     #[test]
@@ -122,6 +133,23 @@ mod tests {
         assert!((series.wall_ratio(Subject::Testimony).unwrap().median - 2.0).abs() < 1e-9);
         assert!((series.wall_ratio(Subject::BareAgain).unwrap().median - 3.0).abs() < 1e-9);
         assert_eq!(series.wall_ratio(Subject::Strace), None);
+    }
+
+    #[test]
+    fn a_goal_that_is_open_asks_for_more_rounds_where_it_is_to_be_decided() {
+        let mut series = series(&[
+            [1.0, 1.0, 1.25],
+            [1.0, 1.0, 1.25],
+            [1.0, 1.0, 1.25],
+            [1.0, 1.0, 1.25],
+            [1.0, 1.0, 1.25],
+            [1.0, 1.0, 1.31],
+        ]);
+        assert!(series.is_resolved());
+        series.decides = true;
+        assert!(!series.is_resolved());
+        series.workload.goal = Some(1.32);
+        assert!(series.is_resolved());
     }
 
     #[test]

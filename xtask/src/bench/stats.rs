@@ -26,6 +26,15 @@ impl Estimate {
         Some(Estimate { median, interval })
     }
 
+    /// Whether a goal is met, or missed; none as long as it lies within the interval.
+    pub(super) fn outcome(&self, goal: f64) -> Option<bool> {
+        match self.interval {
+            Some((_, high)) if high <= goal => Some(true),
+            Some((low, _)) if low > goal => Some(false),
+            _ => None,
+        }
+    }
+
     /// Whether the interval is narrow against the excess over 1 that is claimed, or that was promised.
     pub(super) fn resolves(&self, promised_excess: f64) -> bool {
         let claimed = (self.median - 1.0).abs().max(promised_excess);

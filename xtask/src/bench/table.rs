@@ -67,10 +67,10 @@ fn result(series: &Series, subject: Subject) -> String {
 }
 
 fn goal_result(goal: f64, ratio: Option<Estimate>) -> String {
-    let outcome = match ratio.and_then(|ratio| ratio.interval) {
-        Some((_, high)) if high <= goal => "met",
-        Some((low, _)) if low > goal => "missed",
-        _ => "open",
+    let outcome = match ratio.and_then(|ratio| ratio.outcome(goal)) {
+        Some(true) => "met",
+        Some(false) => "missed",
+        None => "open",
     };
     format!("goal {goal:.2}x {outcome}")
 }

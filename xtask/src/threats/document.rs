@@ -18,8 +18,8 @@ path here and on the strong one in Linux 6.1, and of `tests/threats/rows.toml`. 
 twin that does not (but for 20 and 31, which every session does). On the weak path what is seen is not seen when its hook is left out
 (`tests/tests/threats/controls.rs`), but for what the hooks see without which there is no session, and for the one test that two hooks
 serve. `cargo xtask test` fails where a test shows something else than what stands here, or less. In Linux 7 the strong path tells acts as the kernel
-asks its security modules about them: what came of one is not known, and `personality`, `seccomp` and what was refused before are not told.
-The statement says so (`ACTS_NOT_OBSERVED`).
+asks its security modules about them: what came of one is not known, and a few are not asked about.
+The statement names them (`ACTS_NOT_OBSERVED`).
 
 `cargo xtask test` also runs both paths over the same commands in the guests, one session around the other (`tests/tests/judge`). Each
 difference must have a cause from a closed list that cites a row here.

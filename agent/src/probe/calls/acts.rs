@@ -120,6 +120,7 @@ pub(super) const ACTS: &[Told] = &[
 pub(super) const COMPAT: &[(usize, u16)] = &[
     (21, hook::ACT),  // mount
     (22, hook::ACT),  // umount
+    (25, hook::ACT),  // stime
     (26, hook::ACT),  // ptrace
     (52, hook::ACT),  // umount2
     (61, hook::ACT),  // chroot

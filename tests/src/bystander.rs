@@ -1,14 +1,13 @@
-//! A process outside every session.
+//! A process outside every session, and a command that waits for it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use tests::Scratch;
+use crate::place::Scratch;
+use crate::program::calls;
 
-use crate::calls;
-
-/// A script that runs beside the session.
-pub(crate) struct Bystander {
+/// A script, as of [`calls`], that runs beside the session. It ends when it is dropped.
+pub struct Bystander {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -16,8 +15,12 @@ pub(crate) struct Bystander {
 
 impl Bystander {
     /// Starts a script, and waits until it has printed a line.
-    pub(crate) fn start(scratch: &Scratch, script: &str) -> Self {
-        let words = calls::script(script);
+    ///
+    /// # Panics
+    /// If it cannot be started, or prints none.
+    #[must_use]
+    pub fn start(scratch: &Scratch, script: &str) -> Self {
+        let words = calls(script);
         let mut child = Command::new(&words[0])
             .args(&words[1..])
             .current_dir(scratch.path())
@@ -33,12 +36,16 @@ impl Bystander {
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Its next line.
-    pub(crate) fn hear(&mut self) -> String {
+    ///
+    /// # Panics
+    /// If it ended.
+    pub fn hear(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a line");
         assert!(!line.is_empty(), "it ended");
@@ -46,7 +53,10 @@ impl Bystander {
     }
 
     /// Says a line to it.
-    pub(crate) fn tell(&mut self, line: &str) {
+    ///
+    /// # Panics
+    /// If it ended.
+    pub fn tell(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").expect("it listens");
     }
 }
@@ -59,11 +69,13 @@ impl Drop for Bystander {
 }
 
 /// One that does nothing until it is told to end.
-pub(crate) fn idle(scratch: &Scratch) -> Bystander {
+#[must_use]
+pub fn idle(scratch: &Scratch) -> Bystander {
     Bystander::start(scratch, "print('here', flush=True)\nsys.stdin.readline()")
 }
 
 /// A session's command: it makes a file `here`, and ends when there is a file `go`.
-pub(crate) fn waiting() -> Vec<String> {
-    calls::script("import time\nopen('here', 'w').close()\nwhile not os.path.exists('go'): time.sleep(0.01)")
+#[must_use]
+pub fn waiting() -> Vec<String> {
+    calls("import time\nopen('here', 'w').close()\nwhile not os.path.exists('go'): time.sleep(0.01)")
 }
