@@ -71,7 +71,7 @@ pub(crate) fn privileged(capability: i32) {
         return;
     }
     let (pid, _) = member::current_ids();
-    let Some(member) = member::of(pid) else { return };
+    let Some(member) = member::of_any(pid) else { return };
     let Some(word) = in_progress(&member, registers, asked::PRIVILEGE, false) else { return };
     // What it asks for stands in memory that another thread may have changed since; the kernel asks this of namespaces.
     if Call::unpack(word).operation != act::CLONE3 || capability == CAP_SYS_ADMIN {
@@ -123,7 +123,7 @@ fn about(hook: u16, wanted: u8, file: u64, anyhow: bool) {
         return;
     }
     let (pid, _) = member::current_ids();
-    let Some(member) = member::of(pid) else { return };
+    let Some(member) = member::of_any(pid) else { return };
     if let Some(word) = in_progress(&member, registers, wanted, anyhow) {
         let outside = u32::from(acts::is_outside(&member, &Call::unpack(word), registers));
         acts::asked(&member, word, registers, &About { hook, file, outside });
@@ -135,7 +135,7 @@ fn about(hook: u16, wanted: u8, file: u64, anyhow: bool) {
 #[inline(always)]
 pub(crate) fn received(file: u64) {
     let (pid, _) = member::current_ids();
-    let Some(member) = member::of(pid) else { return };
+    let Some(member) = member::of_any(pid) else { return };
     let registers = entered();
     match in_progress(&member, registers, asked::DESCRIPTOR, false) {
         Some(word) => {

@@ -78,6 +78,7 @@ fn enter(cgroup: u64, pid: u32, tid: u32, start: u64) {
         }
     }
     let Some(ticket) = account::take(&member, hook::CGROUP) else { return };
+    member::member_ever(pid);
     if TASKS.insert(&pid, &member, u64::from(BPF_ANY)).is_err() {
         account::attend(&member, attention::MEMBERS_FULL, u64::from(pid));
     }

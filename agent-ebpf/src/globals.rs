@@ -128,6 +128,9 @@ pub(crate) static SESSIONS: Array<Session> = Array::with_max_entries(1, 0);
 /// Thread group to session.
 #[map]
 pub(crate) static TASKS: HashMap<u32, Member> = HashMap::with_max_entries(65536, 1);
+/// Whether a thread group of such a number, see [`agent_ebpf::ever_place`], was ever a member: near, where a hash of the number is not.
+#[map]
+pub(crate) static EVER: Array<u64> = Array::with_max_entries(agent_ebpf::EVER, 0);
 /// Thread to thread group, of members; the first thread of each is left out, its number is the group's.
 #[map]
 pub(crate) static THREADS: HashMap<u32, u32> = HashMap::with_max_entries(65536, 1);

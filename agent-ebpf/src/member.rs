@@ -3,7 +3,7 @@
 use agent_ebpf::{CANARY, Member, Session, state};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::globals::{SESSIONS, TASKS, THREADS};
+use crate::globals::{EVER, SESSIONS, TASKS, THREADS};
 
 /// Thread group and thread of the running task.
 #[inline(always)]
@@ -17,6 +17,17 @@ pub(crate) fn current_ids() -> (u32, u32) {
 pub(crate) fn of(pid: u32) -> Option<Member> {
     // SAFETY: the entry is freed by RCU; its values are only ever set as a whole.
     unsafe { TASKS.get(&pid) }.copied()
+}
+
+/// The same at hooks that every task of the host comes by, most of them of no session: quick for those.
+#[inline(always)]
+pub(crate) fn of_any(pid: u32) -> Option<Member> {
+    // SAFETY: a pointer into the map's value; volatile, since it is set meanwhile.
+    let was = EVER.get_ptr(agent_ebpf::ever_place(pid)).is_none_or(|ever| unsafe { ever.read_volatile() } != 0);
+    if !was {
+        return None;
+    }
+    of(pid)
 }
 
 /// The member that a thread belongs to; 0 if it belongs to none. Global, as [`account::attend`] is.
@@ -65,8 +76,22 @@ pub(crate) fn executes(pid: u32, exec_id: u32) -> bool {
     }
 }
 
+/// Notes that there was a member of this number. Before its entry: nobody finds the one without the other. Global, as
+/// [`account::attend`] is.
+///
+/// [`account::attend`]: crate::account::attend
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn member_ever(pid: u32) -> u32 {
+    let Some(ever) = EVER.get_ptr_mut(agent_ebpf::ever_place(pid)) else { return 0 };
+    // SAFETY: a pointer into the map's value.
+    unsafe { ever.write_volatile(1) };
+    1
+}
+
 /// Makes a thread group a member. False where the table is full.
 #[inline(always)]
 pub(crate) fn join(pid: u32, member: &Member) -> bool {
+    member_ever(pid);
     TASKS.insert(&pid, member, 0).is_ok()
 }

@@ -10,7 +10,7 @@ const RENAME_EXCHANGE: u32 = 2;
 #[inline(always)]
 pub(crate) fn file_open(opened: u64) {
     let (pid, _) = member::current_ids();
-    match member::of(pid) {
+    match member::of_any(pid) {
         Some(member) => file::opened(&member, opened, -1, 0),
         None => watch::opened_outside(opened),
     }

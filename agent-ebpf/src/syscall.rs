@@ -82,7 +82,7 @@ pub(crate) fn exit(registers: *const Registers, result: i64) {
         return;
     }
     let (pid, tid) = member::current_ids();
-    match member::of(pid) {
+    match member::of_any(pid) {
         Some(member) => inside(&member, pid, tid, word, registers, result),
         None => outside(word, registers, result),
     }

@@ -194,3 +194,13 @@ impl Recent {
         (mixed.wrapping_mul(SPREAD) >> (64 - Self::LINES_LOG2)) as u32
     }
 }
+
+/// Entries of the map EVER.
+pub const EVER: u32 = 1 << 16;
+
+/// Where the map EVER has a thread group: by the lower half of its number.
+#[must_use]
+#[inline(always)]
+pub const fn ever_place(pid: u32) -> u32 {
+    pid & (EVER - 1)
+}

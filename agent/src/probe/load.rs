@@ -232,6 +232,7 @@ fn tables(ebpf: &mut Ebpf, cpus: u32) -> Result<Tables, Error> {
         sessions: Array::try_from(take(ebpf, "SESSIONS")?).map_err(Error::map("SESSIONS"))?,
         accounts: Array::try_from(take(ebpf, "ACCOUNTS")?).map_err(Error::map("ACCOUNTS"))?,
         tasks: HashMap::try_from(take(ebpf, "TASKS")?).map_err(Error::map("TASKS"))?,
+        ever: Array::try_from(take(ebpf, "EVER")?).map_err(Error::map("EVER"))?,
         fold: HashMap::try_from(take(ebpf, "FOLD")?).map_err(Error::map("FOLD"))?,
         recent: Lines::map(&take(ebpf, "RECENT")?)?,
         files: HashMap::try_from(take(ebpf, "FILES")?).map_err(Error::map("FILES"))?,

@@ -18,6 +18,7 @@ pub(super) struct Tables {
     pub(super) sessions: Array<MapData, Plain<Session>>,
     pub(super) accounts: Array<MapData, Plain<Account>>,
     pub(super) tasks: HashMap<MapData, u32, Plain<Member>>,
+    pub(super) ever: Array<MapData, u64>,
     pub(super) fold: HashMap<MapData, Plain<FoldKey>, Plain<FoldValue>>,
     pub(super) recent: Lines,
     pub(super) files: HashMap<MapData, Plain<FoldKey>, Plain<FoldValue>>,
@@ -57,6 +58,8 @@ impl Tables {
     }
 
     pub(super) fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {
+        // First: the kernel side looks for a member only where one ever was.
+        self.ever.set(agent_ebpf::ever_place(pid), 1, 0).map_err(Error::map("EVER"))?;
         self.tasks.insert(pid, Plain(member), 0).map_err(Error::map("TASKS"))
     }
 
