@@ -152,7 +152,9 @@ pub(crate) fn received(file: u64) {
 fn only_reads(registers: *const Registers) -> bool {
     // SAFETY: as in `Registers::argument`.
     let (number, flags) = unsafe { (Registers::number(registers), Registers::argument(registers, 2)) };
-    !is_worker() && !syscall::by_compat_entry() && (READS.contains(&number) || number == OPENAT && flags & O_ACCMODE == 0)
+    !is_worker()
+        && !syscall::by_compat_entry()
+        && (READS.contains(&number) || number == OPENAT && flags & O_ACCMODE == 0)
 }
 
 /// `ptrace_access_check`: the running task reaches into another, to change or to read what it has.
