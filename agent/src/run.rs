@@ -52,8 +52,9 @@ const DRAIN_NICE: i32 = -10;
 /// Standard input, output and error are up to this one.
 const STANDARD_DESCRIPTOR_MAX: u32 = 2;
 /// The acts that are not told where they are told as the kernel asks about them.
-const ACTS_NOT_ASKED: &str = "personality, seccomp, mq_open (its queue is an opened file), what of fsconfig, open_tree, fanotify_init, keyctl and the clock's calls \
-     needs no privilege or key, and what was refused before a security module was asked";
+const ACTS_NOT_ASKED: &str = "personality, seccomp, mq_open (its queue is an opened file), what of fsconfig, open_tree, \
+     fanotify_init, keyctl and the clock's calls needs no privilege or key, and what was refused before a security module \
+     was asked";
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 
