@@ -25,7 +25,7 @@ const PTRACE_SEIZE: u64 = 0x4206;
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 /// CLONE_NEWTIME: of `clone` it would lie in the signal's bits.
 const NEW_TIME_NAMESPACE: u64 = 0x80;
-const PROT_EXEC: u64 = 4;
+pub(crate) const PROT_EXEC: u64 = 4;
 const MAP_SHARED: u64 = 1;
 const MAP_ANONYMOUS: u64 = 0x20;
 /// SECCOMP_IOCTL_NOTIF_ADDFD: a supervisor puts a descriptor into a process that it stopped. Of this request the kernel looks at

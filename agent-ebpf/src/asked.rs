@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{bpf_get_current_task_btf, generated};
 
 use crate::{
     account,
-    act::{self as acts, About},
+    act::{self as acts, About, PROT_EXEC},
     globals::{call, offset},
     kernel::{current, read},
     member,
@@ -24,7 +24,6 @@ const ATTACH: u32 = 2;
 const READS: [u64; 5] = [0, 17, 19, 295, 310];
 const OPENAT: u64 = 257;
 const IO_URING_ENTER: u64 = 426;
-const PROT_EXEC: u64 = 4;
 const O_ACCMODE: u64 = 3;
 
 /// What the running task entered the kernel with; read as a pointer whose type the verifier knows.

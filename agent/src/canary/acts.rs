@@ -51,7 +51,8 @@ pub(super) const fn act(
     Act { name, observations, reached: &[], sockets: 0, perform }
 }
 
-const fn with(sockets: u32, act: Act) -> Act {
+/// The same, which makes so many sockets.
+const fn making(sockets: u32, act: Act) -> Act {
     Act { sockets, ..act }
 }
 
@@ -84,13 +85,13 @@ pub(crate) const ACTS: &[Act] = &[
     act("read a file", &[("open", 1)], read),
     act("make, cut and move a file", &[("open", 1), ("truncate", 1), ("rename", 1)], make),
     act("make and remove names", &[("mkdir", 1), ("link", 1), ("symlink", 1), ("unlink", 3)], names),
-    with(2, act("talk to itself by TCP", TCP, |_| tcp(Ipv4Addr::LOCALHOST.into()))),
-    with(2, act("talk to itself by TCP over IPv6", TCP, |_| tcp(Ipv6Addr::LOCALHOST.into()))),
-    with(1, act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into()))),
-    with(1, act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into()))),
-    with(1, act("send itself a DNS message", DNS, |_| dns())),
+    making(2, act("talk to itself by TCP", TCP, |_| tcp(Ipv4Addr::LOCALHOST.into()))),
+    making(2, act("talk to itself by TCP over IPv6", TCP, |_| tcp(Ipv6Addr::LOCALHOST.into()))),
+    making(1, act("talk to itself by UDP", UDP, |_| udp(Ipv4Addr::LOCALHOST.into()))),
+    making(1, act("talk to itself by UDP over IPv6", UDP, |_| udp(Ipv6Addr::LOCALHOST.into()))),
+    making(1, act("send itself a DNS message", DNS, |_| dns())),
     Act { reached: &[("connect", 1)], sockets: 2, ..act("talk to itself by a unix socket", UNIX, |_| unix()) },
-    with(1, act("send itself a message by a unix socket", &[("bind", 1), ("unix-send", 1)], |_| unix_datagram())),
+    making(1, act("send itself a message by a unix socket", &[("bind", 1), ("unix-send", 1)], |_| unix_datagram())),
     act("make a file in memory", ONE, memory),
 ];
 

@@ -1,7 +1,8 @@
 //! Acts for rounds where acts are seen as the kernel asks its security modules about them: at least one for each program there.
 //!
 //! All but one are counted together, and no other event may come between, or a program that is mute would not be missed: each is asked
-//! about as often as it says, no more. A host may refuse some to everybody; those are not performed, and not counted.
+//! about as often as it says, no more. A host may refuse some to everybody; those are not performed, and not counted: nobody says then
+//! whether their programs see (docs/threats.md, row 30).
 
 use std::{
     fs::File,

@@ -162,8 +162,7 @@ impl Process<'_> {
 
 /// Whether a host that refuses an act so has not what it needs, or does not let it.
 fn is_for_good(error: &io::Error) -> bool {
-    const ERRORS: [Errno; 6] =
-        [Errno::NOSYS, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP];
+    const ERRORS: [Errno; 4] = [Errno::NOSYS, Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::OPNOTSUPP];
     error.kind() == io::ErrorKind::PermissionDenied
         || error.raw_os_error().is_some_and(|number| ERRORS.contains(&Errno::from_raw_os_error(number)))
 }

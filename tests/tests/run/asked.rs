@@ -29,7 +29,8 @@ fn a_descriptor_that_is_received_has_its_file_and_its_sender() {
         &scratch,
         "import socket\nlistener = socket.socket(socket.AF_UNIX)\nlistener.bind('sender')\nlistener.listen()\n\
          if os.fork() == 0:\n    peer, _ = listener.accept()\n\
-         \x20   socket.send_fds(peer, [b'x'], [os.open('secret', os.O_RDONLY)])\n    peer.recv(1)\n    os._exit(0)\nprint('here', flush=True)\nsys.stdin.readline()",
+         \x20   socket.send_fds(peer, [b'x'], [os.open('secret', os.O_RDONLY)])\n    peer.recv(1)\n    os._exit(0)\n\
+         print('here', flush=True)\nsys.stdin.readline()",
     );
     let record = ran(
         &scratch,
