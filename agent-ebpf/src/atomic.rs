@@ -15,6 +15,17 @@ pub(crate) unsafe fn fetch_add(counter: *mut u64, by: u64) -> u64 {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, by) }
 }
 
+/// Adds to half a word.
+///
+/// # Safety
+///
+/// As for [`fetch_add`], aligned to 4 bytes.
+#[inline(always)]
+pub(crate) unsafe fn add_half(counter: *mut u32, by: u32) {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(counter, by) };
+}
+
 /// Sets and returns the value before.
 ///
 /// # Safety

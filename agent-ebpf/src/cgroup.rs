@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::BPF_ANY, cty::c_void, helpers::bpf_loop};
 
 use crate::{
     account, atomic,
-    globals::{CGROUPS, COUNTERS, FREE_SLOTS, PREFIXES, SERIAL, SESSIONS, TASKS, offset},
+    globals::{CGROUPS, COUNTERS, FREE_SLOTS, PREFIXES, SERIAL, SESSIONS, offset},
     kernel::{process_start, read},
     member, path,
 };
@@ -78,8 +78,7 @@ fn enter(cgroup: u64, pid: u32, tid: u32, start: u64) {
         }
     }
     let Some(ticket) = account::take(&member, hook::CGROUP) else { return };
-    member::member_ever(pid);
-    if TASKS.insert(&pid, &member, u64::from(BPF_ANY)).is_err() {
+    if !member::join(pid, &member) {
         account::attend(&member, attention::MEMBERS_FULL, u64::from(pid));
     }
     account::send(&ticket, kind::JOINED, pid, tid, Joined { start_ns: start, cgroup_id });

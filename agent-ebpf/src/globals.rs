@@ -1,8 +1,8 @@
 //! What user space sets before the load, read-only afterwards (the verifier folds it to constants), and the maps.
 
 use agent_ebpf::{
-    Account, FoldKey, FoldValue, InodeKey, Measured, Member, Offsets, PLACE_FACTORS, PLACE_PARTS, Recent, Session,
-    Watch, Windows,
+    Account, FoldKey, FoldValue, InodeKey, Measured, Member, Offsets, PLACE_FACTORS, PLACE_PARTS, Recent, Seat,
+    Session, Watch, Windows,
 };
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -128,9 +128,9 @@ pub(crate) static SESSIONS: Array<Session> = Array::with_max_entries(1, 0);
 /// Thread group to session.
 #[map]
 pub(crate) static TASKS: HashMap<u32, Member> = HashMap::with_max_entries(65536, 1);
-/// Whether a thread group of such a number, see [`agent_ebpf::ever_place`], was ever a member: near, where a hash of the number is not.
+/// Members as they were looked up last, by [`Seat::place`]: near, where a hash of the number is not. User space has it mapped.
 #[map]
-pub(crate) static EVER: Array<u64> = Array::with_max_entries(agent_ebpf::EVER, 0);
+pub(crate) static SEATS: Array<Seat> = Array::with_max_entries(Seat::COUNT, BPF_F_MMAPABLE);
 /// Thread to thread group, of members; the first thread of each is left out, its number is the group's.
 #[map]
 pub(crate) static THREADS: HashMap<u32, u32> = HashMap::with_max_entries(65536, 1);

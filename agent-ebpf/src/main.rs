@@ -20,6 +20,7 @@ mod net;
 mod path;
 mod process;
 mod recent;
+mod seat;
 mod security;
 mod syscall;
 mod unix;

@@ -1,9 +1,14 @@
 //! Whose event it is: a task belongs to the session of its thread group, or to none.
 
+use core::mem::MaybeUninit;
+
 use agent_ebpf::{CANARY, Member, Session, state};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::globals::{EVER, SESSIONS, TASKS, THREADS};
+use crate::{
+    globals::{SESSIONS, TASKS, THREADS},
+    seat::{self, Seated},
+};
 
 /// Thread group and thread of the running task.
 #[inline(always)]
@@ -19,15 +24,30 @@ pub(crate) fn of(pid: u32) -> Option<Member> {
     unsafe { TASKS.get(&pid) }.copied()
 }
 
-/// The same at hooks that every task of the host comes by, most of them of no session: quick for those.
+/// The same at hooks that every task of the host comes by, most of them of no session, and a member again and again: quick
+/// for those. What it gives knows of no exec.
 #[inline(always)]
 pub(crate) fn of_any(pid: u32) -> Option<Member> {
-    // SAFETY: a pointer into the map's value; volatile, since it is set meanwhile.
-    let was = EVER.get_ptr(agent_ebpf::ever_place(pid)).is_none_or(|ever| unsafe { ever.read_volatile() } != 0);
-    if !was {
-        return None;
+    let mut member = MaybeUninit::uninit();
+    // SAFETY: written where it says so.
+    find(pid, &mut member).then(|| unsafe { member.assume_init() })
+}
+
+/// Not part of its callers: the stack of a chain of calls has 512 bytes.
+#[inline(never)]
+fn find(pid: u32, member: &mut MaybeUninit<Member>) -> bool {
+    let found = match seat::look(pid) {
+        Seated::Never => None,
+        Seated::Member(member) => Some(member),
+        Seated::Unknown => {
+            seat::seat_fill(pid);
+            of(pid)
+        }
+    };
+    if let Some(found) = found {
+        member.write(found);
     }
-    of(pid)
+    found.is_some()
 }
 
 /// The member that a thread belongs to; 0 if it belongs to none. Global, as [`account::attend`] is.
@@ -76,22 +96,20 @@ pub(crate) fn executes(pid: u32, exec_id: u32) -> bool {
     }
 }
 
-/// Notes that there was a member of this number. Before its entry: nobody finds the one without the other. Global, as
-/// [`account::attend`] is.
-///
-/// [`account::attend`]: crate::account::attend
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn member_ever(pid: u32) -> u32 {
-    let Some(ever) = EVER.get_ptr_mut(agent_ebpf::ever_place(pid)) else { return 0 };
-    // SAFETY: a pointer into the map's value.
-    unsafe { ever.write_volatile(1) };
-    1
-}
-
 /// Makes a thread group a member. False where the table is full.
 #[inline(always)]
 pub(crate) fn join(pid: u32, member: &Member) -> bool {
-    member_ever(pid);
-    TASKS.insert(&pid, member, 0).is_ok()
+    // Before: nobody looks for a member where there never was a turn.
+    seat::seat_turn(pid);
+    let joined = TASKS.insert(&pid, member, 0).is_ok();
+    seat::seat_turn(pid);
+    joined
+}
+
+/// A thread group is no member any more. False where it was none: of two that say so, one is told the truth.
+#[inline(always)]
+pub(crate) fn leave(pid: u32) -> bool {
+    let left = TASKS.remove(&pid).is_ok();
+    seat::seat_turn(pid);
+    left
 }

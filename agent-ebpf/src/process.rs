@@ -9,7 +9,7 @@ use aya_ebpf::{
 use crate::{
     account::{self, Ticket},
     cgroup, file,
-    globals::{TASKS, offset},
+    globals::offset,
     ima,
     kernel::{current, process_start, read},
     member, path,
@@ -63,7 +63,7 @@ pub(crate) fn exit(task: u64) {
     let signal: u64 = read(task, offset!(task_signal));
     let live: i32 = read(signal, offset!(signal_live));
     // Two threads may both see zero; only one of them finds the entry to remove.
-    if live != 0 || TASKS.remove(&pid).is_err() {
+    if live != 0 || !member::leave(pid) {
         return;
     }
     let Some(ticket) = account::take(&member, hook::EXIT) else { return };

@@ -18,6 +18,7 @@ mod object;
 mod recent;
 mod ring;
 mod root;
+mod shared;
 mod table;
 mod truncate;
 pub mod verity;

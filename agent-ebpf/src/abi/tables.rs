@@ -103,6 +103,23 @@ abi! {
         count: u32,
     }
 
+    /// The member of a thread group as it was looked up last, an entry of the map SEATS, which has one for each lower half of
+    /// a number. It holds while `turn` stands.
+    Seat = 32 {
+        /// Counts every change of the map TASKS for such a number, after it; 0 where there was none, so no member ever.
+        turn: u32,
+        /// The turn that the rest was looked up in, once a turn; [`Seat::BUSY`] while somebody writes it.
+        filled: u32,
+        /// Thread group.
+        pid: u32,
+        /// Of the member.
+        slot: u32,
+        /// Of the member.
+        serial: u64,
+        /// Of the member.
+        start_ns: u64,
+    }
+
     /// An inode that a session made or wrote, the key of the map WATCH.
     InodeKey = 16 {
         /// Inode number.
@@ -195,12 +212,16 @@ impl Recent {
     }
 }
 
-/// Entries of the map EVER.
-pub const EVER: u32 = 1 << 16;
+impl Seat {
+    /// Entries of the map SEATS.
+    pub const COUNT: u32 = 1 << 16;
+    /// In `filled`.
+    pub const BUSY: u32 = u32::MAX;
 
-/// Where the map EVER has a thread group: by the lower half of its number.
-#[must_use]
-#[inline(always)]
-pub const fn ever_place(pid: u32) -> u32 {
-    pid & (EVER - 1)
+    /// The entry of a thread group.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(pid: u32) -> u32 {
+        pid & (Self::COUNT - 1)
+    }
 }

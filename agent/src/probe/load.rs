@@ -8,7 +8,9 @@ use aya::{
     programs::ProgramError,
 };
 
-use super::{Probe, attach, btf, calls, hooks::Limits, object, recent::Lines, ring::Ring, table::Tables};
+use super::{
+    Probe, attach, btf, calls, hooks::Limits, object, recent::Lines, ring::Ring, shared::Seats, table::Tables,
+};
 
 /// Scratch buffers a CPU has; the programs' own constant.
 const SCRATCH_PER_CPU: u32 = 3;
@@ -232,7 +234,7 @@ fn tables(ebpf: &mut Ebpf, cpus: u32) -> Result<Tables, Error> {
         sessions: Array::try_from(take(ebpf, "SESSIONS")?).map_err(Error::map("SESSIONS"))?,
         accounts: Array::try_from(take(ebpf, "ACCOUNTS")?).map_err(Error::map("ACCOUNTS"))?,
         tasks: HashMap::try_from(take(ebpf, "TASKS")?).map_err(Error::map("TASKS"))?,
-        ever: Array::try_from(take(ebpf, "EVER")?).map_err(Error::map("EVER"))?,
+        seats: Seats::map(&take(ebpf, "SEATS")?)?,
         fold: HashMap::try_from(take(ebpf, "FOLD")?).map_err(Error::map("FOLD"))?,
         recent: Lines::map(&take(ebpf, "RECENT")?)?,
         files: HashMap::try_from(take(ebpf, "FILES")?).map_err(Error::map("FILES"))?,

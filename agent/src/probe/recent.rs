@@ -3,45 +3,29 @@
 
 use std::{
     collections::HashMap,
-    ffi::c_void,
-    hint, io,
-    os::fd::AsFd,
-    ptr::{self, NonNull},
+    hint,
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::Duration,
 };
 
 use agent_ebpf::{FoldKey, Recent};
-use aya::maps::{Map, MapData};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use aya::maps::Map;
 
-use super::{Error, abi::Plain};
+use super::{Error, abi::Plain, shared::Entries};
 
 const LINES: usize = 1 << Recent::LINES_LOG2;
-const BYTES: usize = LINES * size_of::<Recent>();
 /// Looks at a busy line before the processor is given to whoever is at it, which may need it.
 const LOOKS: u32 = 100;
 /// For so long. To yield it would not do: a task of lower priority would not get it.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// Every line.
-pub(super) struct Lines(NonNull<Recent>);
-
-// SAFETY: memory of the map's own, reached by raw pointers and atomics only; it is mapped until the value is dropped.
-unsafe impl Send for Lines {}
+pub(super) struct Lines(Entries<Recent>);
 
 impl Lines {
     pub(super) fn map(map: &Map) -> Result<Self, Error> {
-        let Map::Array(data) = map else { return Err(Error::Object("map RECENT as an array")) };
-        Self::of(data).map_err(|source| Error::Memory { map: "RECENT", source })
-    }
-
-    fn of(data: &MapData) -> io::Result<Self> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, of as many bytes as the map has.
-        let start = unsafe { mmap(ptr::null_mut(), BYTES, access, MapFlags::SHARED, data.fd().as_fd(), 0) }?;
-        NonNull::new(start.cast()).map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        Entries::map(map, "RECENT", LINES).map(Self)
     }
 
     /// Takes the repeats of a session and epoch, by what was repeated. No program counts any of them any more, but one of
@@ -49,9 +33,9 @@ impl Lines {
     pub(super) fn take(&mut self, session: u64) -> HashMap<Plain<FoldKey>, u64> {
         let mut taken = HashMap::new();
         for index in 0..LINES {
+            let line = self.0.entry(index);
             // SAFETY: a line of the mapping. `busy` is an atomic to everybody; the rest is read and written by whoever has it.
             unsafe {
-                let line = self.0.add(index).as_ptr();
                 let busy = AtomicU32::from_ptr(&raw mut (*line).busy);
                 claim(busy);
                 let (key, count) = ((*line).key, (*line).count & !Recent::USED);
@@ -66,14 +50,6 @@ impl Lines {
             }
         }
         taken
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        // SAFETY: the mapping of `of`, which nothing points into any more.
-        let unmapped = unsafe { munmap(self.0.as_ptr().cast::<c_void>(), BYTES) };
-        debug_assert!(unmapped.is_ok());
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     Error,
     abi::{Folded, Plain},
     recent::Lines,
+    shared::Seats,
 };
 
 /// Typed handles.
@@ -18,7 +19,7 @@ pub(super) struct Tables {
     pub(super) sessions: Array<MapData, Plain<Session>>,
     pub(super) accounts: Array<MapData, Plain<Account>>,
     pub(super) tasks: HashMap<MapData, u32, Plain<Member>>,
-    pub(super) ever: Array<MapData, u64>,
+    pub(super) seats: Seats,
     pub(super) fold: HashMap<MapData, Plain<FoldKey>, Plain<FoldValue>>,
     pub(super) recent: Lines,
     pub(super) files: HashMap<MapData, Plain<FoldKey>, Plain<FoldValue>>,
@@ -58,13 +59,17 @@ impl Tables {
     }
 
     pub(super) fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {
-        // First: the kernel side looks for a member only where one ever was.
-        self.ever.set(agent_ebpf::ever_place(pid), 1, 0).map_err(Error::map("EVER"))?;
-        self.tasks.insert(pid, Plain(member), 0).map_err(Error::map("TASKS"))
+        // The kernel side looks for a member only where there was a turn.
+        self.seats.turn(pid);
+        let joined = self.tasks.insert(pid, Plain(member), 0).map_err(Error::map("TASKS"));
+        self.seats.turn(pid);
+        joined
     }
 
     pub(super) fn dismiss(&mut self, pid: u32) -> Result<(), Error> {
-        gone_is_fine(self.tasks.remove(&pid), "TASKS")
+        let gone = gone_is_fine(self.tasks.remove(&pid), "TASKS");
+        self.seats.turn(pid);
+        gone
     }
 
     pub(super) fn follow_cgroup(&mut self, cgroup_id: u64, slot: u32) -> Result<(), Error> {
