@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::{
     globals::{SESSIONS, TASKS, THREADS},
-    seat::{self, Seated},
+    seat,
 };
 
 /// Thread group and thread of the running task.
@@ -33,21 +33,23 @@ pub(crate) fn of_any(pid: u32) -> Option<Member> {
     find(pid, &mut member).then(|| unsafe { member.assume_init() })
 }
 
+/// Into the caller's memory, since two ways to come by it would have two places on the stack.
+#[inline(always)]
+pub(crate) fn find(pid: u32, member: &mut MaybeUninit<Member>) -> bool {
+    // A call costs a return, which is dear on many processors: none for tasks of no session.
+    !seat::never(pid) && seated(pid, member)
+}
+
 /// Not part of its callers: the stack of a chain of calls has 512 bytes.
 #[inline(never)]
-fn find(pid: u32, member: &mut MaybeUninit<Member>) -> bool {
-    let found = match seat::look(pid) {
-        Seated::Never => None,
-        Seated::Member(member) => Some(member),
-        Seated::Unknown => {
-            seat::seat_fill(pid);
-            of(pid)
-        }
-    };
-    if let Some(found) = found {
-        member.write(found);
+fn seated(pid: u32, member: &mut MaybeUninit<Member>) -> bool {
+    if seat::look(pid, member) {
+        return true;
     }
-    found.is_some()
+    seat::seat_fill(pid);
+    let Some(found) = of(pid) else { return false };
+    member.write(found);
+    true
 }
 
 /// The member that a thread belongs to; 0 if it belongs to none. Global, as [`account::attend`] is.

@@ -1,39 +1,36 @@
 //! Members as they were looked up last: near, where a hash of a number and a walk to its entry are not.
 
+use core::mem::MaybeUninit;
+
 use agent_ebpf::{Member, Seat};
 
 use crate::{atomic, globals::SEATS, member};
 
-/// What a look at a seat came to.
-pub(crate) enum Seated {
-    /// No thread group of such a number was ever a member.
-    Never,
-    Member(Member),
-    Unknown,
+/// Whether no thread group of such a number was ever a member.
+#[inline(always)]
+pub(crate) fn never(pid: u32) -> bool {
+    // SAFETY: a field of a map value; volatile, since others write it meanwhile.
+    SEATS.get_ptr(Seat::place(pid)).is_some_and(|seat| unsafe { (&raw const (*seat).turn).read_volatile() } == 0)
 }
 
-/// Who sits there. What is read between two looks at `filled` that are the same belongs together, since a seat is filled
-/// once a turn.
+/// Who sits there, if it is known. What is read between two looks at `filled` that are the same belongs together, since a
+/// seat is filled once a turn.
 #[inline(always)]
-pub(crate) fn look(pid: u32) -> Seated {
-    let Some(seat) = SEATS.get_ptr(Seat::place(pid)) else { return Seated::Unknown };
+pub(crate) fn look(pid: u32, out: &mut MaybeUninit<Member>) -> bool {
+    let Some(seat) = SEATS.get_ptr(Seat::place(pid)) else { return false };
     // SAFETY: fields of a map value; volatile, since others write them meanwhile. Their order stands: the compiler keeps it,
     // and this processor shows stores, and does loads, in it.
     unsafe {
         let turn = (&raw const (*seat).turn).read_volatile();
-        if turn == 0 {
-            return Seated::Never;
-        }
         if (&raw const (*seat).filled).read_volatile() != turn || (&raw const (*seat).pid).read_volatile() != pid {
-            return Seated::Unknown;
+            return false;
         }
-        let slot = (&raw const (*seat).slot).read_volatile();
-        let serial = (&raw const (*seat).serial).read_volatile();
-        let start_ns = (&raw const (*seat).start_ns).read_volatile();
-        if (&raw const (*seat).filled).read_volatile() != turn {
-            return Seated::Unknown;
-        }
-        Seated::Member(Member { serial, start_ns, slot, exec_id: 0 })
+        let out = out.as_mut_ptr();
+        (*out).serial = (&raw const (*seat).serial).read_volatile();
+        (*out).start_ns = (&raw const (*seat).start_ns).read_volatile();
+        (*out).slot = (&raw const (*seat).slot).read_volatile();
+        (*out).exec_id = 0;
+        (&raw const (*seat).filled).read_volatile() == turn
     }
 }
 
