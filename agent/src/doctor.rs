@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
         host::privileges(),
         host::cgroup(),
         host::key(&args.key),
+        host::svid(),
         host::clock(),
     ];
     match probe {

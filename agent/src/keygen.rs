@@ -20,7 +20,7 @@ pub(crate) enum Error {
     Exists(PathBuf),
     /// It could not be made.
     #[error(transparent)]
-    Sign(#[from] sign::Error),
+    Sign(#[from] sign::KeyError),
 }
 
 impl Error {

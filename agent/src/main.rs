@@ -11,6 +11,7 @@ mod doctor;
 mod evidence;
 mod explain;
 mod glob;
+mod identity;
 mod keygen;
 mod probe;
 mod recover;

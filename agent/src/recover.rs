@@ -16,8 +16,8 @@ use std::{
 
 use attestation::{
     codes,
-    dsse::{self, KeyFile},
-    evidence::{Limits, LogError},
+    dsse::{self, PublicKey},
+    evidence::LogError,
     statement::{self, Meta},
     trace::Trace,
     verify::{Options, verify},
@@ -29,7 +29,7 @@ use crate::{
     artifact::Artifact,
     evidence::{self, Hold, RESERVE},
     run::Owner,
-    sign,
+    sign::{self, Ready, Signers},
 };
 
 /// Gaps that are named; `testimony show --gaps` has all.
@@ -40,9 +40,8 @@ const GAPS_SHOWN_MAX: usize = 5;
 pub(crate) struct Args {
     /// Name of the run, or its NAME.evidence
     name: PathBuf,
-    /// Signing key, made if it is not there
-    #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
-    key: PathBuf,
+    #[command(flatten)]
+    signers: sign::Args,
     /// Say the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -124,39 +123,35 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
     let owner = Owner::find(false).map_err(|error| Error::Owner(format!("{error:#}")))?;
     // What cannot be recovered costs no key.
     let left = segments::look(&evidence)?;
-    let key = sign::load_or_make(&args.key)?;
+    let signers = args.signers.open()?;
+    let ready = signers.ready()?;
     let sealed = segments::seal(&evidence, &left, &owner)?;
-    let statement = sign_statement(&artifact, &sealed, &key.file, &owner)?;
+    let statement = sign_statement(&artifact, &sealed, &ready, &owner)?;
     sealed.remove_replaced()?;
     let _ = fs::remove_file(evidence.join(RESERVE));
-    report(args, &key, &statement, &sealed.trace);
+    report(args, &signers, &ready.meta(), (&statement, &sealed.trace));
     Ok(0)
 }
 
 /// Writes the statement beside its name, verifies it against the evidence on disk, and gives it its name.
-fn sign_statement(artifact: &Artifact, sealed: &Sealed, key: &KeyFile, owner: &Owner) -> Result<PathBuf, Error> {
+fn sign_statement(artifact: &Artifact, sealed: &Sealed, ready: &Ready, owner: &Owner) -> Result<PathBuf, Error> {
     let (part, statement) = (artifact.unfinished(), artifact.statement());
     let Sealed { trace, head, .. } = sealed;
-    let meta = Meta { signer: key.public().keyid().to_owned(), ..Meta::default() };
+    let meta = ready.meta();
     let file = make(&part, owner).map_err(Error::io(&part))?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
-    dsse::write_envelope(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta), &[key])?;
+    dsse::write_envelope(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta), &ready.signers())?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io(&part))?;
     file.sync_all().map_err(Error::io(&part))?;
-    check(&part, &artifact.evidence(), key)?;
+    check(&part, &artifact.evidence(), &ready.public_keys())?;
     fs::rename(&part, &statement).map_err(Error::io(&statement))?;
     Ok(statement)
 }
 
 /// A statement that a verifier would refuse is none.
-fn check(part: &Path, evidence: &Path, key: &KeyFile) -> Result<(), Error> {
+fn check(part: &Path, evidence: &Path, keys: &[PublicKey]) -> Result<(), Error> {
     let objects = Directory::new(evidence.to_owned());
-    let options = Options {
-        keys: std::slice::from_ref(key.public()),
-        evidence: Some(&objects),
-        accept_incomplete: true,
-        limits: Limits::default(),
-    };
+    let options = Options { evidence: Some(&objects), accept_incomplete: true, ..Options::by_keys(keys) };
     let verdict = verify(BufReader::new(open_regular(part).map_err(Error::io(part))?), &options);
     if verdict.refused() || verdict.complete {
         let _ = fs::remove_file(part);
@@ -182,7 +177,7 @@ fn make(path: &Path, owner: &Owner) -> io::Result<File> {
     Ok(file)
 }
 
-fn report(args: &Args, key: &sign::Key, statement: &Path, trace: &Trace) {
+fn report(args: &Args, signers: &Signers, meta: &Meta, (statement, trace): (&Path, &Trace)) {
     let gaps: Vec<&str> = trace.incompleteness().map(|finding| finding.code.as_str()).collect();
     if args.json {
         let line = serde_json::json!({
@@ -191,18 +186,14 @@ fn report(args: &Args, key: &sign::Key, statement: &Path, trace: &Trace) {
             "processes": trace.processes().len(),
             "files": trace.files().count(),
             "contacts": trace.contacts().count(),
-            "keyId": key.file.public().keyid(),
+            "keyId": meta.signer,
             "gaps": gaps,
         });
         println!("{line}");
         return;
     }
-    if key.new {
-        println!(
-            "a signing key was made: {}, public half {}",
-            key.path.display(),
-            sign::public_path(&key.path).display()
-        );
+    for key in signers.new_keys() {
+        println!("a signing key was made: {}, public half {}", key.display(), sign::public_path(&key).display());
     }
     let (processes, files) = (trace.processes().len(), trace.files().count());
     println!("{processes} processes and {files} file versions were recovered");

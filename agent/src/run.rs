@@ -25,7 +25,7 @@ use std::{
 
 use agent_ebpf::hook;
 use anyhow::Context as _;
-use attestation::{codes, statement::Meta};
+use attestation::codes;
 use proto::evidence::{SessionClosed, SessionOpened, Variable};
 
 use canaries::Canaries;
@@ -64,9 +64,8 @@ pub struct Args {
     /// Name of the outputs: NAME.intoto.jsonl and NAME.evidence [default: the command's name and the time]
     #[arg(short = 'o', long = "output", value_name = "NAME")]
     output: Option<PathBuf>,
-    /// Signing key, made if it is not there
-    #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
-    key: PathBuf,
+    #[command(flatten)]
+    signers: sign::Args,
     /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
     /// not; a name without a slash is of any folder; repeatable [default: every file created and left]
     #[arg(long, value_name = "GLOB")]
@@ -162,7 +161,7 @@ struct Prepared {
     output: output::Output,
     owner: Owner,
     log: Log,
-    key: sign::Key,
+    signers: sign::Signers,
     content: Content,
     session_id: [u8; 16],
     signals: signals::Signals,
@@ -209,7 +208,7 @@ impl Prepared {
         let owner = Owner::find(args.as_root)?;
         let redaction = Arc::new(Redaction::new(&args.redact)?);
         let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
-        let key = sign::load_or_make(&args.key)?;
+        let signers = args.signers.open()?;
         let mut platform = platform::Platforms::begin();
         let (weakest, without) = (args.weakest_hooks, args.leave_out.clone());
         let limits = Limits {
@@ -238,7 +237,7 @@ impl Prepared {
         if let Some(file) = &args.redaction_key {
             redaction.keep(file)?;
         }
-        Ok(Self { probe, output, owner, log, key, content, session_id, signals, platform, chain, redaction })
+        Ok(Self { probe, output, owner, log, signers, content, session_id, signals, platform, chain, redaction })
     }
 
     /// Starts the command as the root of a session.
@@ -256,7 +255,9 @@ impl Prepared {
             self.log.append(blind_spot(codes::INHERITANCE_ONLY, "", false))?;
         }
         self.log.append(blind_spot(codes::INPUTS_NOT_OBSERVED, "", false))?;
-        self.log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
+        if self.signers.only_keys() {
+            self.log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
+        }
         if inherits {
             self.log.append(blind_spot(codes::INHERITED_DESCRIPTORS, "", false))?;
         }
@@ -384,6 +385,8 @@ impl Prepared {
             self.log.append(session::known_spot(spot))?;
         }
         clock.lap("platform");
+        // Nobody to sign is told when the log is whole, and waits to be recovered.
+        let ready = signing(&self.signers, &mut self.log)?;
         let closed = SessionClosed {
             closed_boottime_ns: session::boottime_ns(),
             realtime_offset_ns: content::realtime_offset_ns(),
@@ -401,7 +404,8 @@ impl Prepared {
         drop(cgroup);
         let (head, trace, held) = self.log.finish()?;
         clock.lap("seal the log");
-        let mut meta = Meta { signer: self.key.file.public().keyid().to_owned(), ..Meta::default() };
+        let ready = ready?;
+        let mut meta = ready.meta();
         let link = self.chain.and_then(|chain| {
             let link = chain.next(&trace.opened().host_id, &meta.signer, &trace.opened().boot_id);
             // A statement without a number is better than none.
@@ -410,12 +414,34 @@ impl Prepared {
         if let Some(link) = &link {
             (meta.number, meta.previous) = (Some(link.number), link.previous);
         }
-        let signed = self.output.sign(&trace, &head, &meta, &self.key, &self.owner, link)?;
+        let mut signed = self.output.sign(&trace, &head, &meta, &ready.signers(), &self.owner, link)?;
+        if let Err(error) = ready.keep_bundles() {
+            summary::warn(&format!("the trust bundle was not kept: {error}"));
+        }
+        signed.new_keys = self.signers.new_keys();
         held.give(|path| self.owner.give(path))?;
         clock.lap("sign");
         let _ = args;
         Ok(signed)
     }
+}
+
+/// Those who sign. Where a key file stands in for an identity, the log says so.
+fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign::Ready, sign::Error>> {
+    let ready = signers.ready();
+    if let Ok(ready) = &ready
+        && let Some((name, error)) = ready.stood_in_for()
+    {
+        summary::warn(&format!("{name} could not sign, the second signer does: {}", chain_of(error)));
+        log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
+    }
+    Ok(ready)
+}
+
+/// An error with its sources.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// An observation that can be left out.

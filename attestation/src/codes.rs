@@ -275,7 +275,7 @@ codes! {
     }
     Refusal {
         NO_ANCHOR: "No key to trust was given.",
-            "Give the signer's public key with `--key`.";
+            "Give the signer's public key with `--key`, or its trust domain's bundle with `--trust-bundle`.";
         NO_STATEMENT: "There is evidence and no statement: the run that wrote it died, and nobody signed.",
             "`testimony recover` signs what is there, as incomplete.";
         UNREADABLE_FILE: "The file could not be read.",
@@ -286,6 +286,12 @@ codes! {
             "See that it is the right file.";
         SIGNATURE_INVALID: "No signature by a trusted key holds over the payload.",
             "Get the statement again from its source, and the right key.";
+        SIGNATURE_MISSING: "The statement names signers whose signatures the envelope does not have.",
+            "Get the statement again from its source: somebody took a signature away.";
+        IDENTITY_REFUSED: "No signature is by an SVID of a workload that is accepted.",
+            "See the reason; give the trust domain's bundle, and the SPIFFE ID that is to have signed.";
+        SVID_EXPIRED: "The SVID that signed has expired, and nothing proves when it signed.",
+            "Verify while the SVID is valid, or by another signature's key.";
         STATEMENT_MALFORMED: "The payload is no runtime-trace statement of Testimony's, or contradicts its own shape.",
             "See that it is the right file; else do not rely on it.";
         VERSION_UNKNOWN: "The statement's format version is not known here.",

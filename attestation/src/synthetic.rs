@@ -411,7 +411,7 @@ impl Session {
         let (head, objects) = self.write(frames_per_segment)?;
         let trace = self.trace().map_err(io::Error::other)?;
         let key = key().map_err(io::Error::other)?;
-        let meta = Meta { signer: key.public().keyid().to_owned(), number: Some(1), previous: None };
+        let meta = Meta { signer: key.public().keyid().to_owned(), number: Some(1), ..Meta::default() };
         let mut envelope = Vec::new();
         write_envelope(&mut envelope, |out| statement::write(out, &trace, &head, &meta), &[&key])?;
         Ok(Signed { envelope, objects, head })

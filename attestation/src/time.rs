@@ -19,6 +19,14 @@ pub fn rfc3339(unix_ns: i128) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
+/// The same of whole seconds, without a fraction.
+#[must_use]
+pub fn utc(unix_s: u64) -> String {
+    let mut text = rfc3339(i128::from(unix_s) * SECOND_NS);
+    text.truncate("1970-01-01T00:00:00".len());
+    text + "Z"
+}
+
 /// Year, month and day of a day counted from 1970-01-01, for days not before it (Howard Hinnant's `civil_from_days`).
 fn civil(days: i128) -> (i128, i128, i128) {
     let z = days + 719_468;
@@ -48,6 +56,14 @@ mod tests {
         for (ns, text) in cases {
             assert_eq!(rfc3339(ns), text);
         }
+    }
+
+    #[test]
+    fn whole_seconds() {
+        assert_eq!(
+            (utc(951_782_399).as_str(), utc(u64::MAX).as_str()),
+            ("2000-02-28T23:59:59Z", "9999-12-31T23:59:59Z")
+        );
     }
 
     #[test]

@@ -10,7 +10,6 @@
 
 use attestation::codes;
 use attestation::dsse::PublicKey;
-use attestation::evidence::Limits;
 use attestation::hex;
 use attestation::merkle::Hash;
 use attestation::synthetic::{self, HOOKS, ROOT, Session};
@@ -294,7 +293,7 @@ fn verify_golden(name: &str, with_evidence: bool, accept_incomplete: bool) -> Ve
     let evidence = Evidence(directory().join(format!("{name}.evidence")));
     let evidence = with_evidence.then_some(&evidence as &dyn Objects);
     let envelope = fs::File::open(directory().join(format!("{name}.intoto.jsonl"))).unwrap();
-    verify(envelope, &Options { keys: &[key], evidence, accept_incomplete, limits: Limits::default() })
+    verify(envelope, &Options { evidence, accept_incomplete, ..Options::by_keys(&[key]) })
 }
 
 #[test]

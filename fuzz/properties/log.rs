@@ -149,7 +149,7 @@ fn payload(trace: &Trace, head: &LogHead, meta: &Meta) -> Vec<u8> {
 }
 
 fn check_statement(trace: &Trace, again: &Trace, head: &LogHead) {
-    let meta = Meta { signer: "signer".into(), number: Some(u64::MAX), previous: Some([7; 32]) };
+    let meta = Meta { signer: "signer".into(), number: Some(u64::MAX), previous: Some([7; 32]), ..Meta::default() };
     let payload = payload(trace, head, &meta);
     assert!(payload == self::payload(again, head, &meta), "two folds of one log give two statements");
     if head.segments.is_empty() {
@@ -220,7 +220,7 @@ fn write(frames: &[Frame]) -> (Vec<Vec<u8>>, LogHead) {
 /// it is refused.
 fn check_verified(trace: &Trace, head: &LogHead, mut objects: Vec<Vec<u8>>, bent: usize) {
     let key = synthetic::key().expect("the bytes are a key");
-    let meta = Meta { signer: key.public().keyid().to_owned(), number: None, previous: None };
+    let meta = Meta { signer: key.public().keyid().to_owned(), ..Meta::default() };
     let payload = payload(trace, head, &meta);
     let mut envelope = Vec::new();
     dsse::write_envelope(&mut envelope, |out| out.write_all(&payload), &[&key]).expect("memory takes everything");
@@ -229,7 +229,7 @@ fn check_verified(trace: &Trace, head: &LogHead, mut objects: Vec<Vec<u8>>, bent
         let stored = head.segments.iter().map(|segment| segment.sha256).zip(objects.iter().cloned());
         let store = Store(stored.collect());
         let evidence = Some(&store as &dyn Objects);
-        verify(envelope.as_slice(), &Options { keys: &keys, evidence, accept_incomplete, limits: LIMITS })
+        verify(envelope.as_slice(), &Options { evidence, accept_incomplete, limits: LIMITS, ..Options::by_keys(&keys) })
     };
     let whole = verdict(&objects, true);
     assert_eq!(

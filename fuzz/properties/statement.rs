@@ -3,7 +3,6 @@
 
 use attestation::dsse;
 use attestation::escape::is_escaped;
-use attestation::evidence::Limits;
 use attestation::statement::{Claims, ReadError, read};
 use attestation::synthetic::{self, ROOT, Session};
 use attestation::verify::{Options, verify};
@@ -172,8 +171,8 @@ fn check_verdict(payload: &[u8], claims: &Claims) {
     let key = synthetic::key().expect("the bytes are a key");
     let mut envelope = Vec::new();
     dsse::write_envelope(&mut envelope, |out| out.write_all(payload), &[&key]).expect("memory takes everything");
-    let options =
-        Options { keys: &[key.public().clone()], evidence: None, accept_incomplete: false, limits: Limits::default() };
+    let keys = [key.public().clone()];
+    let options = Options::by_keys(&keys);
     let verdict = verify(envelope.as_slice(), &options);
     assert!(verdict.understood && !verdict.recomputed, "{verdict:#?}");
     assert_eq!(verdict.claims.as_deref(), Some(claims), "the claims");

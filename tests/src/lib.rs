@@ -11,6 +11,7 @@ mod record;
 mod run;
 mod seen;
 mod shown;
+mod spire;
 mod volume;
 pub mod work;
 
@@ -21,4 +22,5 @@ pub use record::Record;
 pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};
 pub use seen::{Named, Opened, Peer};
 pub use shown::held;
+pub use spire::Spire;
 pub use volume::Volume;

@@ -49,7 +49,8 @@ impl Record {
         let objects = Folder(evidence.to_owned());
         let envelope = File::open(statement).unwrap_or_else(|error| panic!("{}: {error}", statement.display()));
         let limits = Limits::default();
-        let options = Options { keys: &[key], evidence: Some(&objects), accept_incomplete: true, limits };
+        let keys = [key];
+        let options = Options { evidence: Some(&objects), accept_incomplete: true, limits, ..Options::by_keys(&keys) };
         let verdict = verify::verify(BufReader::new(envelope), &options);
         for check in &verdict.checks {
             assert_ne!(check.outcome, Outcome::Refused, "{}: {}", check.name, check.says);

@@ -295,8 +295,8 @@ class Trace:  # its facts are kept under the names that they have in a statement
                         for key, n in sorted(told.items())] for told in (self.gaps, self.spots))
         return dumps(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset, blindSpots=spots) | end | {
             "subject": [rows[at] | {"name": name} for name, at in sorted(left.items(), key=lambda item: item[1])]
-                       or [{"name": "evidence", "sha256": log["rootSha256"]}],
-            **{name: signed[name] for name in ("id", "signer", "number", "previous")}, "coverage": self.hooks.values(),
+                       or [{"name": "evidence", "sha256": log["rootSha256"]}], "coverage": self.hooks.values(),
+            **{name: signed.get(name) for name in "id signer coSigners insteadOf number previous".split()},
             "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown", "gaps": gaps,
             "type": f"urn:testimony:session:{quote(opened.kind, safe='')}:v1", "event": uuid.UUID(signed["id"]).urn,
             "buildStartedOn": opened.opened_boottime_ns + self.offset, "complete": not self.gaps and not self.ending,
@@ -324,8 +324,8 @@ def base64_bytes(text):  # of either alphabet, with or without padding, and one 
     need(text in [encode(data).decode().rstrip(pad) for encode in (b64encode, urlsafe_b64encode) for pad in ("=", "")])
     return data
 
-def unique(pairs):
-    need(all(sum(key == name for key, _ in pairs) < 2 for name in "payloadType payload signatures keyid sig".split()))
+def unique(pairs, names="payloadType payload signatures keyid sig certificate intermediates".split()):
+    need(all(sum(key == name for key, _ in pairs) < 2 for name in names))
     return dict(pairs)
 
 @refusing("ENVELOPE_MALFORMED")

@@ -70,16 +70,19 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 
 /// A key file's bytes.
 pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, KEY_BYTES_MAX)
+}
+
+/// The first bytes of a regular file.
+pub(crate) fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_regular(path)?.take(KEY_BYTES_MAX).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// A proof's bytes, and one more of what is too large for one.
 pub(crate) fn read_proof(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.take(PROOF_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_at_most(path, PROOF_BYTES_MAX as u64 + 1)
 }
 
 /// A directory of evidence objects.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod files;
+pub mod identity;
 mod report;
 
 use attestation::dsse::PublicKey;
@@ -23,9 +24,13 @@ pub const USAGE: u8 = 64;
 /// is not understood, 64 if used wrongly.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Args {
-    /// Public key to trust (P-256, PEM); may be given more than once. Without one, everything is refused
+    /// Public key to trust (P-256, PEM); may be given more than once. Without one, and without a trust bundle, everything is
+    /// refused
     #[arg(long = "key", value_name = "PEM")]
     pub keys: Vec<PathBuf>,
+    /// Identities to trust.
+    #[command(flatten)]
+    pub identity: identity::Args,
     /// Directory with the evidence [default: FILE with .evidence for .intoto.jsonl, where that is there]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -69,6 +74,10 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
         Ok(keys) => keys,
         Err(message) => return complain(program, err, &message),
     };
+    let trusted = match args.identity.read() {
+        Ok(trusted) => trusted,
+        Err(message) => return complain(program, err, &message),
+    };
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
         return complain(program, err, &format!("--evidence {}: no directory", report::path(directory)));
     }
@@ -84,7 +93,7 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
     }
     let (mut exit_code, mut verdicts) = (0, Vec::new());
     for file in &args.files {
-        let mut verdict = verify_file(file, &keys, args);
+        let mut verdict = verify_file(file, &keys, trusted.as_ref(), args);
         if let (Some(proof), Some(claims)) = (&proof, &verdict.claims) {
             let check = inclusion(proof, claims);
             verdict.checks.push(check);
@@ -116,12 +125,13 @@ fn read_key(path: &Path) -> Result<PublicKey, String> {
     PublicKey::from_pem(&pem).map_err(|error| named(&error))
 }
 
-fn verify_file(file: &Path, keys: &[PublicKey], args: &Args) -> Verdict {
+fn verify_file(file: &Path, keys: &[PublicKey], trusted: Option<&identity::Read>, args: &Args) -> Verdict {
     match Target::of(file, args.evidence.as_deref()) {
         Target::Statement { input, evidence } => {
             let objects = evidence.map(Directory::new);
             let options = Options {
                 keys,
+                identities: trusted.map(identity::Read::trusted),
                 evidence: objects.as_ref().map(|objects| objects as &dyn attestation::verify::Objects),
                 accept_incomplete: args.accept_incomplete,
                 limits: Limits::default(),

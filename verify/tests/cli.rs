@@ -44,6 +44,7 @@ impl Bench {
 
     fn args(&self) -> Args {
         Args {
+            identity: testimony_verify::identity::Args::default(),
             keys: vec![self.path("key.pub")],
             evidence: None,
             proof: None,

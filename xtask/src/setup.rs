@@ -1,6 +1,7 @@
 //! `setup`: finds or installs what the other commands need, a group at a time, and says so in a sentence each.
 
 pub(crate) mod peers;
+mod spire;
 pub(crate) mod toolchain;
 pub(crate) mod tools;
 
@@ -74,7 +75,8 @@ fn tests() -> Result<()> {
     apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
     apt::install("the oracle of the comparison tests", &["strace"])?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
-    peers::ensure()
+    peers::ensure()?;
+    spire::ensure()
 }
 
 fn bench() -> Result<()> {

@@ -1,14 +1,22 @@
-//! What the host says of itself: kernel, type information, privileges, cgroups, the key, the clock.
+//! What the host says of itself: kernel, type information, privileges, cgroups, who can sign, the clock.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     thread::{CapabilitySet, capabilities},
     time::{ClockId, clock_getres},
 };
+use spiffe::constants::SPIFFE_SOCKET_ENV;
 
 use super::{Check, Status, report};
-use crate::{probe, sign};
+use crate::{
+    identity::{Identity, Workload},
+    probe, sign,
+};
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// A coarser clock leaves many accesses within its grain of a change.
@@ -95,7 +103,7 @@ pub(super) fn cgroup() -> Check {
 pub(super) fn key(path: &Path) -> Check {
     match sign::load(path) {
         Ok(key) => Check::new("key", Status::Ok, format!("{}, key id {}", path.display(), key.public().keyid())),
-        Err(sign::Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Err(sign::KeyError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             let parent = path.ancestors().skip(1).find(|parent| parent.is_dir() || parent.as_os_str().is_empty());
             let writable = parent.is_some_and(|parent| {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -110,6 +118,23 @@ pub(super) fn key(path: &Path) -> Check {
             }
         }
         Err(error) => report::chain("key", &error).action("mend it, or name another with --key FILE"),
+    }
+}
+
+/// The SVID: what the Workload API gives, if one is named.
+pub(super) fn svid() -> Check {
+    const NAME: &str = "SVID";
+    const WAIT: Duration = Duration::from_secs(2);
+    if std::env::var_os(SPIFFE_SOCKET_ENV).is_none() {
+        return Check::new(NAME, Status::Ok, format!("{SPIFFE_SOCKET_ENV} is not set: a key file signs"));
+    }
+    match Workload::connect(None).and_then(|workload| workload.identity(Instant::now() + WAIT)) {
+        Ok(Identity { svid, .. }) => {
+            let until = attestation::time::utc(svid.not_after());
+            Check::new(NAME, Status::Ok, format!("{}, valid until {until}: `--signer spiffe` signs with it", svid.id()))
+        }
+        Err(error) => Check { status: Status::Warn, ..report::chain(NAME, &error) }
+            .action("mend it, or sign with a key file; SPIRE needs a registration entry for this user and program"),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Entries<T> {
 unsafe impl<T: Send> Send for Entries<T> {}
 
 impl<T> Entries<T> {
-    const WHOLE: () = assert!(size_of::<T>() % 8 == 0);
+    const WHOLE: () = assert!(size_of::<T>().is_multiple_of(8));
 
     /// Maps the first `count` entries, which are all that the map has.
     pub(super) fn map(map: &Map, name: &'static str, count: usize) -> Result<Self, Error> {

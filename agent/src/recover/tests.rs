@@ -40,7 +40,7 @@ impl Bench {
     }
 
     fn recover(&self) -> Result<u8, Error> {
-        run(&Args { name: self.path("r"), key: self.path("key"), json: true })
+        run(&Args { name: self.path("r"), signers: sign::Args::by(self.path("key")), json: true })
     }
 
     /// The codes that the signed statement gives, once a verifier took it as incomplete.
@@ -48,10 +48,9 @@ impl Bench {
         let key = sign::load(&self.path("key")).unwrap();
         let objects = Directory::new(self.path("r.evidence"));
         let options = Options {
-            keys: std::slice::from_ref(key.public()),
             evidence: Some(&objects),
             accept_incomplete: true,
-            limits: Limits::default(),
+            ..Options::by_keys(std::slice::from_ref(key.public()))
         };
         let verdict = verify(File::open(self.path("r.intoto.jsonl")).unwrap(), &options);
         assert!(!verdict.refused() && !verdict.complete && verdict.recomputed, "{:?}", verdict.checks);

@@ -10,14 +10,14 @@ use std::{
 
 use anyhow::Context;
 use attestation::{
-    dsse,
+    dsse::{self, Signer},
     evidence::LogHead,
     statement::{self, Meta},
     trace::Trace,
 };
 
 use super::{owner::Owner, summary};
-use crate::{chain::Link, evidence::descriptor_path, sign::Key};
+use crate::{chain::Link, evidence::descriptor_path};
 
 /// NAME.intoto.jsonl and NAME.evidence.
 pub(super) struct Output {
@@ -35,8 +35,8 @@ pub(super) struct Signed {
     pub(super) statement: PathBuf,
     pub(super) evidence: PathBuf,
     pub(super) payload_sha256: [u8; 32],
-    pub(super) key: PathBuf,
-    pub(super) key_is_new: bool,
+    /// Key files that were made for it.
+    pub(super) new_keys: Vec<PathBuf>,
     pub(super) summary: summary::Summary,
 }
 
@@ -89,7 +89,7 @@ impl Output {
         trace: &Trace,
         head: &LogHead,
         meta: &Meta,
-        key: &Key,
+        signers: &[&dyn Signer],
         owner: &Owner,
         link: Option<Link>,
     ) -> anyhow::Result<Signed> {
@@ -97,7 +97,7 @@ impl Output {
         let ours = file.metadata()?;
         let mut out = BufWriter::with_capacity(1 << 16, file);
         let payload = |out: &mut dyn Write| statement::write(out, trace, head, meta);
-        let written = dsse::write_envelope(&mut out, payload, &[&key.file])?;
+        let written = dsse::write_envelope(&mut out, payload, signers)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         // Before anybody can have the statement: the next one must not follow the one before it.
         if let Some(Err(error)) = link.map(|link| link.signed(&written.payload_sha256)) {
@@ -116,8 +116,7 @@ impl Output {
             statement: self.statement(),
             evidence: self.evidence(),
             payload_sha256: written.payload_sha256,
-            key: key.path.clone(),
-            key_is_new: key.new,
+            new_keys: Vec::new(),
             summary: summary::Summary::of(trace),
         })
     }

@@ -88,12 +88,9 @@ impl Signed {
         if summary.findings.len() > FINDINGS_MAX {
             eprintln!("testimony: and {} more: testimony show --gaps", summary.findings.len() - FINDINGS_MAX);
         }
-        if self.key_is_new {
-            eprintln!(
-                "testimony: a signing key was made: {}, public half {}.pub",
-                self.key.display(),
-                self.key.display()
-            );
+        for key in &self.new_keys {
+            let key = key.display();
+            eprintln!("testimony: a signing key was made: {key}, public half {key}.pub");
         }
         let verdict = if summary.complete { "COMPLETE" } else { "INCOMPLETE" };
         eprintln!("testimony: {} signed, {verdict} at level {}", self.statement.display(), summary.level);

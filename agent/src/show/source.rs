@@ -164,10 +164,9 @@ fn check(path: &Path, keys: &[PathBuf], evidence: Option<&Path>) -> Result<Signa
     let keys = keys.iter().map(|path| key(path)).collect::<Result<Vec<_>, _>>()?;
     let objects = evidence.map(|directory| Directory::new(directory.to_owned()));
     let options = Options {
-        keys: &keys,
         evidence: objects.as_ref().map(|objects| objects as &dyn attestation::verify::Objects),
         accept_incomplete: true,
-        limits: Limits::default(),
+        ..Options::by_keys(&keys)
     };
     let verdict = verify(read(path)?, &options);
     match verdict.checks.iter().find(|check| check.outcome == Outcome::Refused) {

@@ -17,11 +17,11 @@ pub enum KeyError {
     /// The file is no UTF-8 text.
     #[error("the key is no PEM text")]
     NotText,
-    /// No PKCS#8 PEM of a P-256 private key.
-    #[error("not a P-256 private key in PKCS#8 PEM")]
+    /// No PKCS#8 of a P-256 private key.
+    #[error("not a P-256 private key in PKCS#8")]
     NotPrivate,
-    /// No SubjectPublicKeyInfo PEM of a P-256 public key.
-    #[error("not a P-256 public key in PEM")]
+    /// No SubjectPublicKeyInfo of a P-256 public key.
+    #[error("not a P-256 public key")]
     NotPublic,
     /// The random bytes are no scalar of P-256: take others. The odds are one in 2^32.
     #[error("the random bytes are no P-256 key")]
@@ -43,6 +43,12 @@ pub enum SignError {
 pub trait Signer {
     /// The key's id, a hint for the verifier.
     fn keyid(&self) -> &str;
+
+    /// Certificates in PEM that say whose key it is: its own, then those between it and an authority. None for a key that
+    /// is known by itself.
+    fn certificates(&self) -> &[Vec<u8>] {
+        &[]
+    }
 
     /// ECDSA signature in DER of this SHA-256 value.
     ///
@@ -74,6 +80,14 @@ impl PublicKey {
         let text = std::str::from_utf8(pem).map_err(|_| KeyError::NotText)?;
         let key = VerifyingKey::from_public_key_pem(text.trim()).map_err(|_| KeyError::NotPublic)?;
         Self::new(key)
+    }
+
+    /// Reads a DER SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// [`KeyError::NotPublic`] for anything else, another curve included.
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        Self::new(VerifyingKey::from_public_key_der(der).map_err(|_| KeyError::NotPublic)?)
     }
 
     fn new(key: VerifyingKey) -> Result<Self, KeyError> {
@@ -123,6 +137,7 @@ fn fingerprint(point: &[u8]) -> String {
 }
 
 /// A private key from a file's bytes.
+#[derive(Clone)]
 pub struct KeyFile {
     key: SigningKey,
     public: PublicKey,
@@ -142,6 +157,14 @@ impl KeyFile {
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let text = std::str::from_utf8(pem).map_err(|_| KeyError::NotText)?;
         Self::new(SigningKey::from_pkcs8_pem(text.trim()).map_err(|_| KeyError::NotPrivate)?)
+    }
+
+    /// Reads a PKCS#8 DER.
+    ///
+    /// # Errors
+    /// [`KeyError::NotPrivate`] for anything else, another curve included.
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        Self::new(SigningKey::from_pkcs8_der(der).map_err(|_| KeyError::NotPrivate)?)
     }
 
     /// A new key from 32 random bytes.

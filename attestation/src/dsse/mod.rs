@@ -10,7 +10,7 @@ mod tests;
 mod write;
 
 pub use key::{KeyError, KeyFile, PublicKey, SignError, Signer};
-pub use read::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, SIGNATURES_MAX, Verified, read};
+pub use read::{Certificates, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, SIGNATURES_MAX, Verified, read};
 pub use write::{WriteError, Written, write_envelope};
 
 /// `payloadType` of in-toto statements.

@@ -8,9 +8,11 @@ use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::io::{self, Read};
+use std::iter;
 use thiserror::Error;
 
 /// Bytes of an envelope at most: 256 MiB.
@@ -19,6 +21,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 256 << 20;
 pub const SIGNATURES_MAX: usize = 16;
 /// Bytes of a signature at most.
 pub(super) const SIGNATURE_BYTES_MAX: usize = 1024;
+/// Bytes that the certificates of a signature have in the JSON at most: `certificate`, and all `intermediates`.
+pub(super) const CERTIFICATES_BYTES_MAX: usize = 256 << 10;
 
 /// Why bytes are no envelope, or one that is not trusted.
 #[derive(Debug, Error)]
@@ -71,13 +75,36 @@ struct WireSignature<'a> {
     sig: Cow<'a, str>,
     #[serde(default, borrow)]
     keyid: Option<Cow<'a, str>>,
+    // Of no use to who trusts keys: whatever stands there, it costs nobody the envelope.
+    #[serde(default, borrow)]
+    certificate: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    intermediates: Option<&'a RawValue>,
 }
 
 /// An envelope that was read and not yet verified. It keeps its payload to itself.
 pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
-    signatures: Vec<(Vec<u8>, String)>,
+    signatures: Vec<Signature>,
+}
+
+struct Signature {
+    bytes: Vec<u8>,
+    keyid: String,
+    certificates: Certificates,
+}
+
+/// Certificates that a signature carries, as go-witness writes them: `certificate` and `intermediates`, each in PEM, in
+/// base64. Anybody can have written them; they say what they are once an authority stands behind them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificates {
+    /// None.
+    None,
+    /// Something else stands there.
+    Malformed,
+    /// Each in PEM: that of the signer's key, then those between it and an authority.
+    Pem(Vec<Vec<u8>>),
 }
 
 /// A payload under a signature that held.
@@ -127,14 +154,21 @@ impl Envelope {
         for Object(signature) in &wire.signatures {
             let sig = decode(&signature.sig).filter(|sig| sig.len() <= SIGNATURE_BYTES_MAX);
             let sig = sig.ok_or(EnvelopeError::NotBase64("sig"))?;
-            signatures.push((sig, signature.keyid.as_deref().unwrap_or_default().to_owned()));
+            let keyid = signature.keyid.as_deref().unwrap_or_default().to_owned();
+            let certificates = Certificates::read(signature.certificate, signature.intermediates);
+            signatures.push(Signature { bytes: sig, keyid, certificates });
         }
         Ok(Self { payload_type: wire.payload_type.into_owned(), payload, signatures })
     }
 
+    /// What each signature carries, in their order.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificates> {
+        self.signatures.iter().map(|signature| &signature.certificates)
+    }
+
     /// The key ids that the envelope names: hints, unverified, any text.
     pub fn claimed_keyids(&self) -> impl Iterator<Item = &str> {
-        self.signatures.iter().map(|signature| signature.1.as_str())
+        self.signatures.iter().map(|signature| signature.keyid.as_str())
     }
 
     /// The payload, if at least one signature by one of `keys` holds over it.
@@ -144,7 +178,7 @@ impl Envelope {
     pub fn verify(self, keys: &[PublicKey]) -> Result<Verified, EnvelopeError> {
         let pae = pae_prefix(&self.payload_type, self.payload.len() as u64);
         let digest: Hash = Sha256::new_with_prefix(pae).chain_update(&self.payload).finalize().into();
-        let holds = |key: &&PublicKey| self.signatures.iter().any(|(signature, _)| key.verifies(&digest, signature));
+        let holds = |key: &&PublicKey| self.signatures.iter().any(|signature| key.verifies(&digest, &signature.bytes));
         let keyids: Vec<String> = keys.iter().filter(holds).map(|key| key.keyid().to_owned()).collect();
         if keyids.is_empty() {
             return Err(EnvelopeError::Untrusted);
@@ -161,6 +195,31 @@ impl Envelope {
     pub fn into_unverified(self) -> Vec<u8> {
         self.payload
     }
+}
+
+impl Certificates {
+    fn read(certificate: Option<&RawValue>, intermediates: Option<&RawValue>) -> Self {
+        let between = match intermediates.map(within_limit) {
+            None => Vec::new(),
+            Some(Some(json)) => match serde_json::from_str::<Vec<Cow<'_, str>>>(json) {
+                Ok(between) => between,
+                Err(_) => return Self::Malformed,
+            },
+            Some(None) => return Self::Malformed,
+        };
+        let own = match certificate.map(within_limit) {
+            None if between.is_empty() => return Self::None,
+            Some(Some(json)) => serde_json::from_str::<Cow<'_, str>>(json).ok(),
+            _ => None,
+        };
+        let Some(own) = own else { return Self::Malformed };
+        let pem = iter::once(own).chain(between).map(|text| decode(&text));
+        pem.collect::<Option<_>>().map_or(Self::Malformed, Self::Pem)
+    }
+}
+
+fn within_limit(json: &RawValue) -> Option<&str> {
+    Some(json.get()).filter(|json| json.len() <= CERTIFICATES_BYTES_MAX)
 }
 
 /// Base64 of either alphabet, never of both; with all of its padding or none.

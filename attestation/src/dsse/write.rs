@@ -63,13 +63,29 @@ where
     out.write_all(b"\",\"signatures\":[")?;
     for (index, signer) in signers.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        let keyid = serde_json::to_string(signer.keyid()).map_err(io::Error::from)?;
-        let signature = STANDARD.encode(signer.sign_prehash(&pae)?);
-        write!(out, "{comma}{{\"keyid\":{keyid},\"sig\":\"{signature}\"}}")?;
+        write!(out, "{comma}")?;
+        write_signature(&mut out, *signer, &pae)?;
     }
     out.write_all(b"]}\n")?;
     out.flush()?;
     Ok(first)
+}
+
+/// One signature, with its certificates as go-witness has them: each in PEM, in base64.
+fn write_signature(out: &mut dyn Write, signer: &dyn Signer, pae: &Hash) -> Result<(), WriteError> {
+    let keyid = serde_json::to_string(signer.keyid()).map_err(io::Error::from)?;
+    let signature = STANDARD.encode(signer.sign_prehash(pae)?);
+    write!(out, "{{\"keyid\":{keyid},\"sig\":\"{signature}\"")?;
+    if let [certificate, intermediates @ ..] = signer.certificates() {
+        write!(out, ",\"certificate\":\"{}\"", STANDARD.encode(certificate))?;
+        if !intermediates.is_empty() {
+            let between: Vec<String> =
+                intermediates.iter().map(|pem| format!("\"{}\"", STANDARD.encode(pem))).collect();
+            write!(out, ",\"intermediates\":[{}]", between.join(","))?;
+        }
+    }
+    out.write_all(b"}")?;
+    Ok(())
 }
 
 /// A payload that no reader would take is not signed.

@@ -40,11 +40,15 @@ pub const EXTENSION_VERSION: u32 = 1;
 /// Name of the subject where the session left no product.
 pub const SUBJECT_EVIDENCE: &str = "evidence";
 
-/// What a statement says that its log does not: the signer's own chain of statements.
+/// What a statement says that its log does not: who signs, and the signer's own chain of statements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// Key id of the signer; may be empty.
+    /// The signer: the id of its key, or the SPIFFE ID that it signs as; may be empty.
     pub signer: String,
+    /// Who else signs, named in the same way.
+    pub co_signers: Vec<String>,
+    /// Whom the signer stands in for: the one who was to sign, and could not.
+    pub instead_of: Option<String>,
     /// Number of this statement in its scope (host, signer, boot), taken at signing.
     pub number: Option<u64>,
     /// SHA-256 of the payload of the statement before it in the scope.

@@ -91,6 +91,12 @@ impl Serialize for Session<'_> {
         map.serialize_entry("bootId", &hex::encode(&opened.boot_id))?;
         map.serialize_entry("hostId", &hex::encode(&opened.host_id))?;
         map.serialize_entry("signer", &escape(meta.signer.as_bytes()))?;
+        if !meta.co_signers.is_empty() {
+            map.serialize_entry("coSigners", &List(|| meta.co_signers.iter().map(|name| escape(name.as_bytes()))))?;
+        }
+        if let Some(name) = &meta.instead_of {
+            map.serialize_entry("insteadOf", &escape(name.as_bytes()))?;
+        }
         map.serialize_entry("number", &meta.number)?;
         map.serialize_entry("previous", &meta.previous.map(|sha256| hex::encode(&sha256)))?;
         map.serialize_entry("membership", &escape(opened.membership.as_bytes()))?;

@@ -176,7 +176,8 @@ fn an_output_that_fails_is_told() {
 fn claims_are_what_was_written() {
     let session = Session::build();
     let (head, _) = session.write(20).unwrap();
-    let meta = Meta { signer: "SHA256:k".into(), number: Some(u64::MAX), previous: Some([9; 32]) };
+    let (signer, previous) = ("SHA256:k".into(), Some([9; 32]));
+    let meta = Meta { signer, number: Some(u64::MAX), previous, ..Meta::default() };
     let mut out = Vec::new();
     write(&mut out, &session.trace().unwrap(), &head, &meta).unwrap();
     let claims = read(&out).unwrap();

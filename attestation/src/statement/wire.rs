@@ -157,6 +157,10 @@ struct Session<'a> {
     host_id: Text<'a, Hex>,
     #[serde(borrow)]
     signer: Text<'a, Signer>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    co_signers: Option<Bounded<Text<'a, Signer>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    instead_of: Option<Text<'a, Signer>>,
     #[serde(deserialize_with = "nullable")]
     number: Option<u64>,
     #[serde(borrow, deserialize_with = "nullable")]

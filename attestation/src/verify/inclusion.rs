@@ -98,7 +98,7 @@ mod tests {
 
     fn claims_of(signed: &Signed) -> Claims {
         let keys = [synthetic::key().unwrap().public().clone()];
-        let options = Options { keys: &keys, evidence: None, accept_incomplete: true, limits: Limits::default() };
+        let options = Options { accept_incomplete: true, ..Options::by_keys(&keys) };
         *verify(signed.envelope.as_slice(), &options).claims.unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! Verification: a list of checks, each of which says what it found and what it does not prove.
 //!
-//! Signature first; then the statement's shape; then, where the evidence is given, everything is made again from the log:
+//! Signature first, and whose it is; then the statement's shape; then, where the evidence is given, everything is made again from the log:
 //! tree, numbers, facts, and the statement itself, byte for byte. Where it is not given, what the signer says is weighed
 //! for contradictions, and the verdict says that it is the signer's word. No key, no verification.
 //!
@@ -10,8 +10,10 @@ mod canaries;
 mod checks;
 mod compare;
 mod evidence;
+mod identity;
 mod inclusion;
 mod sequence;
+mod signers;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +24,11 @@ use crate::evidence::Limits;
 use crate::merkle::Hash;
 use crate::statement::{self, Claims, Item, ReadError};
 use crate::trace::Finding;
+use identity::Identified;
 use std::io::{self, Read};
 
 pub use evidence::{Survey, survey, unsigned};
+pub use identity::Trusted;
 pub use inclusion::{ProveError, inclusion, prove};
 pub use sequence::sequence;
 
@@ -86,14 +90,24 @@ pub trait Objects {
 /// How to verify.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Keys to trust. Without any, everything is refused.
+    /// Keys to trust. Without any, and without identities, everything is refused.
     pub keys: &'a [PublicKey],
+    /// Identities to trust, and the time that it is.
+    pub identities: Option<Trusted<'a>>,
     /// The evidence, where it is given.
     pub evidence: Option<&'a dyn Objects>,
     /// Whether an incomplete statement is accepted as such.
     pub accept_incomplete: bool,
     /// What of the log a reader is willing to take.
     pub limits: Limits,
+}
+
+impl<'a> Options<'a> {
+    /// By keys alone.
+    #[must_use]
+    pub fn by_keys(keys: &'a [PublicKey]) -> Self {
+        Self { keys, identities: None, evidence: None, accept_incomplete: false, limits: Limits::default() }
+    }
 }
 
 /// What verification came to.
@@ -113,8 +127,8 @@ pub struct Verdict {
     pub claims: Option<Box<Claims>>,
     /// SHA-256 of the payload, once its signature held.
     pub payload_sha256: Option<Hash>,
-    /// Ids of the keys whose signatures held.
-    pub keyids: Vec<String>,
+    /// Who signed: ids of the keys whose signatures held, and SPIFFE IDs that were proven.
+    pub signers: Vec<String>,
 }
 
 impl Verdict {
@@ -143,7 +157,7 @@ impl Verdict {
             understood: true,
             claims: None,
             payload_sha256: None,
-            keyids: Vec::new(),
+            signers: Vec::new(),
         }
     }
 
@@ -169,7 +183,7 @@ impl Verdict {
 #[must_use]
 pub fn verify(envelope: impl Read, options: &Options<'_>) -> Verdict {
     let verdict = Verdict::new();
-    if options.keys.is_empty() {
+    if options.keys.is_empty() && options.identities.is_none() {
         return verdict.refuse(checks::no_anchor());
     }
     match dsse::read(envelope) {
@@ -180,16 +194,31 @@ pub fn verify(envelope: impl Read, options: &Options<'_>) -> Verdict {
 
 fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let mut verdict = Verdict::new();
-    let verified = match envelope.verify(options.keys) {
+    let signatures = envelope.certificates().count();
+    let identified = options.identities.map(|trusted| trusted.identify(&envelope));
+    let svids = identified.iter().flat_map(Identified::keys);
+    let keys: Vec<PublicKey> = options.keys.iter().chain(svids).cloned().collect();
+    let verified = match envelope.verify(&keys) {
         Ok(verified) => verified,
         Err(error @ EnvelopeError::PayloadType) => return verdict.not_understood(checks::payload_type(&error)),
-        Err(error) => return verdict.refuse(checks::untrusted(&error)),
+        Err(error) => {
+            verdict.checks.push(checks::untrusted(&error));
+            verdict.checks.extend(identified.iter().map(|identified| identified.check(&[])));
+            return verdict;
+        }
     };
     verdict.payload_sha256 = Some(verified.payload_sha256);
-    verdict.keyids.clone_from(&verified.keyids);
     verdict.checks.push(checks::signature(&verified));
+    if let Some(identified) = &identified {
+        verdict.checks.push(identified.check(&verified.keyids));
+        verdict.signers.extend(identified.proven(&verified.keyids));
+    }
+    verdict.signers.extend(verified.keyids);
     match statement::read(&verified.payload) {
-        Ok(claims) => verify_statement(verdict, &verified.payload, claims, options),
+        Ok(claims) => {
+            verdict.checks.extend(signers::check(&claims.meta, signatures, &verdict.signers));
+            verify_statement(verdict, &verified.payload, claims, options)
+        }
         Err(error @ ReadError::Version(_)) => verdict.not_understood(checks::version(&error)),
         Err(error) => verdict.not_understood(checks::no_statement(&error)),
     }

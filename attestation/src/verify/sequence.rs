@@ -26,7 +26,7 @@ pub fn sequence<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Vec<Chec
     for verdict in verdicts {
         if let (Some(claims), Some(payload)) = (&verdict.claims, verdict.payload_sha256)
             && let Some(number) = claims.meta.number
-            && verdict.keyids.contains(&claims.meta.signer)
+            && verdict.signers.contains(&claims.meta.signer)
         {
             let places = scopes.entry((&claims.meta.signer, &claims.host_and_boot)).or_default();
             places.push(Place { number, previous: claims.meta.previous, payload });
@@ -86,7 +86,6 @@ fn span((from, to): &(u64, u64)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Limits;
     use crate::statement::{self, Meta};
     use crate::synthetic::{self, Session};
     use crate::verify::{Options, Outcome, verify};
@@ -101,12 +100,12 @@ mod tests {
         let (head, _) = session.write(1000).unwrap();
         let (trace, key) = (session.trace().unwrap(), synthetic::key().unwrap());
         let signer = key.public().keyid().to_owned();
-        let meta = Meta { signer, number: Some(number), previous: previous.map(payload) };
+        let meta = Meta { signer, number: Some(number), previous: previous.map(payload), ..Meta::default() };
         let mut envelope = Vec::new();
         let write = |out: &mut dyn std::io::Write| statement::write(out, &trace, &head, &meta);
         crate::dsse::write_envelope(&mut envelope, write, &[&key]).unwrap();
         let keys = [key.public().clone()];
-        let options = Options { keys: &keys, evidence: None, accept_incomplete: true, limits: Limits::default() };
+        let options = Options { accept_incomplete: true, ..Options::by_keys(&keys) };
         let mut verdict = verify(envelope.as_slice(), &options);
         assert!(!verdict.refused());
         verdict.payload_sha256 = Some(payload(number));
@@ -154,7 +153,7 @@ mod tests {
     #[test]
     fn a_statement_that_somebody_else_signed_has_no_place() {
         let mut foreign = verdict(2, Some(9));
-        foreign.keyids = vec!["another".to_owned()];
+        foreign.signers = vec!["another".to_owned()];
         assert!(sequence(&[verdict(1, None), foreign]).is_empty());
     }
 

@@ -22,7 +22,7 @@ fn keys() -> Vec<PublicKey> {
 
 fn check(envelope: &[u8], evidence: Option<&dyn Objects>, accept_incomplete: bool) -> Verdict {
     let keys = keys();
-    verify(envelope, &Options { keys: &keys, evidence, accept_incomplete, limits: Limits::default() })
+    verify(envelope, &Options { evidence, accept_incomplete, ..Options::by_keys(&keys) })
 }
 
 fn with_evidence(signed: &Signed) -> Verdict {
@@ -52,7 +52,7 @@ fn a_whole_session_is_complete_with_and_without_its_evidence() {
 #[test]
 fn without_a_key_nothing_is_verified() {
     let signed = Session::build().sign(100).unwrap();
-    let options = Options { keys: &[], evidence: None, accept_incomplete: true, limits: Limits::default() };
+    let options = Options { accept_incomplete: true, ..Options::by_keys(&[]) };
     let verdict = verify(signed.envelope.as_slice(), &options);
     assert_eq!((verdict.exit_code(), refusal(&verdict)), (1, Some(codes::NO_ANCHOR)));
 }
@@ -62,7 +62,7 @@ fn another_key_is_refused() {
     let signed = Session::build().sign(100).unwrap();
     let other = dsse::KeyFile::from_random(&[7; 32]).unwrap();
     let keys = [other.public().clone()];
-    let options = Options { keys: &keys, evidence: None, accept_incomplete: true, limits: Limits::default() };
+    let options = Options { accept_incomplete: true, ..Options::by_keys(&keys) };
     let verdict = verify(signed.envelope.as_slice(), &options);
     assert_eq!((verdict.exit_code(), refusal(&verdict)), (1, Some(codes::SIGNATURE_INVALID)));
     assert!(verdict.claims.is_none());

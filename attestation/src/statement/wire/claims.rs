@@ -3,7 +3,7 @@
 use super::{BlindSpot, Canaries, Gap, Hook, Log, Predicate, Session, Subject, Wire};
 use crate::evidence::{LogHead, SegmentSummary};
 use crate::hex;
-use crate::json::Object;
+use crate::json::{Bounded, Object};
 use crate::statement::Meta;
 use crate::statement::read::{CanaryClaim, Claims, HookClaim, Item, ReadError};
 use crate::statement::rules::{SessionId, Text};
@@ -80,7 +80,14 @@ impl Canaries<'_> {
 impl Session<'_> {
     fn meta(self) -> Meta {
         let previous = self.previous.and_then(|text| hex::decode_sha256(text.as_str()));
-        Meta { signer: self.signer.into_string(), number: self.number, previous }
+        let co_signers = self.co_signers.map_or_else(Vec::new, |Bounded(names)| names);
+        Meta {
+            signer: self.signer.into_string(),
+            co_signers: co_signers.into_iter().map(Text::into_string).collect(),
+            instead_of: self.instead_of.map(Text::into_string),
+            number: self.number,
+            previous,
+        }
     }
 }
 

@@ -1,0 +1,253 @@
+//! Who signs: key files and SPIFFE identities, one or several, and who stands in where they cannot.
+//!
+//! Every signer is asked before the command starts: what it cannot do then, it could not do at the end. At the end each is
+//! asked again, since an identity lives for an hour; nothing is signed by another one without the statement saying so.
+
+mod key;
+
+use std::{
+    io,
+    path::PathBuf,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use attestation::{
+    dsse::{PublicKey, Signer},
+    statement::Meta,
+};
+
+use crate::identity::{self, Identity, Workload};
+
+pub use key::{DEFAULT, Error as KeyError, Key, load, load_or_make, make, public_path};
+
+/// Seconds that an SVID is waited for unless it is said.
+const WAIT_S: u64 = 10;
+
+/// Who is to sign.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Args {
+    /// Signing key, made if it is not there [default: /etc/testimony/signing.key]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Who signs; repeatable, and all of them sign: `key:FILE`, `spiffe` (the Workload API of SPIFFE_ENDPOINT_SOCKET) or
+    /// `spiffe:SOCKET`
+    #[arg(long = "signer", value_name = "SIGNER", conflicts_with = "key")]
+    signers: Vec<Choice>,
+    /// Who signs instead if one of those cannot; the statement says so [default: nobody, and nothing is signed]
+    #[arg(long, value_name = "SIGNER", requires = "signers")]
+    second_signer: Option<Choice>,
+    /// Seconds to wait for an SVID, before the command and after it
+    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_S)]
+    svid_wait: u64,
+    /// Keep the trust bundles that SVIDs came with here, for whoever verifies when they were replaced
+    #[arg(long, value_name = "DIR", default_value = identity::BUNDLES)]
+    trust_bundles: PathBuf,
+}
+
+/// A kind of signer, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// A key in a file.
+    Key(PathBuf),
+    /// The SVID that a Workload API gives; that of the environment where none is named.
+    Spiffe(Option<String>),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("key", file) if !file.is_empty() => Ok(Self::Key(file.into())),
+            ("spiffe", "") if !text.ends_with(':') => Ok(Self::Spiffe(None)),
+            // As the variable has it, or a plain path.
+            ("spiffe", socket) if socket.starts_with('/') => Ok(Self::Spiffe(Some(format!("unix://{socket}")))),
+            ("spiffe", socket) if !socket.is_empty() => Ok(Self::Spiffe(Some(socket.to_owned()))),
+            _ => Err("say key:FILE, spiffe or spiffe:SOCKET".to_owned()),
+        }
+    }
+}
+
+/// Why nobody signs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] key::Error),
+    /// The SPIFFE identity.
+    #[error("there is no SVID to sign with")]
+    Identity(#[from] identity::Error),
+    /// One signer is named twice.
+    #[error("{0} is to sign twice")]
+    Twice(String),
+}
+
+/// Signers that can sign.
+pub struct Signers {
+    first: Vec<Source>,
+    second: Option<Source>,
+    wait: Duration,
+    bundles: PathBuf,
+}
+
+enum Source {
+    Key(Key),
+    Spiffe(Workload),
+}
+
+/// Those who sign this statement, now.
+pub struct Ready {
+    signers: Vec<Signing>,
+    /// Whom they stand in for, and why.
+    instead_of: Option<(String, identity::Error)>,
+    bundles: PathBuf,
+}
+
+struct Signing {
+    name: String,
+    public: PublicKey,
+    signer: Box<dyn Signer>,
+    bundle: Option<identity::TrustBundle>,
+}
+
+impl Args {
+    /// A key file alone.
+    #[cfg(test)]
+    pub fn by(key: PathBuf) -> Self {
+        Self { key: Some(key), signers: vec![], second_signer: None, svid_wait: 0, trust_bundles: PathBuf::new() }
+    }
+
+    /// Asks everybody who is to sign, or who may have to. Makes a key file that is not there.
+    pub fn open(&self) -> Result<Signers, Error> {
+        let default = || Choice::Key(self.key.clone().unwrap_or_else(|| DEFAULT.into()));
+        let named = if self.signers.is_empty() { vec![default()] } else { self.signers.clone() };
+        let signers = Signers {
+            first: named.iter().map(Source::open).collect::<Result<_, _>>()?,
+            second: self.second_signer.as_ref().map(Source::open).transpose()?,
+            wait: Duration::from_secs(self.svid_wait),
+            bundles: self.trust_bundles.clone(),
+        };
+        // Where the second one can sign, the first may still come.
+        signers.ready().map(|_| signers)
+    }
+}
+
+impl Source {
+    fn open(choice: &Choice) -> Result<Self, Error> {
+        match choice {
+            Choice::Key(path) => Ok(Self::Key(load_or_make(path)?)),
+            Choice::Spiffe(socket) => Ok(Self::Spiffe(Workload::connect(socket.as_deref())?)),
+        }
+    }
+
+    fn ready(&self, until: Instant) -> Result<Signing, identity::Error> {
+        match self {
+            Self::Key(Key { file, .. }) => Ok(Signing {
+                name: file.public().keyid().to_owned(),
+                public: file.public().clone(),
+                signer: Box::new(file.clone()),
+                bundle: None,
+            }),
+            Self::Spiffe(workload) => {
+                let Identity { svid, signer, bundle } = workload.identity(until)?;
+                let (name, public) = (svid.id().to_string(), svid.key().clone());
+                Ok(Signing { name, public, signer: Box::new(signer), bundle: Some(bundle) })
+            }
+        }
+    }
+
+    /// In a word, for a statement that another one signed.
+    fn name(&self) -> String {
+        match self {
+            Self::Key(key) => key.file.public().keyid().to_owned(),
+            Self::Spiffe(workload) => workload.name(),
+        }
+    }
+}
+
+impl Signers {
+    /// Whether nothing but key files can sign, which say nothing of the host.
+    pub fn only_keys(&self) -> bool {
+        self.first.iter().all(|source| matches!(source, Source::Key(_)))
+    }
+
+    /// Key files that were made just now.
+    pub fn new_keys(&self) -> Vec<PathBuf> {
+        let made = self.first.iter().chain(&self.second).filter_map(|source| match source {
+            Source::Key(key) if key.new => Some(key.path.clone()),
+            _ => None,
+        });
+        made.collect()
+    }
+
+    /// Those who sign now: all that are named, or the second one instead.
+    pub fn ready(&self) -> Result<Ready, Error> {
+        let until = Instant::now() + self.wait;
+        let mut signers: Vec<Signing> = Vec::new();
+        for source in &self.first {
+            match source.ready(until) {
+                Ok(signing) if signers.iter().any(|other| other.name == signing.name) => {
+                    return Err(Error::Twice(signing.name));
+                }
+                Ok(signing) => signers.push(signing),
+                Err(error) => return self.instead_of(source, error, until),
+            }
+        }
+        Ok(Ready { signers, instead_of: None, bundles: self.bundles.clone() })
+    }
+
+    fn instead_of(&self, source: &Source, error: identity::Error, until: Instant) -> Result<Ready, Error> {
+        let Some(second) = &self.second else { return Err(error.into()) };
+        let signers = vec![second.ready(until)?];
+        Ok(Ready { signers, instead_of: Some((source.name(), error)), bundles: self.bundles.clone() })
+    }
+}
+
+impl Ready {
+    /// What the statement says of them.
+    pub fn meta(&self) -> Meta {
+        let mut names = self.signers.iter().map(|signing| signing.name.clone());
+        let signer = names.next().unwrap_or_default();
+        let instead_of = self.instead_of.as_ref().map(|(name, _)| name.clone());
+        Meta { signer, co_signers: names.collect(), instead_of, ..Meta::default() }
+    }
+
+    /// Each, to sign with.
+    pub fn signers(&self) -> Vec<&dyn Signer> {
+        self.signers.iter().map(|signing| signing.signer.as_ref()).collect()
+    }
+
+    /// The keys that their signatures hold under.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.signers.iter().map(|signing| signing.public.clone()).collect()
+    }
+
+    /// Who could not sign, and why.
+    pub fn stood_in_for(&self) -> Option<(&str, &identity::Error)> {
+        self.instead_of.as_ref().map(|(name, error)| (name.as_str(), error))
+    }
+
+    /// Keeps the trust bundles of the SVIDs among them, where they are not kept yet.
+    pub fn keep_bundles(&self) -> io::Result<()> {
+        let bundles = self.signers.iter().filter_map(|signing| signing.bundle.as_ref());
+        bundles.into_iter().try_for_each(|bundle| bundle.keep(&self.bundles))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_signer_is_called() {
+        let read = |text: &str| text.parse::<Choice>();
+        assert_eq!(read("key:/a/b:c"), Ok(Choice::Key("/a/b:c".into())));
+        assert_eq!(read("spiffe"), Ok(Choice::Spiffe(None)));
+        assert_eq!(read("spiffe:/run/api.sock"), Ok(Choice::Spiffe(Some("unix:///run/api.sock".into()))));
+        assert_eq!(read("spiffe:tcp://127.0.0.1:1"), Ok(Choice::Spiffe(Some("tcp://127.0.0.1:1".into()))));
+        for wrong in ["", "key", "key:", "spiffe:", "tpm", "Spiffe"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The check `identity`: which workloads signed, by the word of their trust domains.
+
+use super::checks::{not_claimed, proven, refused};
+use super::{Check, checks};
+use crate::codes;
+use crate::dsse::{Certificates, Envelope, PublicKey};
+use crate::escape::escape;
+use crate::identity::{Chain, ChainError, Identities, Refused, Svid, UnixSeconds};
+use crate::time;
+
+const NAME: &str = "identity";
+const OPEN: &str =
+    "That the workload was what its registration says, and when it signed: an SVID's time is not the signature's.";
+
+/// Identities to trust, and when.
+#[derive(Clone, Copy)]
+pub struct Trusted<'a> {
+    /// Whose signatures are accepted.
+    pub identities: &'a Identities,
+    /// The time that it is. A signature was made before it; when, only a witness of time could say.
+    pub now: UnixSeconds,
+}
+
+/// What one signature's certificates say.
+enum Found {
+    /// An SVID that is accepted now: its signature was made while it was valid, or before.
+    Accepted(Svid),
+    /// An SVID that was accepted as long as it was valid. Who has its key now could have signed today.
+    Expired(Svid),
+    /// Neither.
+    Refused(Refused),
+}
+
+/// What all certificates of an envelope say.
+pub(super) struct Identified {
+    found: Vec<Found>,
+    now: UnixSeconds,
+}
+
+impl Trusted<'_> {
+    /// Looks at the certificates of an envelope.
+    pub(super) fn identify(&self, envelope: &Envelope) -> Identified {
+        let found = envelope.certificates().filter_map(|certificates| match certificates {
+            Certificates::None => None,
+            Certificates::Malformed => Some(Found::Refused(ChainError::Certificate(0).into())),
+            Certificates::Pem(pem) => Some(self.find(pem)),
+        });
+        Identified { found: found.collect(), now: self.now }
+    }
+
+    fn find(&self, pem: &[Vec<u8>]) -> Found {
+        let Some((own, between)) = pem.split_first() else {
+            return Found::Refused(ChainError::Certificate(0).into());
+        };
+        let chain = match Chain::from_pem(own, between) {
+            Ok(chain) => chain,
+            Err(error) => return Found::Refused(error.into()),
+        };
+        match self.identities.accept(&chain, self.now) {
+            Ok(svid) => Found::Accepted(svid),
+            Err(error) => self.when_it_was_valid(&chain, error),
+        }
+    }
+
+    /// Expired is another thing than wrong: the same chain is looked at in the last second of its SVID.
+    fn when_it_was_valid(&self, chain: &Chain, error: Refused) -> Found {
+        match Svid::read(chain.leaf()) {
+            Ok(svid) if svid.not_after() < self.now => match self.identities.accept(chain, svid.not_after()) {
+                Ok(svid) => Found::Expired(svid),
+                Err(error) => Found::Refused(error),
+            },
+            _ => Found::Refused(error),
+        }
+    }
+}
+
+impl Identified {
+    /// Keys of accepted SVIDs: as good as keys that were given.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.accepted().map(Svid::key)
+    }
+
+    fn accepted(&self) -> impl Iterator<Item = &Svid> {
+        self.found.iter().filter_map(|found| match found {
+            Found::Accepted(svid) => Some(svid),
+            _ => None,
+        })
+    }
+
+    /// The accepted SVIDs whose keys signed.
+    fn signed<'a>(&'a self, keyids: &'a [String]) -> impl Iterator<Item = &'a Svid> {
+        self.accepted().filter(|svid| keyids.iter().any(|keyid| keyid == svid.key().keyid()))
+    }
+
+    /// SPIFFE IDs that are proven, given the ids of the keys whose signatures held.
+    pub(super) fn proven(&self, keyids: &[String]) -> Vec<String> {
+        self.signed(keyids).map(|svid| svid.id().to_string()).collect()
+    }
+
+    /// The check, given the ids of the keys whose signatures held.
+    pub(super) fn check(&self, keyids: &[String]) -> Check {
+        let signed: Vec<String> = self.signed(keyids).map(|svid| self.says(svid)).collect();
+        if !signed.is_empty() {
+            return proven(NAME, signed.join("; "), OPEN);
+        }
+        let expired = self.found.iter().find_map(|found| match found {
+            Found::Expired(svid) => Some(svid),
+            _ => None,
+        });
+        if let Some(svid) = expired {
+            let says = format!("{}, and nothing says that it signed before that", self.says(svid));
+            return not_claimed(NAME, Some(codes::SVID_EXPIRED), says, OPEN);
+        }
+        let wrong = self.found.iter().find_map(|found| match found {
+            Found::Refused(error) => Some(checks::chain(error)),
+            Found::Accepted(svid) => {
+                Some(format!("the certificate is that of {}, and the signature is not", svid.id()))
+            }
+            Found::Expired(_) => None,
+        });
+        let says = wrong.unwrap_or_else(|| "no signature carries a certificate".to_owned());
+        refused(NAME, codes::IDENTITY_REFUSED, says, "Nothing of who signed.")
+    }
+
+    /// An SVID in a sentence. Its ID has no characters to escape, and is escaped.
+    fn says(&self, svid: &Svid) -> String {
+        let id = svid.id().to_string();
+        let until = time::utc(svid.not_after());
+        let tense = if svid.not_after() < self.now { "valid until" } else { "valid now, until" };
+        format!("{}, by an SVID {tense} {until}, serial {}", escape(id.as_bytes()), svid.serial())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dsse::{KeyFile, SignError, Signer, write_envelope};
+    use crate::identity::tests::{Authority, HOUR, ID, NOW, authority, root, workload};
+    use crate::merkle::Hash;
+    use crate::statement::{self, Meta};
+    use crate::synthetic::{Session, key};
+    use crate::verify::{Options, Outcome, Verdict, verify};
+
+    struct Svids {
+        key: KeyFile,
+        certificates: Vec<Vec<u8>>,
+    }
+
+    impl Signer for Svids {
+        fn keyid(&self) -> &str {
+            self.key.keyid()
+        }
+
+        fn certificates(&self) -> &[Vec<u8>] {
+            &self.certificates
+        }
+
+        fn sign_prehash(&self, sha256: &Hash) -> Result<Vec<u8>, SignError> {
+            self.key.sign_prehash(sha256)
+        }
+    }
+
+    /// A workload with an SVID.
+    fn svids(root: &Authority, seed: u8) -> Svids {
+        let key = KeyFile::from_random(&[seed; 32]).unwrap();
+        let certificates = vec![root.certifies(&workload(), &key.to_pem().unwrap())];
+        Svids { key, certificates }
+    }
+
+    /// A statement that is signed so, and says so.
+    fn signed(meta: &Meta, signers: &[&dyn Signer]) -> Vec<u8> {
+        let session = Session::build();
+        let (head, _) = session.write(8).unwrap();
+        let trace = session.trace().unwrap();
+        let mut envelope = Vec::new();
+        write_envelope(&mut envelope, |out| statement::write(out, &trace, &head, meta), signers).unwrap();
+        envelope
+    }
+
+    fn named(signer: &str, others: &[&str]) -> Meta {
+        let co_signers = others.iter().map(|name| (*name).to_owned()).collect();
+        Meta { signer: signer.to_owned(), co_signers, ..Meta::default() }
+    }
+
+    fn check(envelope: &[u8], root: &Authority, now: UnixSeconds, keys: &[PublicKey]) -> Verdict {
+        let identities = root.trusted();
+        let identities = Some(Trusted { identities: &identities, now });
+        verify(envelope, &Options { identities, accept_incomplete: true, ..Options::by_keys(keys) })
+    }
+
+    fn found(verdict: &Verdict, name: &str) -> Option<(Outcome, Option<&'static str>)> {
+        verdict.checks.iter().find(|check| check.name == name).map(|check| (check.outcome, check.code))
+    }
+
+    #[test]
+    fn an_identity_is_proven_while_its_svid_is_valid_and_not_claimed_afterwards() {
+        let root = root(authority("root"));
+        let envelope = signed(&named(ID, &[]), &[&svids(&root, 1)]);
+        let verdict = check(&envelope, &root, NOW, &[]);
+        assert_eq!((found(&verdict, NAME), verdict.exit_code()), (Some((Outcome::Proven, None)), 0));
+        assert_eq!(verdict.signers[0], ID);
+        for later in [NOW + HOUR + 1, NOW + 1000 * HOUR] {
+            let verdict = check(&envelope, &root, later, &[]);
+            assert_eq!(found(&verdict, NAME), Some((Outcome::NotClaimed, Some(codes::SVID_EXPIRED))));
+            assert_eq!(found(&verdict, "signature"), Some((Outcome::Refused, Some(codes::SIGNATURE_INVALID))));
+        }
+    }
+
+    #[test]
+    fn a_key_beside_it_still_holds_when_the_svid_has_expired() {
+        let (root, beside) = (root(authority("root")), key().unwrap());
+        let meta = named(ID, &[beside.public().keyid()]);
+        let envelope = signed(&meta, &[&svids(&root, 1), &beside]);
+        let keys = [beside.public().clone()];
+        let now = check(&envelope, &root, NOW, &keys);
+        assert_eq!((found(&now, "signers"), now.exit_code()), (Some((Outcome::Proven, None)), 0));
+        let later = check(&envelope, &root, NOW + 2 * HOUR, &keys);
+        assert_eq!(found(&later, NAME), Some((Outcome::NotClaimed, Some(codes::SVID_EXPIRED))));
+        assert_eq!((found(&later, "signers"), later.exit_code()), (Some((Outcome::NotClaimed, None)), 0));
+        assert_eq!(later.signers, [beside.public().keyid()]);
+    }
+
+    #[test]
+    fn a_signature_that_was_taken_away_is_missed() {
+        let (root, beside) = (root(authority("root")), key().unwrap());
+        let meta = named(ID, &[beside.public().keyid()]);
+        let envelope = signed(&meta, &[&beside]);
+        let verdict = verify(envelope.as_slice(), &Options::by_keys(&[beside.public().clone()]));
+        assert_eq!(found(&verdict, "signers"), Some((Outcome::Refused, Some(codes::SIGNATURE_MISSING))));
+        // The same signature once more is no other's.
+        let twice = signed(&meta, &[&beside, &beside]);
+        let verdict = check(&twice, &root, NOW, &[beside.public().clone()]);
+        assert_eq!(found(&verdict, "signers"), Some((Outcome::NotClaimed, None)));
+        assert_eq!(found(&verdict, NAME), Some((Outcome::Refused, Some(codes::IDENTITY_REFUSED))));
+    }
+
+    #[test]
+    fn who_stands_in_is_said() {
+        let beside = key().unwrap();
+        let meta = Meta { instead_of: Some(ID.into()), ..named(beside.public().keyid(), &[]) };
+        let verdict = verify(signed(&meta, &[&beside]).as_slice(), &Options::by_keys(&[beside.public().clone()]));
+        let said = verdict.checks.iter().find(|check| check.name == "signers").unwrap();
+        assert_eq!(said.outcome, Outcome::Proven);
+        assert!(said.says.contains(&format!("instead of {ID}")), "{}", said.says);
+    }
+
+    #[test]
+    fn anothers_certificate_beside_a_signature_proves_nothing() {
+        let root = root(authority("root"));
+        let (one, two) = (svids(&root, 1), svids(&root, 2));
+        let stolen = Svids { key: two.key.clone(), certificates: one.certificates };
+        for keys in [vec![], vec![two.key.public().clone()]] {
+            let verdict = check(&signed(&named(ID, &[]), &[&stolen]), &root, NOW, &keys);
+            assert_eq!(found(&verdict, NAME), Some((Outcome::Refused, Some(codes::IDENTITY_REFUSED))));
+            assert_eq!(verdict.exit_code(), 1);
+            assert!(!verdict.signers.iter().any(|name| name == ID));
+        }
+    }
+
+    #[test]
+    fn certificates_that_are_none_cost_no_key_its_envelope() {
+        let (root, beside) = (root(authority("root")), key().unwrap());
+        let envelope = String::from_utf8(signed(&named(beside.public().keyid(), &[]), &[&beside])).unwrap();
+        let keys = [beside.public().clone()];
+        for fields in [
+            "\"certificate\":1",
+            "\"certificate\":\"AAAA\"",
+            "\"certificate\":\"?\"",
+            "\"intermediates\":[\"AAAA\"]",
+            "\"certificate\":{\"a\":[[]]}",
+            "\"intermediates\":7",
+        ] {
+            let carries = envelope.replace("{\"keyid\"", &format!("{{{fields},\"keyid\""));
+            assert_ne!(carries, envelope);
+            assert_eq!(verify(carries.as_bytes(), &Options::by_keys(&keys)).exit_code(), 0, "{fields}");
+            let verdict = check(carries.as_bytes(), &root, NOW, &keys);
+            assert_eq!(found(&verdict, NAME), Some((Outcome::Refused, Some(codes::IDENTITY_REFUSED))), "{fields}");
+        }
+        let verdict = check(envelope.as_bytes(), &root, NOW, &keys);
+        assert_eq!(found(&verdict, NAME), Some((Outcome::Refused, Some(codes::IDENTITY_REFUSED))));
+    }
+}

@@ -1,0 +1,198 @@
+//! SPIRE, server and agent, for one test: a trust domain of its own, stopped when it is dropped.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::place::{Scratch, target};
+
+/// The release that `cargo xtask setup tests` builds.
+const HOME: &str = "spire-1.15.3/bin";
+/// How long a step may take.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The trust domain.
+pub const DOMAIN: &str = "example.org";
+
+/// A server and an agent.
+#[derive(Debug)]
+pub struct Spire {
+    folder: Scratch,
+    server: Child,
+    agent: Option<Child>,
+}
+
+/// A program of SPIRE's.
+///
+/// # Panics
+/// If it was not built.
+fn program(name: &str) -> Command {
+    let tools = std::env::var_os("TESTIMONY_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
+    let path = tools.join(HOME).join(name);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask setup tests`", path.display());
+    Command::new(path)
+}
+
+impl Spire {
+    /// Starts both. An SVID lives for `ttl`, as SPIRE writes it.
+    ///
+    /// # Panics
+    /// If they do not come up, with what they said.
+    #[must_use]
+    pub fn start(ttl: &str) -> Self {
+        let folder = Scratch::new();
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let at = folder.path();
+        let at = at.display();
+        let server = format!(
+            r#"server {{
+  bind_address = "127.0.0.1"
+  bind_port = "{port}"
+  trust_domain = "{DOMAIN}"
+  data_dir = "{at}/server"
+  socket_path = "{at}/server.sock"
+  default_x509_svid_ttl = "{ttl}"
+  ca_ttl = "24h"
+  experimental {{ cache_reload_interval = "200ms" }}
+}}
+plugins {{
+  DataStore "sql" {{ plugin_data {{ database_type = "sqlite3" connection_string = "{at}/server.db" }} }}
+  NodeAttestor "join_token" {{ plugin_data {{}} }}
+  KeyManager "memory" {{ plugin_data {{}} }}
+}}
+"#
+        );
+        let agent = format!(
+            r#"agent {{
+  data_dir = "{at}/agent"
+  server_address = "127.0.0.1"
+  server_port = "{port}"
+  socket_path = "{at}/agent.sock"
+  trust_domain = "{DOMAIN}"
+  trust_bundle_path = "{at}/bundle.pem"
+  experimental {{ sync_interval = "500ms" }}
+}}
+plugins {{
+  NodeAttestor "join_token" {{ plugin_data {{}} }}
+  KeyManager "disk" {{ plugin_data {{ directory = "{at}/agent" }} }}
+  WorkloadAttestor "unix" {{ plugin_data {{}} }}
+}}
+"#
+        );
+        for name in ["server", "agent"] {
+            fs::create_dir(folder.join(name)).expect("a folder");
+        }
+        fs::write(folder.join("server.conf"), server).expect("written");
+        fs::write(folder.join("agent.conf"), agent).expect("written");
+        let server = spawn(
+            program("spire-server").arg("run").arg("-config").arg(folder.join("server.conf")),
+            &folder.join("server.log"),
+        );
+        let mut spire = Self { folder, server, agent: None };
+        spire.until("the server is up", "server.log", |spire| spire.ask(&["healthcheck"]).is_some());
+        let bundle = spire.bundle("pem");
+        fs::write(spire.folder.join("bundle.pem"), bundle).expect("written");
+        let token = spire.ask(&["token", "generate", "-spiffeID", "spiffe://example.org/node"]).expect("a token");
+        let token = token.trim().strip_prefix("Token: ").expect("a token").to_owned();
+        spire.start_agent(Some(&token));
+        spire
+    }
+
+    /// The socket of the Workload API.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
+    }
+
+    /// The server's bundle, as `pem` or `spiffe`.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[must_use]
+    pub fn bundle(&self, format: &str) -> String {
+        self.ask(&["bundle", "show", "-format", format]).expect("a bundle")
+    }
+
+    /// Gives processes of root an identity, and waits until the agent knows it.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn register(&self, id: &str) {
+        let made = self.ask(&[
+            "entry",
+            "create",
+            "-parentID",
+            "spiffe://example.org/node",
+            "-spiffeID",
+            id,
+            "-selector",
+            "unix:uid:0",
+        ]);
+        made.expect("an entry");
+        self.until("the agent has the entry", "agent.log", |spire| {
+            let mut fetch = program("spire-agent");
+            fetch.args(["api", "fetch", "x509", "-socketPath"]).arg(spire.socket());
+            fetch.output().is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(id))
+        });
+    }
+
+    /// Stops the agent: its Workload API is gone.
+    pub fn stop_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+
+    /// Starts the agent, with a token the first time.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_agent(&mut self, token: Option<&str>) {
+        let mut agent = program("spire-agent");
+        agent.arg("run").arg("-config").arg(self.folder.join("agent.conf"));
+        if let Some(token) = token {
+            agent.args(["-joinToken", token]);
+        }
+        self.agent = Some(spawn(&mut agent, &self.folder.join("agent.log")));
+        self.until("the agent is up", "agent.log", |spire| {
+            let mut check = program("spire-agent");
+            check.args(["healthcheck", "-socketPath"]).arg(spire.socket());
+            check.output().is_ok_and(|said| said.status.success())
+        });
+    }
+
+    /// What the server answers to a command; nothing where it fails.
+    fn ask(&self, words: &[&str]) -> Option<String> {
+        let mut ask = program("spire-server");
+        ask.args(words).arg("-socketPath").arg(self.folder.join("server.sock"));
+        let said = ask.output().expect("spire-server runs");
+        said.status.success().then(|| String::from_utf8_lossy(&said.stdout).into_owned())
+    }
+
+    fn until(&self, what: &str, log: &str, holds: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            let log = || fs::read_to_string(self.folder.join(log)).unwrap_or_default();
+            assert!(began.elapsed() < WAIT_MAX, "{what}: not within {WAIT_MAX:?}\n{}", log());
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Drop for Spire {
+    fn drop(&mut self) {
+        self.stop_agent();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn spawn(command: &mut Command, log: &Path) -> Child {
+    let log = File::create(log).expect("a log");
+    let also = log.try_clone().expect("a log");
+    command.stdin(Stdio::null()).stdout(log).stderr(also).spawn().expect("SPIRE starts")
+}

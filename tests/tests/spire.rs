@@ -1,0 +1,261 @@
+//! Statements by SPIFFE identities, of a real SPIRE: signed, verified offline, across rotation and without the Workload API.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tests::{Scratch, Spire, binary, need_root, verifier};
+
+const ID: &str = "spiffe://example.org/ci/builder";
+const ANY: &str = "spiffe://example.org/ci/*";
+
+/// A SPIRE that gives root that identity, and a folder.
+struct Bench {
+    spire: Spire,
+    scratch: Scratch,
+}
+
+/// Whether these tests run: what they test does not depend on the kernel, and a guest has no SPIRE.
+fn here() -> bool {
+    if tests::kernel() == "host" {
+        return true;
+    }
+    println!("NOT RUN: SPIRE is on the host, and another kernel changes nothing of who signs");
+    false
+}
+
+impl Bench {
+    fn new(ttl: &str) -> Self {
+        need_root();
+        let bench = Self { spire: Spire::start(ttl), scratch: Scratch::new() };
+        bench.spire.register(ID);
+        for format in ["pem", "spiffe"] {
+            fs::write(bench.scratch.join(format), bench.spire.bundle(format)).expect("written");
+        }
+        bench
+    }
+
+    fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Output {
+        let mut run = Command::new(binary());
+        run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", name])
+            .args(options)
+            .arg("--")
+            .args(command);
+        run.current_dir(self.scratch.path()).output().expect("testimony runs")
+    }
+
+    fn signer(&self) -> String {
+        format!("spiffe:{}", self.spire.socket().display())
+    }
+
+    fn envelope(&self, name: &str) -> Value {
+        let text = fs::read(self.statement(name)).expect("a statement");
+        serde_json::from_slice(&text).expect("an envelope")
+    }
+
+    fn statement(&self, name: &str) -> PathBuf {
+        self.scratch.join(format!("{name}.intoto.jsonl"))
+    }
+
+    /// What the statement's session says.
+    fn session(&self, name: &str) -> Value {
+        let payload = self.envelope(name)["payload"].as_str().map(|text| STANDARD.decode(text).expect("base64"));
+        let statement: Value = serde_json::from_slice(&payload.expect("a payload")).expect("a statement");
+        statement["predicate"]["testimony"]["session"].clone()
+    }
+
+    /// Exit code, and outcome and code of the check `identity`.
+    fn verify(&self, name: &str, options: &[&str]) -> (i32, Option<(String, Option<String>)>) {
+        let mut verify = Command::new(verifier());
+        verify.args(["--json", "--accept-incomplete"]).args(options).arg(self.statement(name));
+        let said = verify.current_dir(self.scratch.path()).output().expect("the verifier runs");
+        let verdict: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
+        let checks = verdict["checks"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let identity = checks.iter().find(|check| check["name"] == "identity");
+        let identity = identity.map(|check| (text(&check["outcome"]).unwrap_or_default(), text(&check["code"])));
+        (said.status.code().unwrap_or(-1), identity)
+    }
+}
+
+fn ended(output: &Output, code: i32) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+fn proven() -> (i32, Option<(String, Option<String>)>) {
+    (0, Some(("proven".to_owned(), None)))
+}
+
+fn refused(code: &str) -> (i32, Option<(String, Option<String>)>) {
+    (1, Some(("refused".to_owned(), Some(code.to_owned()))))
+}
+
+/// The serial number of the certificate of the first signature, as `verify` would say it.
+fn certificate(envelope: &Value) -> String {
+    envelope["signatures"][0]["certificate"].as_str().expect("a certificate").to_owned()
+}
+
+#[test]
+fn a_statement_is_by_the_identity_that_spire_gave() {
+    if !here() {
+        return;
+    }
+    let bench = Bench::new("2m");
+    ended(&bench.run("s", &["--signer", &bench.signer()], &["sh", "-c", "echo x > product"]), 0);
+    assert_eq!(bench.session("s")["signer"], ID);
+    let by = |bundle: &str, id: &str| {
+        bench.verify("s", &["--trust-bundle", &format!("example.org={bundle}"), "--spiffe-id", id])
+    };
+    for bundle in ["pem", "spiffe", "kept/example.org"] {
+        assert_eq!(by(bundle, ANY), proven(), "{bundle}");
+    }
+    assert_eq!(by("pem", ID), proven());
+    assert_eq!(by("pem", "spiffe://example.org/other/*"), refused("IDENTITY_REFUSED"));
+    let foreign = bench.verify("s", &["--trust-bundle", "example.com=pem", "--spiffe-id", ANY]);
+    assert_eq!(foreign, refused("IDENTITY_REFUSED"));
+    let short = ["--trust-bundle", "example.org=pem", "--spiffe-id", ANY, "--svid-lifetime-max", "60"];
+    assert_eq!(bench.verify("s", &short), refused("IDENTITY_REFUSED"));
+    // Wrong usage: whose, which, and neither.
+    for wrong in [
+        &["--trust-bundle", "pem", "--spiffe-id", ANY][..],
+        &["--trust-bundle", "example.org=pem"],
+        &["--trust-bundle", "example.org=none", "--spiffe-id", ANY],
+        &["--spiffe-id", ANY],
+    ] {
+        assert_eq!(bench.verify("s", wrong), (64, None), "{wrong:?}");
+    }
+    changed_certificates(&bench);
+    doctor(&bench);
+    let other = Spire::start("2m");
+    fs::write(bench.scratch.join("others"), other.bundle("pem")).expect("written");
+    assert_eq!(by("others", ANY), refused("IDENTITY_REFUSED"));
+}
+
+/// A certificate with one byte changed, of another, and none.
+fn changed_certificates(bench: &Bench) {
+    let whole = bench.envelope("s");
+    let pem = STANDARD.decode(certificate(&whole)).expect("base64");
+    let mut cases =
+        vec![Value::Null, Value::String(STANDARD.encode(fs::read(bench.scratch.join("pem")).expect("a bundle")))];
+    for at in [60, 200, pem.len() - 60] {
+        let mut changed = pem.clone();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        cases.push(Value::String(STANDARD.encode(changed)));
+    }
+    for certificate in cases {
+        let mut envelope = whole.clone();
+        envelope["signatures"][0]["certificate"] = certificate;
+        fs::write(bench.statement("changed"), envelope.to_string()).expect("written");
+        let verdict = bench.verify("changed", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]);
+        assert_eq!(verdict, refused("IDENTITY_REFUSED"));
+    }
+}
+
+/// `doctor` says who would sign.
+fn doctor(bench: &Bench) {
+    let mut doctor = Command::new(binary());
+    doctor
+        .args(["doctor", "--json"])
+        .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", bench.spire.socket().display()));
+    let said = doctor.current_dir(bench.scratch.path()).output().expect("doctor runs");
+    let said: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let svid =
+        said["checks"].as_array().and_then(|checks| checks.iter().find(|check| check["name"] == "SVID")).cloned();
+    let svid = svid.expect("a check of the SVID");
+    assert_eq!(svid["status"], "ok");
+    assert!(svid["says"].as_str().is_some_and(|says| says.contains(ID)), "{svid}");
+}
+
+#[test]
+fn an_svid_that_rotates_while_a_command_runs_loses_nothing() {
+    if !here() {
+        return;
+    }
+    let bench = Bench::new("30s");
+    let signer = bench.signer();
+    ended(&bench.run("before", &["--signer", &signer], &["true"]), 0);
+    // SPIRE's agent renews at half of the lifetime.
+    ended(&bench.run("across", &["--signer", &signer], &["sleep", "20"]), 0);
+    ended(&bench.run("after", &["--signer", &signer], &["true"]), 0);
+    assert_ne!(certificate(&bench.envelope("before")), certificate(&bench.envelope("across")));
+    for name in ["before", "across", "after"] {
+        // One chain: its signer is the identity, and not a key that lives for seconds.
+        assert_eq!(bench.session(name)["signer"], ID);
+    }
+    let numbers = ["before", "across", "after"].map(|name| bench.session(name)["number"].clone());
+    assert_eq!(numbers, [1, 2, 3].map(Value::from));
+    for name in ["across", "after"] {
+        assert_eq!(bench.verify(name, &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]), proven(), "{name}");
+    }
+    // The first has expired by now, or is about to.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    let expired = bench.verify("before", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]);
+    assert_eq!(expired, (1, Some(("not claimed".to_owned(), Some("SVID_EXPIRED".to_owned())))));
+}
+
+#[test]
+fn without_spire_nobody_signs_but_who_was_named_for_it() {
+    if !here() {
+        return;
+    }
+    let mut bench = Bench::new("2m");
+    let signer = bench.signer();
+    let key = |name: &str| format!("key:{}", bench.scratch.join(name).display());
+    let (beside, second) = (key("beside"), key("second"));
+    // Both sign, and each is enough.
+    ended(&bench.run("both", &["--signer", &signer, "--signer", &beside], &["true"]), 0);
+    assert_eq!(bench.verify("both", &["--key", "beside.pub"]).0, 0);
+    assert_eq!(bench.verify("both", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]), proven());
+    let mut stripped = bench.envelope("both");
+    stripped["signatures"].as_array_mut().expect("signatures").remove(0);
+    fs::write(bench.statement("stripped"), stripped.to_string()).expect("written");
+    assert_eq!(bench.verify("stripped", &["--key", "beside.pub"]).0, 1);
+    // The Workload API goes away while the command runs: the SVID that it gave is valid still.
+    let mut run = Command::new(binary());
+    run.args([
+        "run",
+        "--chain",
+        "chain",
+        "--trust-bundles",
+        "kept",
+        "-o",
+        "left",
+        "--signer",
+        &signer,
+        "--",
+        "sh",
+        "-c",
+    ]);
+    run.arg("touch began; sleep 2").current_dir(bench.scratch.path());
+    let mut run = run.spawn().expect("testimony runs");
+    wait_for(&bench.scratch.join("began"));
+    bench.spire.stop_agent();
+    assert!(run.wait().expect("it ends").success());
+    assert_eq!(bench.verify("left", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]), proven());
+    // It is gone: nothing is run that nobody could sign.
+    let said = ended(&bench.run("gone", &["--signer", &signer, "--svid-wait", "1"], &["touch", "ran"]), 125);
+    assert!(said.contains("gave no SVID within 1 s"), "{said}");
+    assert!(!bench.scratch.join("ran").exists());
+    let options = ["--signer", &signer, "--second-signer", &second, "--svid-wait", "1"];
+    let said = ended(&bench.run("second", &options, &["true"]), 0);
+    assert!(said.contains("the second signer does"), "{said}");
+    assert_eq!(bench.session("second")["insteadOf"], "spiffe");
+    assert_eq!(bench.verify("second", &["--key", "second.pub"]).0, 0);
+    // It comes back, and what it gives signs again.
+    bench.spire.start_agent(None);
+    ended(&bench.run("back", &["--signer", &signer], &["true"]), 0);
+    assert_eq!(bench.verify("back", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]), proven());
+}
+
+fn wait_for(path: &Path) {
+    let began = std::time::Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed().as_secs() < 30, "{} is not there", path.display());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
