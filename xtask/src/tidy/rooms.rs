@@ -15,7 +15,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("evidence", &[]),
     ("session", &["redact", "probe", "decode", "content", "evidence"]),
     ("trace", &["evidence"]),
-    ("sign", &["trace"]),
+    // Who the agent is, by the word of others.
+    ("identity", &[]),
+    ("sign", &["trace", "identity"]),
     ("spool", &["sign"]),
     ("ship", &["spool"]),
 ];
