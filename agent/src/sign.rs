@@ -26,6 +26,7 @@ const WAIT_S: u64 = 10;
 
 /// Who is to sign.
 #[derive(clap::Args, Debug, Clone)]
+#[group(id = "who signs")]
 pub struct Args {
     /// Signing key, made if it is not there [default: /etc/testimony/signing.key]
     #[arg(long, value_name = "FILE")]

@@ -13,6 +13,7 @@ const BUNDLES_MAX: usize = 4096;
 
 /// Identities to trust.
 #[derive(clap::Args, Debug, Clone, Default)]
+#[group(id = "identities")]
 pub struct Args {
     /// Trust bundle of a SPIFFE trust domain, as DOMAIN=FILE: certificates in PEM, or SPIFFE's own JSON; a folder stands for all
     /// files in it, so that old bundles are kept for old statements. Needs --spiffe-id

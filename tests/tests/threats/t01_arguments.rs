@@ -19,7 +19,10 @@ def change():
 thread = threading.Thread(target=change)
 thread.start()
 opened = dict.fromkeys(names, 0)
-for _ in range(4000):
+# The other thread has its turns when the interpreter gives them.
+for turn in range(400000):
+    if turn >= 4000 and all(opened.values()):
+        break
     fd = call(257, -100, buffer, 0)
     if fd >= 0:
         opened[inodes[os.fstat(fd).st_ino]] += 1
