@@ -19,7 +19,7 @@ use attestation::{
     merkle::Hash,
 };
 use sha2::{Digest as _, Sha256};
-use spiffe::{X509Source, x509_source::X509SourceError};
+use spiffe::{X509Source, constants::SPIFFE_SOCKET_ENV, x509_source::X509SourceError};
 use tokio::runtime::Runtime;
 
 /// Where trust bundles are kept unless it is said.
@@ -37,6 +37,11 @@ pub enum Error {
     /// The client could not be started.
     #[error("the client of the Workload API could not be started")]
     Runtime(#[source] io::Error),
+    /// Nobody said where the Workload API is.
+    #[error(
+        "{SPIFFE_SOCKET_ENV} is not set: name the Workload API, as in `--signer spiffe:/run/spire/agent/public/api.sock`"
+    )]
+    NoSocket,
     /// No answer in time.
     #[error("the Workload API {socket} gave no SVID within {seconds} s: {last}")]
     Late {
@@ -135,13 +140,13 @@ impl Workload {
     /// Begins to follow the Workload API at `socket`, as `SPIFFE_ENDPOINT_SOCKET` would have it, or at the one that is named
     /// there.
     pub fn connect(socket: Option<&str>) -> Result<Self, Error> {
+        let named = || std::env::var(SPIFFE_SOCKET_ENV).ok().filter(|socket| !socket.is_empty());
+        let socket = socket.map(str::to_owned).or_else(named).ok_or(Error::NoSocket)?;
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(1).thread_name("identity").enable_all().build();
         let runtime = runtime.map_err(Error::Runtime)?;
         let state = Arc::new(Mutex::new(State::default()));
-        runtime.spawn(follow(socket.map(str::to_owned), Arc::clone(&state)));
-        let named = || std::env::var(spiffe::constants::SPIFFE_SOCKET_ENV).unwrap_or_else(|_| "of no name".to_owned());
-        let socket = socket.map_or_else(named, str::to_owned);
+        runtime.spawn(follow(socket.clone(), Arc::clone(&state)));
         Ok(Self { socket, state, _runtime: runtime })
     }
 
@@ -192,9 +197,9 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 /// Tries until the Workload API answers; from then on its client keeps the connection by itself.
-async fn follow(socket: Option<String>, state: Arc<Mutex<State>>) {
+async fn follow(socket: String, state: Arc<Mutex<State>>) {
     loop {
-        let error = match source(socket.as_deref()).await {
+        let error = match source(&socket).await {
             Ok(source) => {
                 lock(&state).source = Some(source);
                 return;
@@ -206,13 +211,9 @@ async fn follow(socket: Option<String>, state: Arc<Mutex<State>>) {
     }
 }
 
-async fn source(socket: Option<&str>) -> Result<X509Source, X509SourceError> {
+async fn source(socket: &str) -> Result<X509Source, X509SourceError> {
     // Without a limit of its own, a Workload API that answers nothing is waited for for ever.
-    let builder = X509Source::builder().initial_sync_timeout(ATTEMPT);
-    match socket {
-        Some(socket) => builder.endpoint(socket).build().await,
-        None => builder.build().await,
-    }
+    X509Source::builder().initial_sync_timeout(ATTEMPT).endpoint(socket).build().await
 }
 
 impl Identity {

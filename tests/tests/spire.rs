@@ -241,6 +241,8 @@ fn without_spire_nobody_signs_but_who_was_named_for_it() {
     let said = ended(&bench.run("gone", &["--signer", &signer, "--svid-wait", "1"], &["touch", "ran"]), 125);
     assert!(said.contains("gave no SVID within 1 s"), "{said}");
     assert!(!bench.scratch.join("ran").exists());
+    let said = ended(&bench.run("unnamed", &["--signer", "spiffe"], &["touch", "ran"]), 125);
+    assert!(said.contains("SPIFFE_ENDPOINT_SOCKET is not set"), "{said}");
     let options = ["--signer", &signer, "--second-signer", &second, "--svid-wait", "1"];
     let said = ended(&bench.run("second", &options, &["true"]), 0);
     assert!(said.contains("the second signer does"), "{said}");
