@@ -254,3 +254,113 @@ fn repeats_of_threads_are_each_counted_once() {
         assert_eq!(told, [Some((THREADS * rounds) as u64)]);
     }
 }
+
+/// Files opened in a session, by name.
+fn opened(events: &[Event], serial: u64, below: &std::path::Path) -> Vec<String> {
+    let name = |event: &Event| match &event.body {
+        Body::Open { file, .. } if event.head.serial == serial => {
+            let path = String::from_utf8_lossy(&file.path).into_owned();
+            path.strip_prefix(below.to_str()?).map(|name| name.trim_start_matches('/').to_owned())
+        }
+        _ => None,
+    };
+    events.iter().filter_map(name).collect()
+}
+
+/// A folder with files of these names.
+fn folder(names: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    names.iter().for_each(|name| fs::write(folder.path().join(name), name).unwrap());
+    folder
+}
+
+/// What was looked up of a member holds no longer when it is one of another session: in the kernel, and by user space.
+#[test]
+fn an_open_is_told_in_the_session_that_its_process_is_in_then() {
+    let files = folder(&["outer", "inner", "dismissed"]);
+    let mut probe = probe();
+    let outer = open(&mut probe, 0, u32::MAX);
+    let inner = open(&mut probe, 1, 0);
+    let cgroup = Cgroup::new("seat");
+    probe.follow_cgroup(cgroup.id(), 1).unwrap();
+    let (at, procs) = (files.path().display(), cgroup.0.join("cgroup.procs"));
+    let script = format!(
+        ": <{at}/outer; : <{at}/outer; echo $$ >{}; : <{at}/inner; : <{at}/inner; echo; read line; : <{at}/dismissed",
+        procs.display()
+    );
+    let mut shell = waiting_shell(&script);
+    probe.adopt(shell.id(), Member::of(outer, 0)).unwrap();
+    shell.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    shell.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    probe.dismiss(inner).unwrap();
+    release(shell);
+    let mut events = close(&mut probe, 1);
+    events.extend(close(&mut probe, 0));
+    assert_eq!(opened(&events, outer, files.path()), ["outer"]);
+    assert_eq!(opened(&events, inner, files.path()), ["inner"]);
+}
+
+/// Lets the next process have a number, of more than the usual ones; as it was when it is dropped.
+struct Numbers(String);
+
+impl Numbers {
+    const MAX: &str = "/proc/sys/kernel/pid_max";
+
+    fn many() -> Self {
+        let before = fs::read_to_string(Self::MAX).unwrap();
+        fs::write(Self::MAX, "4194304").unwrap();
+        Self(before)
+    }
+
+    /// A waiting shell with this number. Another process may be quicker.
+    fn shell(&self, number: u32, script: &str) -> Child {
+        for _ in 0..100 {
+            fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).unwrap();
+            let mut shell = waiting_shell(script);
+            if shell.id() == number {
+                return shell;
+            }
+            shell.kill().unwrap();
+            shell.wait().unwrap();
+        }
+        panic!("no process was given the number {number}");
+    }
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::MAX, &self.0);
+    }
+}
+
+/// Two members whose numbers share a seat, in two sessions at once; and one outside, with the number of a member that ended.
+#[test]
+fn numbers_that_share_a_seat_are_told_apart() {
+    let files = folder(&["one", "two", "outside"]);
+    let numbers = Numbers::many();
+    let mut probe = probe();
+    let serials = [open(&mut probe, 0, u32::MAX), open(&mut probe, 1, u32::MAX)];
+    let reads = |name: &str| {
+        let path = files.path().join(name);
+        format!("for round in 1 2 3 4 5 6 7 8 9; do : <{}; read line; done", path.display())
+    };
+    let pids = [200_000, 200_000 + 65_536];
+    let mut shells = [numbers.shell(pids[0], &reads("one")), numbers.shell(pids[1], &reads("two"))];
+    for (slot, (serial, pid)) in (0..).zip(serials.iter().zip(pids)) {
+        probe.adopt(pid, Member::of(*serial, slot)).unwrap();
+    }
+    for _ in 0..10 {
+        shells.iter_mut().for_each(|shell| shell.stdin.as_mut().unwrap().write_all(b"go\n").unwrap());
+    }
+    for mut shell in shells {
+        assert!(shell.wait().unwrap().success());
+    }
+    release(numbers.shell(pids[0], &reads("outside").replace("read line", ":")));
+    let mut events = close(&mut probe, 0);
+    events.extend(close(&mut probe, 1));
+    assert_eq!(opened(&events, serials[0], files.path()), ["one"]);
+    assert_eq!(opened(&events, serials[1], files.path()), ["two"]);
+    for (slot, serial) in (0..).zip(serials) {
+        balanced(&mut probe, slot, serial, &events);
+    }
+}
