@@ -20,5 +20,7 @@ pub mod statement;
 #[cfg(any(test, feature = "test-support"))]
 pub mod synthetic;
 pub mod time;
+pub mod timestamp;
 pub mod trace;
 pub mod verify;
+pub mod x509;

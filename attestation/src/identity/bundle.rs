@@ -2,17 +2,13 @@
 
 use super::{TrustDomain, UnixSeconds};
 use crate::json::Object;
+use crate::x509::{BUNDLE_BYTES_MAX, Root, RootError, of_pem};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::TrustAnchor;
 use serde::Deserialize;
 use thiserror::Error;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
 
-/// Bytes of a bundle's file at most.
-pub const BUNDLE_BYTES_MAX: usize = 1 << 20;
 /// Authorities of a bundle at most.
 const ROOTS_MAX: usize = 256;
 /// What a key of a JWK set is for, where it is an authority of X.509-SVIDs.
@@ -45,14 +41,6 @@ pub struct Bundle {
     roots: Vec<Root>,
 }
 
-/// An authority, and when it may be relied on.
-#[derive(Debug, Clone)]
-pub(super) struct Root {
-    anchor: TrustAnchor<'static>,
-    not_before: UnixSeconds,
-    not_after: UnixSeconds,
-}
-
 #[derive(Deserialize)]
 struct Keys {
     keys: Vec<Object<Key>>,
@@ -76,7 +64,7 @@ impl Bundle {
             return Err(BundleError::TooLarge);
         }
         let json = bytes.trim_ascii_start().starts_with(b"{");
-        Self::of(trust_domain, &if json { of_json(bytes)? } else { of_pem(bytes)? })
+        Self::of(trust_domain, &if json { of_json(bytes)? } else { of_pem(bytes).ok_or(BundleError::Format(None))? })
     }
 
     /// The bundle of these authorities, in DER.
@@ -88,7 +76,13 @@ impl Bundle {
             return Err(BundleError::Count(authorities.len()));
         }
         let numbered = authorities.iter().enumerate();
-        let roots = numbered.map(|(index, der)| Root::read(index, der.as_ref())).collect::<Result<_, _>>()?;
+        let root = |(index, der): (usize, &_)| {
+            Root::read(AsRef::<[u8]>::as_ref(der)).map_err(|error| match error {
+                RootError::Malformed => BundleError::Certificate(index),
+                RootError::NoAuthority => BundleError::NoAuthority(index),
+            })
+        };
+        let roots = numbered.map(root).collect::<Result<_, _>>()?;
         Ok(Self { trust_domain, roots })
     }
 
@@ -100,32 +94,8 @@ impl Bundle {
 
     /// The authorities that are valid at a time.
     pub(super) fn anchors(&self, time: UnixSeconds) -> impl Iterator<Item = TrustAnchor<'static>> {
-        let valid = move |root: &&Root| (root.not_before..=root.not_after).contains(&time);
-        self.roots.iter().filter(valid).map(|root| root.anchor.clone())
+        self.roots.iter().filter_map(move |root| root.anchor(time))
     }
-}
-
-impl Root {
-    fn read(index: usize, der: &[u8]) -> Result<Self, BundleError> {
-        let no_certificate = |_| BundleError::Certificate(index);
-        let certificate = Certificate::from_der(der).map_err(no_certificate)?;
-        let constraints = certificate.tbs_certificate().get_extension::<x509_cert::ext::pkix::BasicConstraints>();
-        if !constraints.ok().flatten().is_some_and(|(_, constraints)| constraints.ca) {
-            return Err(BundleError::NoAuthority(index));
-        }
-        let der = CertificateDer::from_slice(der);
-        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|_| BundleError::Certificate(index))?.to_owned();
-        let validity = certificate.tbs_certificate().validity();
-        let [not_before, not_after] =
-            [validity.not_before, validity.not_after].map(|time| time.to_unix_duration().as_secs());
-        Ok(Self { anchor, not_before, not_after })
-    }
-}
-
-fn of_pem(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
-    let certificates = CertificateDer::pem_slice_iter(bytes).map(|der| der.map(|der| der.to_vec()));
-    let certificates: Vec<Vec<u8>> = certificates.collect::<Result<_, _>>().map_err(|_| BundleError::Format(None))?;
-    if certificates.is_empty() { Err(BundleError::Format(None)) } else { Ok(certificates) }
 }
 
 /// Each key for X.509-SVIDs has exactly one certificate, in plain base64 (RFC 7517, section 4.7).

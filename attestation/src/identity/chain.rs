@@ -1,34 +1,19 @@
 //! A certificate with those between it and an authority, and whether one of a bundle's authorities stands behind it.
 
 use super::{Bundle, UnixSeconds};
+use crate::x509::{ALGORITHMS, pem, signs_certificates};
+use der::Decode as _;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use thiserror::Error;
-use webpki::{EndEntityCert, KeyUsage, aws_lc_rs as algorithms};
+use webpki::{EndEntityCert, KeyUsage};
 use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-use x509_cert::der::pem::LineEnding;
 
 /// Certificates between a workload's and an authority's at most.
 pub const INTERMEDIATES_MAX: usize = 8;
 /// Bytes of a certificate at most, in the form that an envelope has it in.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
-
-/// What authorities may sign with: P-256, P-384, RSA of 2048 bits and more, Ed25519; SHA-2.
-static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
-    algorithms::ECDSA_P256_SHA256,
-    algorithms::ECDSA_P256_SHA384,
-    algorithms::ECDSA_P384_SHA256,
-    algorithms::ECDSA_P384_SHA384,
-    algorithms::ED25519,
-    algorithms::RSA_PKCS1_2048_8192_SHA256,
-    algorithms::RSA_PKCS1_2048_8192_SHA384,
-    algorithms::RSA_PKCS1_2048_8192_SHA512,
-    algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-    algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
-    algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
-];
 
 /// Why a chain does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -112,7 +97,7 @@ impl Chain {
     /// Why not.
     pub fn verify(&self, bundles: &[&Bundle], time: UnixSeconds) -> Result<(), ChainError> {
         for (index, der) in (1..).zip(&self.intermediates) {
-            signs_certificates(index, der)?;
+            may_stand_between(index, der)?;
         }
         let anchors: Vec<TrustAnchor<'static>> = bundles.iter().flat_map(|bundle| bundle.anchors(time)).collect();
         if anchors.is_empty() {
@@ -140,13 +125,6 @@ impl ChainError {
     }
 }
 
-/// A certificate in PEM.
-#[must_use]
-pub fn pem(der: &[u8]) -> String {
-    // It fails for labels that are none only, and over sizes that no certificate has.
-    x509_cert::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()
-}
-
 fn one(index: usize, pem: &[u8]) -> Result<Vec<u8>, ChainError> {
     let refused = ChainError::Certificate(index);
     if pem.len() > CERTIFICATE_BYTES_MAX {
@@ -159,11 +137,7 @@ fn one(index: usize, pem: &[u8]) -> Result<Vec<u8>, ChainError> {
     }
 }
 
-/// webpki demands of a certificate between that it is an authority's, and not what its key is for.
-fn signs_certificates(index: usize, der: &[u8]) -> Result<(), ChainError> {
-    let refused = ChainError::KeyUsage(index);
+fn may_stand_between(index: usize, der: &[u8]) -> Result<(), ChainError> {
     let certificate = Certificate::from_der(der).map_err(|_| ChainError::Certificate(index))?;
-    let usage = certificate.tbs_certificate().get_extension::<x509_cert::ext::pkix::KeyUsage>();
-    let signs = usage.ok().flatten().is_some_and(|(_, usage)| usage.key_cert_sign());
-    if signs { Ok(()) } else { Err(refused) }
+    if signs_certificates(&certificate) { Ok(()) } else { Err(ChainError::KeyUsage(index)) }
 }

@@ -14,14 +14,12 @@ mod svid;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError};
-pub use chain::{CERTIFICATE_BYTES_MAX, Chain, ChainError, INTERMEDIATES_MAX, pem};
+pub use crate::x509::{BUNDLE_BYTES_MAX, UnixSeconds, pem};
+pub use bundle::{Bundle, BundleError};
+pub use chain::{CERTIFICATE_BYTES_MAX, Chain, ChainError, INTERMEDIATES_MAX};
 pub use id::{IdError, SpiffeId, TrustDomain};
 pub use pattern::{Pattern, PatternError};
 pub use svid::{Svid, SvidError};
-
-/// Seconds since 1970, UTC.
-pub type UnixSeconds = u64;
 
 /// Whose signatures are accepted: identities by name, and the bundles that may give them.
 #[derive(Debug, Clone, Default)]

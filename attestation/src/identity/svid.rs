@@ -3,9 +3,9 @@
 use super::{SpiffeId, UnixSeconds};
 use crate::dsse::PublicKey;
 use crate::hex;
+use der::{Decode as _, Encode as _};
 use thiserror::Error;
 use x509_cert::Certificate;
-use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 
