@@ -20,6 +20,8 @@ mod run;
 mod session;
 mod show;
 mod sign;
+mod stamp;
+mod timestamp;
 
 fn main() -> std::process::ExitCode {
     cli::main()

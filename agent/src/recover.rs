@@ -17,6 +17,7 @@ use std::{
 use attestation::{
     codes,
     dsse::{self, PublicKey},
+    escape::escape,
     evidence::LogError,
     statement::{self, Meta},
     trace::Trace,
@@ -140,7 +141,8 @@ fn sign_statement(artifact: &Artifact, sealed: &Sealed, ready: &Ready, owner: &O
     let meta = ready.meta();
     let file = make(&part, owner).map_err(Error::io(&part))?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
-    dsse::write_envelope(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta), &ready.signers())?;
+    let (_, says) = ready.write(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta))?;
+    says.iter().for_each(|says| eprintln!("testimony: {}", escape(says.as_bytes())));
     let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io(&part))?;
     file.sync_all().map_err(Error::io(&part))?;
     check(&part, &artifact.evidence(), &ready.public_keys())?;

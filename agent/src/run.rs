@@ -414,7 +414,7 @@ impl Prepared {
         if let Some(link) = &link {
             (meta.number, meta.previous) = (Some(link.number), link.previous);
         }
-        let mut signed = self.output.sign(&trace, &head, &meta, &ready.signers(), &self.owner, link)?;
+        let mut signed = self.output.sign(&trace, (&head, &meta), &ready, &self.owner, link)?;
         if let Err(error) = ready.keep_bundles() {
             summary::warn(&format!("the trust bundle was not kept: {error}"));
         }
@@ -432,16 +432,10 @@ fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign
     if let Ok(ready) = &ready
         && let Some((name, error)) = ready.stood_in_for()
     {
-        summary::warn(&format!("{name} could not sign, the second signer does: {}", chain_of(error)));
+        summary::warn(&format!("{name} could not sign, the second signer does: {}", sign::chain_of(error)));
         log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
     }
     Ok(ready)
-}
-
-/// An error with its sources.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// An observation that can be left out.

@@ -6,18 +6,22 @@
 mod key;
 
 use std::{
-    io,
+    cell::RefCell,
+    io::{self, Write},
     path::PathBuf,
     str::FromStr,
     time::{Duration, Instant},
 };
 
 use attestation::{
-    dsse::{PublicKey, Signer},
+    dsse::{self, PublicKey, Signer, WriteError, Written},
     statement::Meta,
 };
 
-use crate::identity::{self, Identity, Workload};
+use crate::{
+    identity::{self, Identity, Workload},
+    timestamp,
+};
 
 pub use key::{DEFAULT, Error as KeyError, Key, load, load_or_make, make, public_path};
 
@@ -44,6 +48,9 @@ pub struct Args {
     /// Keep the trust bundles that SVIDs came with here, for whoever verifies when they were replaced
     #[arg(long, value_name = "DIR", default_value = identity::BUNDLES)]
     trust_bundles: PathBuf,
+    /// Timestamp authority (RFC 3161, http or https) that says when each signature existed; repeatable
+    #[arg(long = "timestamp", value_name = "URL")]
+    timestamps: Vec<String>,
 }
 
 /// A kind of signer, and which.
@@ -79,6 +86,9 @@ pub enum Error {
     /// The SPIFFE identity.
     #[error("there is no SVID to sign with")]
     Identity(#[from] identity::Error),
+    /// A timestamp authority.
+    #[error(transparent)]
+    Timestamp(#[from] timestamp::Error),
     /// One signer is named twice.
     #[error("{0} is to sign twice")]
     Twice(String),
@@ -90,6 +100,7 @@ pub struct Signers {
     second: Option<Source>,
     wait: Duration,
     bundles: PathBuf,
+    authorities: Vec<timestamp::Authority>,
 }
 
 enum Source {
@@ -103,6 +114,7 @@ pub struct Ready {
     /// Whom they stand in for, and why.
     instead_of: Option<(String, identity::Error)>,
     bundles: PathBuf,
+    authorities: Vec<timestamp::Authority>,
 }
 
 struct Signing {
@@ -116,7 +128,8 @@ impl Args {
     /// A key file alone.
     #[cfg(test)]
     pub fn by(key: PathBuf) -> Self {
-        Self { key: Some(key), signers: vec![], second_signer: None, svid_wait: 0, trust_bundles: PathBuf::new() }
+        let (signers, timestamps) = (vec![], vec![]);
+        Self { key: Some(key), signers, second_signer: None, svid_wait: 0, trust_bundles: PathBuf::new(), timestamps }
     }
 
     /// Asks everybody who is to sign, or who may have to. Makes a key file that is not there.
@@ -128,6 +141,7 @@ impl Args {
             second: self.second_signer.as_ref().map(Source::open).transpose()?,
             wait: Duration::from_secs(self.svid_wait),
             bundles: self.trust_bundles.clone(),
+            authorities: authorities(&self.timestamps)?,
         };
         // Where the second one can sign, the first may still come.
         signers.ready().map(|_| signers)
@@ -195,13 +209,17 @@ impl Signers {
                 Err(error) => return self.instead_of(source, error, until),
             }
         }
-        Ok(Ready { signers, instead_of: None, bundles: self.bundles.clone() })
+        Ok(self.are_ready(signers, None))
+    }
+
+    fn are_ready(&self, signers: Vec<Signing>, instead_of: Option<(String, identity::Error)>) -> Ready {
+        Ready { signers, instead_of, bundles: self.bundles.clone(), authorities: self.authorities.clone() }
     }
 
     fn instead_of(&self, source: &Source, error: identity::Error, until: Instant) -> Result<Ready, Error> {
         let Some(second) = &self.second else { return Err(error.into()) };
         let signers = vec![second.ready(until)?];
-        Ok(Ready { signers, instead_of: Some((source.name(), error)), bundles: self.bundles.clone() })
+        Ok(self.are_ready(signers, Some((source.name(), error))))
     }
 }
 
@@ -215,8 +233,25 @@ impl Ready {
     }
 
     /// Each, to sign with.
-    pub fn signers(&self) -> Vec<&dyn Signer> {
+    fn signers(&self) -> Vec<&dyn Signer> {
         self.signers.iter().map(|signing| signing.signer.as_ref()).collect()
+    }
+
+    /// Writes what is signed, with each signature and its timestamps. An authority that gives none costs nobody the statement: it can be
+    /// asked again later. What is to be said of them comes back.
+    pub fn write<W, F>(&self, out: W, payload: F) -> Result<(Written, Vec<String>), WriteError>
+    where
+        W: Write,
+        F: Fn(&mut dyn Write) -> io::Result<()>,
+    {
+        let says = RefCell::new(Vec::new());
+        let stamp = |signature: &[u8]| {
+            let (tokens, more) = stamp(&self.authorities, signature);
+            says.borrow_mut().extend(more);
+            tokens
+        };
+        let written = dsse::write_stamped(out, payload, &self.signers(), stamp)?;
+        Ok((written, says.into_inner()))
     }
 
     /// The keys that their signatures hold under.
@@ -234,6 +269,34 @@ impl Ready {
         let bundles = self.signers.iter().filter_map(|signing| signing.bundle.as_ref());
         bundles.into_iter().try_for_each(|bundle| bundle.keep(&self.bundles))
     }
+}
+
+/// Authorities by their addresses.
+pub fn authorities(addresses: &[String]) -> Result<Vec<timestamp::Authority>, timestamp::Error> {
+    addresses.iter().map(|address| timestamp::Authority::new(address)).collect()
+}
+
+/// The tokens that authorities give for a signature, and what is to be said of it.
+pub fn stamp(authorities: &[timestamp::Authority], signature: &[u8]) -> (Vec<Vec<u8>>, Vec<String>) {
+    let (mut tokens, mut says) = (Vec::new(), Vec::new());
+    for authority in authorities {
+        match authority.stamp(signature) {
+            Ok(stamp) => {
+                if let Some(seconds) = stamp.skew() {
+                    says.push(format!("the clock of this host and that of {} differ by {seconds} s", authority.url()));
+                }
+                tokens.push(stamp.token);
+            }
+            Err(error) => says.push(format!("a signature has no timestamp: {}", chain_of(&error))),
+        }
+    }
+    (tokens, says)
+}
+
+/// An error with its sources.
+pub fn chain_of(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -291,7 +291,11 @@ codes! {
         IDENTITY_REFUSED: "No signature is by an SVID of a workload that is accepted.",
             "See the reason; give the trust domain's bundle, and the SPIFFE ID that is to have signed.";
         SVID_EXPIRED: "The SVID that signed has expired, and nothing proves when it signed.",
-            "Verify while the SVID is valid, or by another signature's key.";
+            "Give the authority of its timestamp, if it has one; else verify while the SVID is valid, or by another signature's key.";
+        TIMESTAMP_REFUSED: "A signature's timestamp does not hold.",
+            "Get the statement again from its source; see that the authority's whole chain was given.";
+        CLOCK_CONTRADICTED: "A timestamp is older than the end of the session by the host's clock.",
+            "Do not rely on the statement's times: the host's clock was wrong, or was set.";
         STATEMENT_MALFORMED: "The payload is no runtime-trace statement of Testimony's, or contradicts its own shape.",
             "See that it is the right file; else do not rely on it.";
         VERSION_UNKNOWN: "The statement's format version is not known here.",

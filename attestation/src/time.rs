@@ -1,6 +1,8 @@
 //! Times as statements write them: RFC 3339, UTC, nine digits of fraction, a final `Z`. There is no clock here: what is
 //! written came from the kernel through the log.
 
+use der::DateTime;
+
 /// Nanoseconds in a second.
 pub const SECOND_NS: i128 = 1_000_000_000;
 const DAY_S: i128 = 86_400;
@@ -27,6 +29,22 @@ pub fn utc(unix_s: u64) -> String {
     text + "Z"
 }
 
+/// Seconds since 1970 of RFC 3339 text in UTC (`2026-11-23T14:00:00Z`, with or without a fraction, which is left out), or of a day
+/// alone, which is its first second. None for anything else.
+#[must_use]
+pub fn seconds(text: &str) -> Option<u64> {
+    const DAY: usize = "1970-01-01".len();
+    let whole = match text.split_once('.') {
+        Some((whole, fraction)) => {
+            let digits = fraction.strip_suffix('Z').filter(|digits| !digits.is_empty())?;
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{whole}Z"))?
+        }
+        None if text.len() == DAY => format!("{text}T00:00:00Z"),
+        None => text.to_owned(),
+    };
+    whole.parse::<DateTime>().ok().map(|time| time.unix_duration().as_secs())
+}
+
 /// Year, month and day of a day counted from 1970-01-01, for days not before it (Howard Hinnant's `civil_from_days`).
 fn civil(days: i128) -> (i128, i128, i128) {
     let z = days + 719_468;
@@ -42,6 +60,18 @@ fn civil(days: i128) -> (i128, i128, i128) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_as_a_time() {
+        assert_eq!(seconds("2000-02-28T23:59:59Z"), Some(951_782_399));
+        assert_eq!(seconds("2000-02-28T23:59:59.000000005Z"), Some(951_782_399));
+        assert_eq!(seconds("2000-02-28"), Some(951_782_399 - 86_399));
+        for wrong in
+            ["", "2000", "2000-02-30", "2000-02-28T23:59:59", "2000-02-28T23:59:59+01:00", "2000-02-28T23:59:59.Z"]
+        {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn known_instants() {

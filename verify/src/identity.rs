@@ -1,12 +1,10 @@
 //! Which identities are trusted: trust bundles, the SPIFFE IDs that may sign, and how long their certificates may live.
 
 use crate::{files, report};
-use attestation::identity::{BUNDLE_BYTES_MAX, Bundle, IdError, Identities, Pattern, TrustDomain, UnixSeconds};
-use attestation::verify::Trusted;
+use attestation::identity::{BUNDLE_BYTES_MAX, Bundle, IdError, Identities, Pattern, TrustDomain};
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Entries of a folder of bundles at most.
 const BUNDLES_MAX: usize = 4096;
@@ -27,18 +25,12 @@ pub struct Args {
     pub svid_lifetime_max: Option<u64>,
 }
 
-/// Trusted identities, and the time that it is.
-pub struct Read {
-    identities: Identities,
-    now: UnixSeconds,
-}
-
 impl Args {
     /// Reads the bundles; none if no identity is trusted.
     ///
     /// # Errors
     /// What is wrong with which, in a sentence.
-    pub fn read(&self) -> Result<Option<Read>, String> {
+    pub fn read(&self) -> Result<Option<Identities>, String> {
         if self.bundles.is_empty() {
             return Ok(None);
         }
@@ -52,18 +44,8 @@ impl Args {
             let domain: TrustDomain = domain.parse().map_err(|error: IdError| named(&error.to_string()))?;
             bundles.extend(read(&domain, Path::new(path)).map_err(|problem| named(&problem))?);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970")?.as_secs();
-        let lifetime_max = self.svid_lifetime_max;
-        let identities = Identities { bundles, patterns: self.spiffe_ids.clone(), lifetime_max };
-        Ok(Some(Read { identities, now }))
-    }
-}
-
-impl Read {
-    /// What verification asks for.
-    #[must_use]
-    pub fn trusted(&self) -> Trusted<'_> {
-        Trusted { identities: &self.identities, now: self.now }
+        let (patterns, lifetime_max) = (self.spiffe_ids.clone(), self.svid_lifetime_max);
+        Ok(Some(Identities { bundles, patterns, lifetime_max }))
     }
 }
 

@@ -6,9 +6,11 @@
 pub mod files;
 pub mod identity;
 mod report;
+pub mod times;
 
 use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
+use attestation::identity::Identities;
 use attestation::verify::{Check, Options, Outcome, Verdict, inclusion, sequence, unsigned, verify};
 use files::{Directory, Target};
 use std::io::{self, Write};
@@ -31,6 +33,9 @@ pub struct Args {
     /// Identities to trust.
     #[command(flatten)]
     pub identity: identity::Args,
+    /// Whose word on time to trust.
+    #[command(flatten)]
+    pub times: times::Args,
     /// Directory with the evidence [default: FILE with .evidence for .intoto.jsonl, where that is there]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -74,10 +79,11 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
         Ok(keys) => keys,
         Err(message) => return complain(program, err, &message),
     };
-    let trusted = match args.identity.read() {
-        Ok(trusted) => trusted,
+    let (identities, times) = match args.identity.read().and_then(|read| Ok((read, args.times.read()?))) {
+        Ok(read) => read,
         Err(message) => return complain(program, err, &message),
     };
+    let trust = Trust { keys, identities, times };
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
         return complain(program, err, &format!("--evidence {}: no directory", report::path(directory)));
     }
@@ -93,7 +99,7 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
     }
     let (mut exit_code, mut verdicts) = (0, Vec::new());
     for file in &args.files {
-        let mut verdict = verify_file(file, &keys, trusted.as_ref(), args);
+        let mut verdict = verify_file(file, &trust, args);
         if let (Some(proof), Some(claims)) = (&proof, &verdict.claims) {
             let check = inclusion(proof, claims);
             verdict.checks.push(check);
@@ -125,13 +131,22 @@ fn read_key(path: &Path) -> Result<PublicKey, String> {
     PublicKey::from_pem(&pem).map_err(|error| named(&error))
 }
 
-fn verify_file(file: &Path, keys: &[PublicKey], trusted: Option<&identity::Read>, args: &Args) -> Verdict {
+/// All that was given to trust, and the time that it is.
+struct Trust {
+    keys: Vec<PublicKey>,
+    identities: Option<Identities>,
+    times: times::Read,
+}
+
+fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
     match Target::of(file, args.evidence.as_deref()) {
         Target::Statement { input, evidence } => {
             let objects = evidence.map(Directory::new);
             let options = Options {
-                keys,
-                identities: trusted.map(identity::Read::trusted),
+                keys: &trust.keys,
+                identities: trust.identities.as_ref(),
+                authorities: &trust.times.authorities,
+                now: trust.times.now,
                 evidence: objects.as_ref().map(|objects| objects as &dyn attestation::verify::Objects),
                 accept_incomplete: args.accept_incomplete,
                 limits: Limits::default(),

@@ -10,14 +10,13 @@ use std::{
 
 use anyhow::Context;
 use attestation::{
-    dsse::{self, Signer},
     evidence::LogHead,
     statement::{self, Meta},
     trace::Trace,
 };
 
 use super::{owner::Owner, summary};
-use crate::{chain::Link, evidence::descriptor_path};
+use crate::{chain::Link, evidence::descriptor_path, sign::Ready};
 
 /// NAME.intoto.jsonl and NAME.evidence.
 pub(super) struct Output {
@@ -87,9 +86,8 @@ impl Output {
     pub(super) fn sign(
         mut self,
         trace: &Trace,
-        head: &LogHead,
-        meta: &Meta,
-        signers: &[&dyn Signer],
+        (head, meta): (&LogHead, &Meta),
+        ready: &Ready,
         owner: &Owner,
         link: Option<Link>,
     ) -> anyhow::Result<Signed> {
@@ -97,7 +95,8 @@ impl Output {
         let ours = file.metadata()?;
         let mut out = BufWriter::with_capacity(1 << 16, file);
         let payload = |out: &mut dyn Write| statement::write(out, trace, head, meta);
-        let written = dsse::write_envelope(&mut out, payload, signers)?;
+        let (written, says) = ready.write(&mut out, payload)?;
+        says.iter().for_each(|says| summary::warn(says));
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         // Before anybody can have the statement: the next one must not follow the one before it.
         if let Some(Err(error)) = link.map(|link| link.signed(&written.payload_sha256)) {

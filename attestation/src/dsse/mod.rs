@@ -3,15 +3,19 @@
 //! The signature is ECDSA over P-256 and SHA-256 in DER, as cosign and securesystemslib make and take it. A `keyid` is a
 //! hint and decides nothing. What a signature does not show: that what it signs is true, or when it was made.
 
+mod attached;
 mod key;
 mod read;
+mod stamped;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use attached::{Certificates, TIMESTAMPS_MAX, Timestamps};
 pub use key::{KeyError, KeyFile, PublicKey, SignError, Signer};
-pub use read::{Certificates, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, SIGNATURES_MAX, Verified, read};
-pub use write::{WriteError, Written, write_envelope};
+pub use read::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, SIGNATURES_MAX, Signature, Verified, read};
+pub use stamped::{AttachError, attach_timestamps};
+pub use write::{WriteError, Written, write_envelope, write_stamped};
 
 /// `payloadType` of in-toto statements.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";

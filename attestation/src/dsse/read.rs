@@ -1,5 +1,6 @@
 //! Reading an envelope: a size limit, strict JSON, both base64 alphabets, and the payload only after a signature held.
 
+use super::attached::{Certificates, Timestamps};
 use super::key::PublicKey;
 use super::{PAYLOAD_TYPE, pae_prefix};
 use crate::json::Object;
@@ -12,7 +13,6 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::iter;
 use thiserror::Error;
 
 /// Bytes of an envelope at most: 256 MiB.
@@ -21,8 +21,6 @@ pub const ENVELOPE_BYTES_MAX: usize = 256 << 20;
 pub const SIGNATURES_MAX: usize = 16;
 /// Bytes of a signature at most.
 pub(super) const SIGNATURE_BYTES_MAX: usize = 1024;
-/// Bytes that the certificates of a signature have in the JSON at most: `certificate`, and all `intermediates`.
-pub(super) const CERTIFICATES_BYTES_MAX: usize = 256 << 10;
 
 /// Why bytes are no envelope, or one that is not trusted.
 #[derive(Debug, Error)]
@@ -80,6 +78,8 @@ struct WireSignature<'a> {
     certificate: Option<&'a RawValue>,
     #[serde(default, borrow)]
     intermediates: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    timestamps: Option<&'a RawValue>,
 }
 
 /// An envelope that was read and not yet verified. It keeps its payload to itself.
@@ -89,22 +89,32 @@ pub struct Envelope {
     signatures: Vec<Signature>,
 }
 
-struct Signature {
+/// A signature and what it carries. Nothing of it is verified.
+pub struct Signature {
     bytes: Vec<u8>,
     keyid: String,
     certificates: Certificates,
+    timestamps: Timestamps,
 }
 
-/// Certificates that a signature carries, as go-witness writes them: `certificate` and `intermediates`, each in PEM, in
-/// base64. Anybody can have written them; they say what they are once an authority stands behind them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Certificates {
-    /// None.
-    None,
-    /// Something else stands there.
-    Malformed,
-    /// Each in PEM: that of the signer's key, then those between it and an authority.
-    Pem(Vec<Vec<u8>>),
+impl Signature {
+    /// Its bytes: an ECDSA signature in DER, if it is one of ours. This is what a timestamp is over.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whose key it is, by the word of an authority.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// When it existed, by the word of an authority.
+    #[must_use]
+    pub fn timestamps(&self) -> &Timestamps {
+        &self.timestamps
+    }
 }
 
 /// A payload under a signature that held.
@@ -116,6 +126,8 @@ pub struct Verified {
     pub payload_sha256: Hash,
     /// Ids of the trusted keys whose signature held, made from the keys and not from the envelope.
     pub keyids: Vec<String>,
+    /// Each signature that held, by its place, and the id of a key that it held under.
+    pub held: Vec<(usize, String)>,
 }
 
 /// Reads an envelope of at most [`ENVELOPE_BYTES_MAX`] bytes.
@@ -156,14 +168,16 @@ impl Envelope {
             let sig = sig.ok_or(EnvelopeError::NotBase64("sig"))?;
             let keyid = signature.keyid.as_deref().unwrap_or_default().to_owned();
             let certificates = Certificates::read(signature.certificate, signature.intermediates);
-            signatures.push(Signature { bytes: sig, keyid, certificates });
+            let timestamps = Timestamps::read(signature.timestamps);
+            signatures.push(Signature { bytes: sig, keyid, certificates, timestamps });
         }
         Ok(Self { payload_type: wire.payload_type.into_owned(), payload, signatures })
     }
 
-    /// What each signature carries, in their order.
-    pub fn certificates(&self) -> impl Iterator<Item = &Certificates> {
-        self.signatures.iter().map(|signature| &signature.certificates)
+    /// The signatures, in their order.
+    #[must_use]
+    pub fn signatures(&self) -> &[Signature] {
+        &self.signatures
     }
 
     /// The key ids that the envelope names: hints, unverified, any text.
@@ -176,10 +190,30 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError::PayloadType`] or [`EnvelopeError::Untrusted`]; without keys always the latter.
     pub fn verify(self, keys: &[PublicKey]) -> Result<Verified, EnvelopeError> {
+        self.verify_each(keys, |_| None)
+    }
+
+    /// The same, with a key besides that is trusted for one signature alone, by its place: what vouches for that signature
+    /// (its certificate, its timestamp) says nothing of another by the same key.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_each<'a>(
+        self,
+        keys: &'a [PublicKey],
+        own: impl Fn(usize) -> Option<&'a PublicKey>,
+    ) -> Result<Verified, EnvelopeError> {
         let pae = pae_prefix(&self.payload_type, self.payload.len() as u64);
         let digest: Hash = Sha256::new_with_prefix(pae).chain_update(&self.payload).finalize().into();
-        let holds = |key: &&PublicKey| self.signatures.iter().any(|signature| key.verifies(&digest, &signature.bytes));
-        let keyids: Vec<String> = keys.iter().filter(holds).map(|key| key.keyid().to_owned()).collect();
+        let (mut keyids, mut held) = (Vec::new(), Vec::new());
+        for (place, signature) in self.signatures.iter().enumerate() {
+            for key in keys.iter().chain(own(place)).filter(|key| key.verifies(&digest, &signature.bytes)) {
+                held.push((place, key.keyid().to_owned()));
+                if !keyids.iter().any(|keyid| keyid == key.keyid()) {
+                    keyids.push(key.keyid().to_owned());
+                }
+            }
+        }
         if keyids.is_empty() {
             return Err(EnvelopeError::Untrusted);
         }
@@ -187,7 +221,7 @@ impl Envelope {
             return Err(EnvelopeError::PayloadType);
         }
         let payload_sha256 = Sha256::digest(&self.payload).into();
-        Ok(Verified { payload: self.payload, payload_sha256, keyids })
+        Ok(Verified { payload: self.payload, payload_sha256, keyids, held })
     }
 
     /// The payload without any verification, for showing what a file says.
@@ -197,33 +231,8 @@ impl Envelope {
     }
 }
 
-impl Certificates {
-    fn read(certificate: Option<&RawValue>, intermediates: Option<&RawValue>) -> Self {
-        let between = match intermediates.map(within_limit) {
-            None => Vec::new(),
-            Some(Some(json)) => match serde_json::from_str::<Vec<Cow<'_, str>>>(json) {
-                Ok(between) => between,
-                Err(_) => return Self::Malformed,
-            },
-            Some(None) => return Self::Malformed,
-        };
-        let own = match certificate.map(within_limit) {
-            None if between.is_empty() => return Self::None,
-            Some(Some(json)) => serde_json::from_str::<Cow<'_, str>>(json).ok(),
-            _ => None,
-        };
-        let Some(own) = own else { return Self::Malformed };
-        let pem = iter::once(own).chain(between).map(|text| decode(&text));
-        pem.collect::<Option<_>>().map_or(Self::Malformed, Self::Pem)
-    }
-}
-
-fn within_limit(json: &RawValue) -> Option<&str> {
-    Some(json.get()).filter(|json| json.len() <= CERTIFICATES_BYTES_MAX)
-}
-
 /// Base64 of either alphabet, never of both; with all of its padding or none.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let padding =
         if text.ends_with('=') { DecodePaddingMode::RequireCanonical } else { DecodePaddingMode::RequireNone };
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(padding);

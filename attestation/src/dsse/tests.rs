@@ -257,3 +257,29 @@ fn a_private_key_is_never_printed() {
     let key = key(9);
     assert_eq!(format!("{key:?}"), format!("KeyFile({})", key.public().keyid()));
 }
+
+#[test]
+fn timestamps_are_added_and_nothing_else_is_changed() {
+    let key = key(1);
+    let mut envelope = Vec::new();
+    write_envelope(&mut envelope, |out| out.write_all(b"payload"), &[&key, &key]).unwrap();
+    let mut count = 0_u8;
+    let mut stamp = |signature: &[u8]| {
+        count += 1;
+        Ok::<_, SignError>(vec![vec![count], signature.to_vec()])
+    };
+    let once = attach_timestamps(&envelope, &mut stamp).unwrap();
+    let twice = attach_timestamps(&once, &mut stamp).unwrap();
+    let read = Envelope::from_bytes(&twice).unwrap();
+    for (index, signature) in (1..).zip(read.signatures()) {
+        let expected = [vec![index], signature.bytes().to_vec(), vec![index + 2], signature.bytes().to_vec()];
+        assert_eq!(*signature.timestamps(), Timestamps::Tokens(expected.to_vec()));
+    }
+    assert_eq!(read.verify(&[key.public().clone()]).unwrap().payload, b"payload");
+    // A signature has eight at most.
+    let full = attach_timestamps(&attach_timestamps(&twice, &mut stamp).unwrap(), &mut stamp).unwrap();
+    assert!(matches!(attach_timestamps(&full, &mut stamp), Err(AttachError::Timestamps(1))));
+    let mut none = |_: &[u8]| Err(SignError::Signer("gone".into()));
+    assert!(matches!(attach_timestamps(&envelope, &mut none), Err(AttachError::Stamp { place: 1, .. })));
+    assert!(matches!(attach_timestamps(b"{}", &mut stamp), Err(AttachError::Envelope(_))));
+}

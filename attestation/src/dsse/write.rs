@@ -1,6 +1,7 @@
 //! Writing an envelope without holding its payload: the payload is written once to be counted and once to be hashed and
 //! encoded, by the same function.
 
+use super::attached::TSP;
 use super::key::{SignError, Signer};
 use super::{PAYLOAD_BYTES_MAX, PAYLOAD_TYPE, pae_prefix};
 use crate::merkle::Hash;
@@ -46,7 +47,24 @@ pub struct Written {
 ///
 /// # Errors
 /// Why there is no envelope; what `out` got so far is worthless then.
-pub fn write_envelope<W, F>(mut out: W, payload: F, signers: &[&dyn Signer]) -> Result<Written, WriteError>
+pub fn write_envelope<W, F>(out: W, payload: F, signers: &[&dyn Signer]) -> Result<Written, WriteError>
+where
+    W: Write,
+    F: Fn(&mut dyn Write) -> io::Result<()>,
+{
+    write_stamped(out, payload, signers, |_| Vec::new())
+}
+
+/// The same; `stamp` is given each signature's bytes, and returns the timestamps that it is to carry: tokens of RFC 3161 in DER.
+///
+/// # Errors
+/// As [`write_envelope`].
+pub fn write_stamped<W, F>(
+    mut out: W,
+    payload: F,
+    signers: &[&dyn Signer],
+    stamp: impl Fn(&[u8]) -> Vec<Vec<u8>>,
+) -> Result<Written, WriteError>
 where
     W: Write,
     F: Fn(&mut dyn Write) -> io::Result<()>,
@@ -64,18 +82,23 @@ where
     for (index, signer) in signers.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         write!(out, "{comma}")?;
-        write_signature(&mut out, *signer, &pae)?;
+        write_signature(&mut out, *signer, &pae, &stamp)?;
     }
     out.write_all(b"]}\n")?;
     out.flush()?;
     Ok(first)
 }
 
-/// One signature, with its certificates as go-witness has them: each in PEM, in base64.
-fn write_signature(out: &mut dyn Write, signer: &dyn Signer, pae: &Hash) -> Result<(), WriteError> {
+/// One signature, with its certificates as go-witness has them (each in PEM, in base64), and its timestamps likewise.
+fn write_signature(
+    out: &mut dyn Write,
+    signer: &dyn Signer,
+    pae: &Hash,
+    stamp: &impl Fn(&[u8]) -> Vec<Vec<u8>>,
+) -> Result<(), WriteError> {
     let keyid = serde_json::to_string(signer.keyid()).map_err(io::Error::from)?;
-    let signature = STANDARD.encode(signer.sign_prehash(pae)?);
-    write!(out, "{{\"keyid\":{keyid},\"sig\":\"{signature}\"")?;
+    let signature = signer.sign_prehash(pae)?;
+    write!(out, "{{\"keyid\":{keyid},\"sig\":\"{}\"", STANDARD.encode(&signature))?;
     if let [certificate, intermediates @ ..] = signer.certificates() {
         write!(out, ",\"certificate\":\"{}\"", STANDARD.encode(certificate))?;
         if !intermediates.is_empty() {
@@ -84,8 +107,16 @@ fn write_signature(out: &mut dyn Write, signer: &dyn Signer, pae: &Hash) -> Resu
             write!(out, ",\"intermediates\":[{}]", between.join(","))?;
         }
     }
+    let stamps: Vec<String> = stamp(&signature).iter().map(|token| timestamp(token)).collect();
+    if !stamps.is_empty() {
+        write!(out, ",\"timestamps\":[{}]", stamps.join(","))?;
+    }
     out.write_all(b"}")?;
     Ok(())
+}
+
+fn timestamp(token: &[u8]) -> String {
+    format!("{{\"type\":\"{TSP}\",\"data\":\"{}\"}}", STANDARD.encode(token))
 }
 
 /// A payload that no reader would take is not signed.

@@ -8,6 +8,7 @@ use super::wire::Wire;
 use super::{EXTENSION_VERSION, Meta, PREDICATE_TYPE, STATEMENT_TYPE};
 use crate::evidence::LogHead;
 use crate::json::{LIST_MAX, Object, Strict, is_compact};
+use crate::x509::UnixSeconds;
 use serde::Deserialize;
 use serde::de::DeserializeSeed as _;
 use std::borrow::Cow;
@@ -68,6 +69,8 @@ pub struct Claims {
     pub listed: [u64; 2],
     /// What the log does not say.
     pub meta: Meta,
+    /// When the session ended by the host's clock, where it says so.
+    pub ended: Option<UnixSeconds>,
     /// Host and boot, in hexadecimal: with the signer, the scope of its number.
     pub host_and_boot: [String; 2],
 }

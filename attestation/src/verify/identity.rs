@@ -1,119 +1,87 @@
 //! The check `identity`: which workloads signed, by the word of their trust domains.
 
 use super::checks::{not_claimed, proven, refused};
+use super::times::{Existed, Times};
 use super::{Check, checks};
 use crate::codes;
-use crate::dsse::{Certificates, Envelope, PublicKey};
+use crate::dsse::{Certificates, Envelope, PublicKey, Signature};
 use crate::escape::escape;
 use crate::identity::{Chain, ChainError, Identities, Refused, Svid, UnixSeconds};
 use crate::time;
 
 const NAME: &str = "identity";
 const OPEN: &str =
-    "That the workload was what its registration says, and when it signed: an SVID's time is not the signature's.";
-
-/// Identities to trust, and when.
-#[derive(Clone, Copy)]
-pub struct Trusted<'a> {
-    /// Whose signatures are accepted.
-    pub identities: &'a Identities,
-    /// The time that it is. A signature was made before it; when, only a witness of time could say.
-    pub now: UnixSeconds,
-}
+    "That the workload was what its registration says. When it signed, the check of the time says, if anything does.";
 
 /// What one signature's certificates say.
 enum Found {
-    /// An SVID that is accepted now: its signature was made while it was valid, or before.
-    Accepted(Svid),
+    /// An SVID that was accepted when the signature was made, or before: now, or when the signature is known to have existed.
+    Accepted { svid: Svid, existed: Option<Existed> },
     /// An SVID that was accepted as long as it was valid. Who has its key now could have signed today.
     Expired(Svid),
     /// Neither.
     Refused(Refused),
 }
 
-/// What all certificates of an envelope say.
+/// What the certificates of all signatures say, in their order.
 pub(super) struct Identified {
-    found: Vec<Found>,
+    found: Vec<Option<Found>>,
     now: UnixSeconds,
 }
 
-impl Trusted<'_> {
+impl Identified {
     /// Looks at the certificates of an envelope.
-    pub(super) fn identify(&self, envelope: &Envelope) -> Identified {
-        let found = envelope.certificates().filter_map(|certificates| match certificates {
+    pub(super) fn read(envelope: &Envelope, identities: &Identities, times: &Times, now: UnixSeconds) -> Self {
+        let find = |(place, signature): (usize, &Signature)| match signature.certificates() {
             Certificates::None => None,
             Certificates::Malformed => Some(Found::Refused(ChainError::Certificate(0).into())),
-            Certificates::Pem(pem) => Some(self.find(pem)),
-        });
-        Identified { found: found.collect(), now: self.now }
-    }
-
-    fn find(&self, pem: &[Vec<u8>]) -> Found {
-        let Some((own, between)) = pem.split_first() else {
-            return Found::Refused(ChainError::Certificate(0).into());
+            Certificates::Pem(pem) => Some(find(pem, identities, times.existed(place), now)),
         };
-        let chain = match Chain::from_pem(own, between) {
-            Ok(chain) => chain,
-            Err(error) => return Found::Refused(error.into()),
-        };
-        match self.identities.accept(&chain, self.now) {
-            Ok(svid) => Found::Accepted(svid),
-            Err(error) => self.when_it_was_valid(&chain, error),
-        }
+        Self { found: envelope.signatures().iter().enumerate().map(find).collect(), now }
     }
 
-    /// Expired is another thing than wrong: the same chain is looked at in the last second of its SVID.
-    fn when_it_was_valid(&self, chain: &Chain, error: Refused) -> Found {
-        match Svid::read(chain.leaf()) {
-            Ok(svid) if svid.not_after() < self.now => match self.identities.accept(chain, svid.not_after()) {
-                Ok(svid) => Found::Expired(svid),
-                Err(error) => Found::Refused(error),
-            },
-            _ => Found::Refused(error),
-        }
-    }
-}
-
-impl Identified {
-    /// Keys of accepted SVIDs: as good as keys that were given.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &PublicKey> {
-        self.accepted().map(Svid::key)
+    /// The key of the SVID that one signature carries, where it is accepted: as good as a key that was given, for this
+    /// signature alone. A timestamp says nothing of another by the same key.
+    pub(super) fn key(&self, place: usize) -> Option<&PublicKey> {
+        self.accepted(place).map(|(svid, _)| svid.key())
     }
 
-    fn accepted(&self) -> impl Iterator<Item = &Svid> {
-        self.found.iter().filter_map(|found| match found {
-            Found::Accepted(svid) => Some(svid),
+    fn accepted(&self, place: usize) -> Option<(&Svid, Option<&Existed>)> {
+        match self.found.get(place)?.as_ref()? {
+            Found::Accepted { svid, existed } => Some((svid, existed.as_ref())),
             _ => None,
-        })
+        }
     }
 
-    /// The accepted SVIDs whose keys signed.
-    fn signed<'a>(&'a self, keyids: &'a [String]) -> impl Iterator<Item = &'a Svid> {
-        self.accepted().filter(|svid| keyids.iter().any(|keyid| keyid == svid.key().keyid()))
+    /// The accepted SVIDs that signed, given the signatures that held and the key of each.
+    fn signed<'a>(&'a self, held: &'a [(usize, String)]) -> impl Iterator<Item = (&'a Svid, Option<&'a Existed>)> {
+        let own =
+            |(place, keyid): &'a (usize, String)| self.accepted(*place).filter(|(svid, _)| svid.key().keyid() == keyid);
+        held.iter().filter_map(own)
     }
 
-    /// SPIFFE IDs that are proven, given the ids of the keys whose signatures held.
-    pub(super) fn proven(&self, keyids: &[String]) -> Vec<String> {
-        self.signed(keyids).map(|svid| svid.id().to_string()).collect()
+    /// SPIFFE IDs that are proven, given the signatures that held.
+    pub(super) fn proven(&self, held: &[(usize, String)]) -> Vec<String> {
+        self.signed(held).map(|(svid, _)| svid.id().to_string()).collect()
     }
 
-    /// The check, given the ids of the keys whose signatures held.
-    pub(super) fn check(&self, keyids: &[String]) -> Check {
-        let signed: Vec<String> = self.signed(keyids).map(|svid| self.says(svid)).collect();
+    /// The check, given the signatures that held and the key of each.
+    pub(super) fn check(&self, held: &[(usize, String)]) -> Check {
+        let signed: Vec<String> = self.signed(held).map(|(svid, existed)| self.says(svid, existed)).collect();
         if !signed.is_empty() {
             return proven(NAME, signed.join("; "), OPEN);
         }
-        let expired = self.found.iter().find_map(|found| match found {
+        let expired = self.found.iter().flatten().find_map(|found| match found {
             Found::Expired(svid) => Some(svid),
             _ => None,
         });
         if let Some(svid) = expired {
-            let says = format!("{}, and nothing says that it signed before that", self.says(svid));
-            return not_claimed(NAME, Some(codes::SVID_EXPIRED), says, OPEN);
+            let says = format!("{}, and nothing says that it signed before that", self.says(svid, None));
+            return not_claimed(NAME, Some(codes::SVID_EXPIRED), says, "Who signed.");
         }
-        let wrong = self.found.iter().find_map(|found| match found {
+        let wrong = self.found.iter().flatten().find_map(|found| match found {
             Found::Refused(error) => Some(checks::chain(error)),
-            Found::Accepted(svid) => {
+            Found::Accepted { svid, .. } => {
                 Some(format!("the certificate is that of {}, and the signature is not", svid.id()))
             }
             Found::Expired(_) => None,
@@ -123,16 +91,49 @@ impl Identified {
     }
 
     /// An SVID in a sentence. Its ID has no characters to escape, and is escaped.
-    fn says(&self, svid: &Svid) -> String {
+    fn says(&self, svid: &Svid, existed: Option<&Existed>) -> String {
         let id = svid.id().to_string();
         let until = time::utc(svid.not_after());
         let tense = if svid.not_after() < self.now { "valid until" } else { "valid now, until" };
-        format!("{}, by an SVID {tense} {until}, serial {}", escape(id.as_bytes()), svid.serial())
+        let before = existed.map(|existed| format!(", and the signature existed at {}", time::utc(existed.at)));
+        let (id, before) = (escape(id.as_bytes()), before.unwrap_or_default());
+        format!("{id}, by an SVID {tense} {until}, serial {}{before}", svid.serial())
+    }
+}
+
+fn find(pem: &[Vec<u8>], identities: &Identities, existed: &[Existed], now: UnixSeconds) -> Found {
+    let Some((own, between)) = pem.split_first() else {
+        return Found::Refused(ChainError::Certificate(0).into());
+    };
+    let chain = match Chain::from_pem(own, between) {
+        Ok(chain) => chain,
+        Err(error) => return Found::Refused(error.into()),
+    };
+    let error = match identities.accept(&chain, now) {
+        Ok(svid) => return Found::Accepted { svid, existed: None },
+        Err(error) => error,
+    };
+    for existed in existed {
+        if let Ok(svid) = identities.accept(&chain, existed.at) {
+            return Found::Accepted { svid, existed: Some(existed.clone()) };
+        }
+    }
+    when_it_was_valid(&chain, identities, now, error)
+}
+
+/// Expired is another thing than wrong: the same chain is looked at in the last second of its SVID.
+fn when_it_was_valid(chain: &Chain, identities: &Identities, now: UnixSeconds, error: Refused) -> Found {
+    match Svid::read(chain.leaf()) {
+        Ok(svid) if svid.not_after() < now => match identities.accept(chain, svid.not_after()) {
+            Ok(svid) => Found::Expired(svid),
+            Err(error) => Found::Refused(error),
+        },
+        _ => Found::Refused(error),
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dsse::{KeyFile, SignError, Signer, write_envelope};
     use crate::identity::tests::{Authority, HOUR, ID, NOW, authority, root, workload};
@@ -141,7 +142,7 @@ mod tests {
     use crate::synthetic::{Session, key};
     use crate::verify::{Options, Outcome, Verdict, verify};
 
-    struct Svids {
+    pub(in crate::verify) struct Svids {
         key: KeyFile,
         certificates: Vec<Vec<u8>>,
     }
@@ -161,7 +162,7 @@ mod tests {
     }
 
     /// A workload with an SVID.
-    fn svids(root: &Authority, seed: u8) -> Svids {
+    pub(in crate::verify) fn svids(root: &Authority, seed: u8) -> Svids {
         let key = KeyFile::from_random(&[seed; 32]).unwrap();
         let certificates = vec![root.certifies(&workload(), &key.to_pem().unwrap())];
         Svids { key, certificates }
@@ -177,18 +178,18 @@ mod tests {
         envelope
     }
 
-    fn named(signer: &str, others: &[&str]) -> Meta {
+    pub(in crate::verify) fn named(signer: &str, others: &[&str]) -> Meta {
         let co_signers = others.iter().map(|name| (*name).to_owned()).collect();
         Meta { signer: signer.to_owned(), co_signers, ..Meta::default() }
     }
 
     fn check(envelope: &[u8], root: &Authority, now: UnixSeconds, keys: &[PublicKey]) -> Verdict {
         let identities = root.trusted();
-        let identities = Some(Trusted { identities: &identities, now });
-        verify(envelope, &Options { identities, accept_incomplete: true, ..Options::by_keys(keys) })
+        let identities = Some(&identities);
+        verify(envelope, &Options { identities, now, accept_incomplete: true, ..Options::by_keys(keys) })
     }
 
-    fn found(verdict: &Verdict, name: &str) -> Option<(Outcome, Option<&'static str>)> {
+    pub(in crate::verify) fn found(verdict: &Verdict, name: &str) -> Option<(Outcome, Option<&'static str>)> {
         verdict.checks.iter().find(|check| check.name == name).map(|check| (check.outcome, check.code))
     }
 

@@ -16,19 +16,23 @@ mod sequence;
 mod signers;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use crate::codes;
 use crate::dsse::{self, Envelope, EnvelopeError, PublicKey};
 use crate::escape::{escape, unescape};
 use crate::evidence::Limits;
+use crate::identity::Identities;
 use crate::merkle::Hash;
 use crate::statement::{self, Claims, Item, ReadError};
+use crate::timestamp::Authority;
 use crate::trace::Finding;
+use crate::x509::UnixSeconds;
 use identity::Identified;
 use std::io::{self, Read};
+use times::Times;
 
 pub use evidence::{Survey, survey, unsigned};
-pub use identity::Trusted;
 pub use inclusion::{ProveError, inclusion, prove};
 pub use sequence::sequence;
 
@@ -92,8 +96,12 @@ pub trait Objects {
 pub struct Options<'a> {
     /// Keys to trust. Without any, and without identities, everything is refused.
     pub keys: &'a [PublicKey],
-    /// Identities to trust, and the time that it is.
-    pub identities: Option<Trusted<'a>>,
+    /// Identities to trust.
+    pub identities: Option<&'a Identities>,
+    /// Timestamp authorities to trust.
+    pub authorities: &'a [Authority],
+    /// The time that it is, as which it is verified: looked at with identities and authorities only.
+    pub now: UnixSeconds,
     /// The evidence, where it is given.
     pub evidence: Option<&'a dyn Objects>,
     /// Whether an incomplete statement is accepted as such.
@@ -106,7 +114,8 @@ impl<'a> Options<'a> {
     /// By keys alone.
     #[must_use]
     pub fn by_keys(keys: &'a [PublicKey]) -> Self {
-        Self { keys, identities: None, evidence: None, accept_incomplete: false, limits: Limits::default() }
+        let (evidence, limits) = (None, Limits::default());
+        Self { keys, identities: None, authorities: &[], now: 0, evidence, accept_incomplete: false, limits }
     }
 }
 
@@ -194,11 +203,11 @@ pub fn verify(envelope: impl Read, options: &Options<'_>) -> Verdict {
 
 fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let mut verdict = Verdict::new();
-    let signatures = envelope.certificates().count();
-    let identified = options.identities.map(|trusted| trusted.identify(&envelope));
-    let svids = identified.iter().flat_map(Identified::keys);
-    let keys: Vec<PublicKey> = options.keys.iter().chain(svids).cloned().collect();
-    let verified = match envelope.verify(&keys) {
+    let signatures = envelope.signatures().len();
+    let times = Times::read(&envelope, options);
+    let identified = options.identities.map(|identities| Identified::read(&envelope, identities, &times, options.now));
+    let own = |place: usize| identified.as_ref().and_then(|identified| identified.key(place));
+    let verified = match envelope.verify_each(options.keys, own) {
         Ok(verified) => verified,
         Err(error @ EnvelopeError::PayloadType) => return verdict.not_understood(checks::payload_type(&error)),
         Err(error) => {
@@ -210,12 +219,13 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     verdict.payload_sha256 = Some(verified.payload_sha256);
     verdict.checks.push(checks::signature(&verified));
     if let Some(identified) = &identified {
-        verdict.checks.push(identified.check(&verified.keyids));
-        verdict.signers.extend(identified.proven(&verified.keyids));
+        verdict.checks.push(identified.check(&verified.held));
+        verdict.signers.extend(identified.proven(&verified.held));
     }
     verdict.signers.extend(verified.keyids);
     match statement::read(&verified.payload) {
         Ok(claims) => {
+            verdict.checks.push(times.check(&verified.held, &claims));
             verdict.checks.extend(signers::check(&claims.meta, signatures, &verdict.signers));
             verify_statement(verdict, &verified.payload, claims, options)
         }

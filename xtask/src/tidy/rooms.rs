@@ -17,14 +17,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trace", &["evidence"]),
     // Who the agent is, by the word of others.
     ("identity", &[]),
-    ("sign", &["trace", "identity"]),
+    // When it signed, by the word of others.
+    ("timestamp", &[]),
+    ("sign", &["trace", "identity", "timestamp"]),
     ("spool", &["sign"]),
     ("ship", &["spool"]),
 ];
 
 /// What stands above the flow and puts it together: it may import from every room, and no room from it.
 const ABOVE: &[&str] =
-    &["main", "cli", "run", "artifact", "canary", "chain", "show", "recover", "explain", "doctor", "keygen"];
+    &["main", "cli", "run", "artifact", "canary", "chain", "show", "recover", "explain", "doctor", "keygen", "stamp"];
 
 const RULES: &str = "xtask/src/tidy/rooms.rs";
 

@@ -7,10 +7,12 @@ use crate::json::{Bounded, Object};
 use crate::statement::Meta;
 use crate::statement::read::{CanaryClaim, Claims, HookClaim, Item, ReadError};
 use crate::statement::rules::{SessionId, Text};
+use crate::time;
 
 impl Wire<'_> {
     pub(in crate::statement) fn claims(self) -> Result<Claims, ReadError> {
-        let Predicate { testimony: Object(testimony), monitor_log: Object(listed), .. } = self.predicate.0;
+        let Predicate { testimony: Object(testimony), monitor_log: Object(listed), metadata, .. } = self.predicate.0;
+        let Object(metadata) = metadata;
         let classes = testimony.digest_classes.0;
         if self.subject.0.is_empty() {
             return Err(ReadError::Subjects);
@@ -30,6 +32,7 @@ impl Wire<'_> {
             digest_classes: [classes.kernel, classes.stable, classes.ephemeral, classes.raced, classes.absent],
             counted_classes: listed.file_access.0,
             listed: [listed.process.count(), listed.network.count()],
+            ended: metadata.build_finished_on.and_then(|text| time::seconds(text.as_str())),
             host_and_boot: [&testimony.session.0.host_id, &testimony.session.0.boot_id]
                 .map(|id| id.as_str().to_owned()),
             meta: testimony.session.0.meta(),
