@@ -12,6 +12,7 @@ mod run;
 mod seen;
 mod shown;
 mod spire;
+mod timestamp_authority;
 mod volume;
 pub mod work;
 
@@ -23,4 +24,5 @@ pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};
 pub use seen::{Named, Opened, Peer};
 pub use shown::held;
 pub use spire::Spire;
+pub use timestamp_authority::TimestampAuthority;
 pub use volume::Volume;

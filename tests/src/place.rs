@@ -106,3 +106,15 @@ impl Default for Scratch {
         Self::new()
     }
 }
+
+/// A program that `cargo xtask setup tests` built, by its path among the tools.
+///
+/// # Panics
+/// If it was not.
+#[must_use]
+pub fn tool(path: &str) -> PathBuf {
+    let tools = env::var_os("TESTIMONY_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
+    let path = tools.join(path);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask setup tests`", path.display());
+    path
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::place::{Scratch, target};
+use crate::place::{Scratch, tool};
 
 /// The release that `cargo xtask setup tests` builds.
 const HOME: &str = "spire-1.15.3/bin";
@@ -30,10 +30,7 @@ pub struct Spire {
 /// # Panics
 /// If it was not built.
 fn program(name: &str) -> Command {
-    let tools = std::env::var_os("TESTIMONY_TOOLS").map_or_else(|| target().join("tools"), PathBuf::from);
-    let path = tools.join(HOME).join(name);
-    assert!(path.is_file(), "{} is missing: run `cargo xtask setup tests`", path.display());
-    Command::new(path)
+    Command::new(tool(&format!("{HOME}/{name}")))
 }
 
 impl Spire {

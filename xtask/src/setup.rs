@@ -1,7 +1,9 @@
 //! `setup`: finds or installs what the other commands need, a group at a time, and says so in a sentence each.
 
+mod gomod;
 pub(crate) mod peers;
 mod spire;
+mod timestamp_authority;
 pub(crate) mod toolchain;
 pub(crate) mod tools;
 
@@ -72,11 +74,12 @@ pub(crate) fn require_tracing_host() -> Result<()> {
 
 fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
-    apt::install("scripts to trace, and the second verifier", &["python3", "python3-cryptography"])?;
+    apt::install("scripts to trace, and the second verifier", &["openssl", "python3", "python3-cryptography"])?;
     apt::install("the oracle of the comparison tests", &["strace"])?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
-    spire::ensure()
+    spire::SPIRE.ensure()?;
+    timestamp_authority::TIMESTAMP_AUTHORITY.ensure()
 }
 
 fn bench() -> Result<()> {

@@ -1,104 +1,17 @@
 //! Statements by SPIFFE identities, of a real SPIRE: signed, verified offline, across rotation and without the Workload API.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tests::{Scratch, Spire, binary, need_root, verifier};
+use tests::{Spire, binary};
 
-const ID: &str = "spiffe://example.org/ci/builder";
-const ANY: &str = "spiffe://example.org/ci/*";
-
-/// A SPIRE that gives root that identity, and a folder.
-struct Bench {
-    spire: Spire,
-    scratch: Scratch,
-}
-
-/// Whether these tests run: what they test does not depend on the kernel, and a guest has no SPIRE.
-fn here() -> bool {
-    if tests::kernel() == "host" {
-        return true;
-    }
-    println!("NOT RUN: SPIRE is on the host, and another kernel changes nothing of who signs");
-    false
-}
-
-impl Bench {
-    fn new(ttl: &str) -> Self {
-        need_root();
-        let bench = Self { spire: Spire::start(ttl), scratch: Scratch::new() };
-        bench.spire.register(ID);
-        for format in ["pem", "spiffe"] {
-            fs::write(bench.scratch.join(format), bench.spire.bundle(format)).expect("written");
-        }
-        bench
-    }
-
-    fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Output {
-        let mut run = Command::new(binary());
-        run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", name])
-            .args(options)
-            .arg("--")
-            .args(command);
-        run.current_dir(self.scratch.path()).output().expect("testimony runs")
-    }
-
-    fn signer(&self) -> String {
-        format!("spiffe:{}", self.spire.socket().display())
-    }
-
-    fn envelope(&self, name: &str) -> Value {
-        let text = fs::read(self.statement(name)).expect("a statement");
-        serde_json::from_slice(&text).expect("an envelope")
-    }
-
-    fn statement(&self, name: &str) -> PathBuf {
-        self.scratch.join(format!("{name}.intoto.jsonl"))
-    }
-
-    /// What the statement's session says.
-    fn session(&self, name: &str) -> Value {
-        let payload = self.envelope(name)["payload"].as_str().map(|text| STANDARD.decode(text).expect("base64"));
-        let statement: Value = serde_json::from_slice(&payload.expect("a payload")).expect("a statement");
-        statement["predicate"]["testimony"]["session"].clone()
-    }
-
-    /// Exit code, and outcome and code of the check `identity`.
-    fn verify(&self, name: &str, options: &[&str]) -> (i32, Option<(String, Option<String>)>) {
-        let mut verify = Command::new(verifier());
-        verify.args(["--json", "--accept-incomplete"]).args(options).arg(self.statement(name));
-        let said = verify.current_dir(self.scratch.path()).output().expect("the verifier runs");
-        let verdict: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
-        let checks = verdict["checks"].as_array().cloned().unwrap_or_default();
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let identity = checks.iter().find(|check| check["name"] == "identity");
-        let identity = identity.map(|check| (text(&check["outcome"]).unwrap_or_default(), text(&check["code"])));
-        (said.status.code().unwrap_or(-1), identity)
-    }
-}
-
-fn ended(output: &Output, code: i32) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
-}
-
-fn proven() -> (i32, Option<(String, Option<String>)>) {
-    (0, Some(("proven".to_owned(), None)))
-}
-
-fn refused(code: &str) -> (i32, Option<(String, Option<String>)>) {
-    (1, Some(("refused".to_owned(), Some(code.to_owned()))))
-}
-
-/// The serial number of the certificate of the first signature, as `verify` would say it.
-fn certificate(envelope: &Value) -> String {
-    envelope["signatures"][0]["certificate"].as_str().expect("a certificate").to_owned()
-}
+use crate::bench::{ANY, Bench, ID, certificate, ended, here, proven, refused};
 
 #[test]
 fn a_statement_is_by_the_identity_that_spire_gave() {
@@ -193,7 +106,7 @@ fn an_svid_that_rotates_while_a_command_runs_loses_nothing() {
         assert_eq!(bench.verify(name, &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]), proven(), "{name}");
     }
     // The first has expired by now, or is about to.
-    std::thread::sleep(std::time::Duration::from_secs(12));
+    sleep(Duration::from_secs(12));
     let expired = bench.verify("before", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]);
     assert_eq!(expired, (1, Some(("not claimed".to_owned(), Some("SVID_EXPIRED".to_owned())))));
 }
@@ -255,9 +168,9 @@ fn without_spire_nobody_signs_but_who_was_named_for_it() {
 }
 
 fn wait_for(path: &Path) {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while !path.exists() {
         assert!(began.elapsed().as_secs() < 30, "{} is not there", path.display());
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     }
 }

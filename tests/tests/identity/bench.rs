@@ -1,0 +1,109 @@
+//! A SPIRE, statements made with it, and what the verifier says of them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tests::{Scratch, Spire, binary, need_root, verifier};
+
+pub(crate) const ID: &str = "spiffe://example.org/ci/builder";
+pub(crate) const ANY: &str = "spiffe://example.org/ci/*";
+
+/// Outcome and code of a check.
+pub(crate) type Found = Option<(String, Option<String>)>;
+
+/// A SPIRE that gives root that identity, and a folder.
+pub(crate) struct Bench {
+    pub(crate) spire: Spire,
+    pub(crate) scratch: Scratch,
+}
+
+/// Whether these tests run: what they test does not depend on the kernel, and a guest has no SPIRE.
+pub(crate) fn here() -> bool {
+    if tests::kernel() == "host" {
+        return true;
+    }
+    println!("NOT RUN: SPIRE is on the host, and another kernel changes nothing of who signs");
+    false
+}
+
+impl Bench {
+    pub(crate) fn new(ttl: &str) -> Self {
+        need_root();
+        let bench = Self { spire: Spire::start(ttl), scratch: Scratch::new() };
+        bench.spire.register(ID);
+        for format in ["pem", "spiffe"] {
+            fs::write(bench.scratch.join(format), bench.spire.bundle(format)).expect("written");
+        }
+        bench
+    }
+
+    pub(crate) fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Output {
+        let mut run = Command::new(binary());
+        run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", name])
+            .args(options)
+            .arg("--")
+            .args(command);
+        run.current_dir(self.scratch.path()).output().expect("testimony runs")
+    }
+
+    pub(crate) fn signer(&self) -> String {
+        format!("spiffe:{}", self.spire.socket().display())
+    }
+
+    pub(crate) fn envelope(&self, name: &str) -> Value {
+        let text = fs::read(self.statement(name)).expect("a statement");
+        serde_json::from_slice(&text).expect("an envelope")
+    }
+
+    pub(crate) fn statement(&self, name: &str) -> PathBuf {
+        self.scratch.join(format!("{name}.intoto.jsonl"))
+    }
+
+    /// What the statement's session says.
+    pub(crate) fn session(&self, name: &str) -> Value {
+        let payload = self.envelope(name)["payload"].as_str().map(|text| STANDARD.decode(text).expect("base64"));
+        let statement: Value = serde_json::from_slice(&payload.expect("a payload")).expect("a statement");
+        statement["predicate"]["testimony"]["session"].clone()
+    }
+
+    /// Exit code, and outcome and code of the check `identity`.
+    pub(crate) fn verify(&self, name: &str, options: &[&str]) -> (i32, Found) {
+        self.check("identity", name, options)
+    }
+
+    /// Exit code, and outcome and code of this check.
+    pub(crate) fn check(&self, check: &str, name: &str, options: &[&str]) -> (i32, Found) {
+        let mut verify = Command::new(verifier());
+        verify.args(["--json", "--accept-incomplete"]).args(options).arg(self.statement(name));
+        let said = verify.current_dir(self.scratch.path()).output().expect("the verifier runs");
+        let verdict: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
+        let checks = verdict["checks"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let found = checks.iter().find(|found| found["name"] == check);
+        let found = found.map(|found| (text(&found["outcome"]).unwrap_or_default(), text(&found["code"])));
+        (said.status.code().unwrap_or(-1), found)
+    }
+}
+
+pub(crate) fn ended(output: &Output, code: i32) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+pub(crate) fn proven() -> (i32, Found) {
+    (0, Some(("proven".to_owned(), None)))
+}
+
+pub(crate) fn refused(code: &str) -> (i32, Found) {
+    (1, Some(("refused".to_owned(), Some(code.to_owned()))))
+}
+
+/// The serial number of the certificate of the first signature, as `verify` would say it.
+pub(crate) fn certificate(envelope: &Value) -> String {
+    envelope["signatures"][0]["certificate"].as_str().expect("a certificate").to_owned()
+}

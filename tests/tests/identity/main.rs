@@ -1,0 +1,6 @@
+//! Statements bound to who signed and when: SPIFFE identities of a real SPIRE, timestamps of a real authority, both verified
+//! offline.
+
+mod bench;
+mod spire;
+mod timestamps;
