@@ -17,7 +17,7 @@ mod volume;
 pub mod work;
 
 pub use bystander::Bystander;
-pub use place::{Scratch, binary, kernel, need, need_root, root, target, verifier};
+pub use place::{Scratch, binary, kernel, need, need_root, root, target, tool, verifier};
 pub use program::{PYTHON, calls, compat, compile, python};
 pub use record::Record;
 pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};

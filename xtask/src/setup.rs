@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use crate::{apt, command, vm};
+use crate::{apt, command, place, vm};
 
 /// Where a kernel describes its types.
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
@@ -79,7 +79,8 @@ fn tests() -> Result<()> {
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
     spire::SPIRE.ensure()?;
-    timestamp_authority::TIMESTAMP_AUTHORITY.ensure()
+    timestamp_authority::TIMESTAMP_AUTHORITY.ensure()?;
+    gomod::ensure_own("witness", &place::root().join("tests/witness"))
 }
 
 fn bench() -> Result<()> {

@@ -4,3 +4,4 @@
 mod bench;
 mod spire;
 mod timestamps;
+mod witness;

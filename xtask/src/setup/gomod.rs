@@ -66,6 +66,23 @@ impl Release {
     }
 }
 
+/// Builds a program of this repository's own, a Go module in one folder, unless it is there from the same sources.
+pub(super) fn ensure_own(name: &str, folder: &Path) -> Result<()> {
+    let home = place::tools().join(name);
+    let _alone = place::alone_in(&home)?;
+    let mut sources = String::new();
+    for file in ["go.mod", "go.sum", "main.go"] {
+        sources += &std::fs::read_to_string(folder.join(file)).with_context(|| format!("{name}: {file}"))?;
+    }
+    let (program, built_from) = (home.join("bin").join(name), home.join("built-from"));
+    if program.is_file() && std::fs::read_to_string(&built_from).is_ok_and(|built| built == sources) {
+        return Ok(());
+    }
+    println!("identity tests: building {name} from Go modules, once.");
+    build(&go()?, folder, ".", &program).with_context(|| format!("{name} could not be built"))?;
+    Ok(std::fs::write(built_from, sources)?)
+}
+
 /// Builds one package of a module.
 fn build(go: &Path, module: &Path, package: &str, program: &Path) -> Result<()> {
     let mut build = Command::new(go);
