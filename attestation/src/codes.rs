@@ -294,7 +294,9 @@ codes! {
             "Give the authority of its timestamp, if it has one; else verify while the SVID is valid, or by another signature's key.";
         TIMESTAMP_REFUSED: "A signature's timestamp does not hold.",
             "Get the statement again from its source; see that the authority's whole chain was given.";
-        CLOCK_CONTRADICTED: "A timestamp is older than the end of the session by the host's clock.",
+        RECEIPT_REFUSED: "A signature's receipt does not hold.",
+            "Get the receipt again from its log; see that the log's own key was given.";
+        CLOCK_CONTRADICTED: "A timestamp or receipt is older than the end of the session by the host's clock.",
             "Do not rely on the statement's times: the host's clock was wrong, or was set.";
         STATEMENT_MALFORMED: "The payload is no runtime-trace statement of Testimony's, or contradicts its own shape.",
             "See that it is the right file; else do not rely on it.";

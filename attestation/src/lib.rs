@@ -16,6 +16,7 @@ pub mod identity;
 mod json;
 pub mod merkle;
 pub mod proof;
+pub mod receipt;
 pub mod statement;
 #[cfg(any(test, feature = "test-support"))]
 pub mod synthetic;

@@ -146,6 +146,8 @@ fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
                 keys: &trust.keys,
                 identities: trust.identities.as_ref(),
                 authorities: &trust.times.authorities,
+                logs: &trust.times.logs,
+                receipts: &trust.times.receipts,
                 now: trust.times.now,
                 evidence: objects.as_ref().map(|objects| objects as &dyn attestation::verify::Objects),
                 accept_incomplete: args.accept_incomplete,

@@ -44,6 +44,7 @@ impl Bench {
 
     fn args(&self) -> Args {
         Args {
+            times: testimony_verify::times::Args::default(),
             identity: testimony_verify::identity::Args::default(),
             keys: vec![self.path("key.pub")],
             evidence: None,
@@ -265,6 +266,6 @@ fn json_has_every_check_and_gap() {
     assert_eq!(report["recomputed"], true);
     assert_eq!(report["gaps"][0]["code"], codes::IO_URING_USED);
     assert_eq!(report["subjects"][0]["name"], "/src/tool");
-    assert_eq!(report["checks"].as_array().unwrap().len(), 10);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 11);
     assert_eq!(report["checks"][0]["outcome"], "proven");
 }

@@ -31,10 +31,11 @@ pub enum AttachError<E: std::error::Error + 'static> {
 ///
 /// # Errors
 /// Why not; nothing was changed then.
-pub fn attach_timestamps<E: std::error::Error + 'static>(
-    envelope: &[u8],
-    stamp: &mut dyn FnMut(&[u8]) -> Result<Vec<Vec<u8>>, E>,
-) -> Result<Vec<u8>, AttachError<E>> {
+pub fn attach_timestamps<E, F>(envelope: &[u8], mut stamp: F) -> Result<Vec<u8>, AttachError<E>>
+where
+    E: std::error::Error + 'static,
+    F: FnMut(&[u8]) -> Result<Vec<Vec<u8>>, E>,
+{
     let read = Envelope::from_bytes(envelope)?;
     let mut whole: Map<String, Value> = serde_json::from_slice(envelope).map_err(EnvelopeError::NotJson)?;
     let signatures = whole.get_mut("signatures").and_then(Value::as_array_mut).map(Vec::as_mut_slice);

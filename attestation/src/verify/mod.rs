@@ -24,6 +24,7 @@ use crate::escape::{escape, unescape};
 use crate::evidence::Limits;
 use crate::identity::Identities;
 use crate::merkle::Hash;
+use crate::receipt::{LogKey, Receipt};
 use crate::statement::{self, Claims, Item, ReadError};
 use crate::timestamp::Authority;
 use crate::trace::Finding;
@@ -100,7 +101,11 @@ pub struct Options<'a> {
     pub identities: Option<&'a Identities>,
     /// Timestamp authorities to trust.
     pub authorities: &'a [Authority],
-    /// The time that it is, as which it is verified: looked at with identities and authorities only.
+    /// Logs whose receipts are trusted.
+    pub logs: &'a [LogKey],
+    /// Receipts of such logs. Those of other envelopes may be among them.
+    pub receipts: &'a [Receipt],
+    /// The time that it is, as which it is verified: looked at with identities, authorities and logs only.
     pub now: UnixSeconds,
     /// The evidence, where it is given.
     pub evidence: Option<&'a dyn Objects>,
@@ -115,7 +120,8 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn by_keys(keys: &'a [PublicKey]) -> Self {
         let (evidence, limits) = (None, Limits::default());
-        Self { keys, identities: None, authorities: &[], now: 0, evidence, accept_incomplete: false, limits }
+        let (authorities, logs, receipts) = (&[], &[], &[]);
+        Self { keys, identities: None, authorities, logs, receipts, now: 0, evidence, accept_incomplete: false, limits }
     }
 }
 

@@ -1,13 +1,14 @@
 //! The check `time`: when the signatures existed, by the word of authorities that were given.
 //!
-//! A statement says itself when its session was; that is the host's clock. A timestamp says that a signature existed at a time: it
-//! was made then, or before. Nothing here says how long before.
+//! A statement says itself when its session was; that is the host's clock. A timestamp, or a log's receipt, says that a signature existed
+//! at a time: it was made then, or before. Nothing here says how long before.
 
 use super::checks::{not_claimed, proven, refused};
 use super::{Check, Options, checks};
 use crate::codes;
 use crate::dsse::{Envelope, Signature, Timestamps};
 use crate::escape::escape;
+use crate::receipt::{Receipt, ReceiptError};
 use crate::statement::Claims;
 use crate::time;
 use crate::timestamp::{Token, TokenError};
@@ -32,23 +33,23 @@ pub(super) struct Existed {
 struct Seen {
     /// By authorities that were given; the earliest first.
     existed: Vec<Existed>,
-    /// Timestamps of others.
+    /// Timestamps and receipts of others.
     unknown: usize,
     /// One that was held against its authority, and does not hold.
-    wrong: Option<String>,
+    wrong: Option<(&'static str, String)>,
 }
 
 /// What the timestamps of all signatures say, in their order.
 pub(super) struct Times {
     seen: Vec<Seen>,
-    /// Whether an authority was given.
+    /// Whether an authority or a log was given.
     asked: bool,
 }
 
 impl Times {
     pub(super) fn read(envelope: &Envelope, options: &Options<'_>) -> Self {
         let seen = envelope.signatures().iter().map(|signature| Seen::of(signature, options)).collect();
-        Self { seen, asked: !options.authorities.is_empty() }
+        Self { seen, asked: !options.authorities.is_empty() || !options.logs.is_empty() }
     }
 
     /// When a signature existed, by its place.
@@ -66,14 +67,18 @@ impl Times {
         if let Some((existed, _)) = found.iter().min_by_key(|(existed, _)| existed.at) {
             return in_order(existed, claims).unwrap_or_else(|| proven(NAME, all(&found, claims), OPEN));
         }
-        if let Some(wrong) = held().find_map(|(seen, _)| seen.wrong.as_ref()) {
-            return refused(NAME, codes::TIMESTAMP_REFUSED, wrong.clone(), CLOCK);
+        if let Some((code, says)) = held().find_map(|(seen, _)| seen.wrong.as_ref()) {
+            return refused(NAME, code, says.clone(), CLOCK);
         }
         let unknown: usize = held().map(|(seen, _)| seen.unknown).sum();
         let says = match (self.asked, unknown) {
-            (_, 0) => "no timestamp is there".to_owned(),
-            (true, count) => format!("{count} timestamps are there, none by an authority that was given"),
-            (false, count) => format!("{count} timestamps are there, and no authority was given to hold them against"),
+            (_, 0) => "neither a timestamp nor a receipt is there".to_owned(),
+            (true, count) => {
+                format!("{count} timestamps or receipts are there, none by an authority or log that was given")
+            }
+            (false, count) => {
+                format!("{count} timestamps or receipts are there, and nobody was given to hold them against")
+            }
         };
         not_claimed(NAME, None, says, CLOCK)
     }
@@ -82,36 +87,65 @@ impl Times {
 impl Seen {
     fn of(signature: &Signature, options: &Options<'_>) -> Self {
         let mut seen = Self::default();
-        let tokens = match signature.timestamps() {
-            // Nobody is there to hold them against: they are counted.
-            Timestamps::Tokens(tokens) if options.authorities.is_empty() => {
-                seen.unknown = tokens.len();
-                return seen;
-            }
-            Timestamps::Malformed if options.authorities.is_empty() => return seen,
-            Timestamps::Tokens(tokens) => tokens.as_slice(),
-            Timestamps::Malformed => {
-                seen.wrong = Some("its timestamps cannot be read".to_owned());
-                &[]
-            }
-        };
-        for token in tokens {
-            match stamped(token, signature.bytes(), options) {
-                Ok(existed) => seen.existed.push(existed),
-                Err(TokenError::UnknownAuthority) => seen.unknown += 1,
-                Err(error) => seen.wrong = Some(checks::chain(&error)),
-            }
-        }
+        seen.timestamps(signature, options);
+        seen.receipts(signature, options);
         seen.existed.sort_by_key(|existed| existed.at);
         // What lies ahead of the time that it is was not there yet, or one of the two clocks is wrong.
         let until = options.now.saturating_add(SKEW_S);
         if let Some(ahead) = seen.existed.iter().find(|existed| existed.at > until) {
             let (at, now) = (time::utc(ahead.at), time::utc(options.now));
-            seen.wrong = Some(format!("a timestamp is of {at}, and it is verified as of {now}"));
+            let says = format!("{} says that it was there at {at}, and it is verified as of {now}", ahead.by);
+            seen.wrong = Some((codes::TIMESTAMP_REFUSED, says));
         }
         seen.existed.retain(|existed| existed.at <= until);
         seen
     }
+
+    fn timestamps(&mut self, signature: &Signature, options: &Options<'_>) {
+        let tokens = match signature.timestamps() {
+            // Nobody is there to hold them against: they are counted.
+            Timestamps::Tokens(tokens) if options.authorities.is_empty() => {
+                self.unknown += tokens.len();
+                return;
+            }
+            Timestamps::Malformed if options.authorities.is_empty() => return,
+            Timestamps::Tokens(tokens) => tokens.as_slice(),
+            Timestamps::Malformed => {
+                self.wrong = Some((codes::TIMESTAMP_REFUSED, "its timestamps cannot be read".to_owned()));
+                &[]
+            }
+        };
+        for token in tokens {
+            match stamped(token, signature.bytes(), options) {
+                Ok(existed) => self.existed.push(existed),
+                Err(TokenError::UnknownAuthority) => self.unknown += 1,
+                Err(error) => self.wrong = Some((codes::TIMESTAMP_REFUSED, checks::chain(&error))),
+            }
+        }
+    }
+
+    fn receipts(&mut self, signature: &Signature, options: &Options<'_>) {
+        for receipt in options.receipts.iter().filter(|receipt| receipt.entry().has(signature.bytes())) {
+            match logged(receipt, options) {
+                Ok(existed) => self.existed.push(existed),
+                Err(ReceiptError::OtherLog) => self.unknown += 1,
+                Err(error) => self.wrong = Some((codes::RECEIPT_REFUSED, checks::chain(&error))),
+            }
+        }
+    }
+}
+
+/// The first log that stands behind a receipt, or the error that says most.
+fn logged(receipt: &Receipt, options: &Options<'_>) -> Result<Existed, ReceiptError> {
+    let mut error = ReceiptError::OtherLog;
+    for log in options.logs {
+        match receipt.accept(log) {
+            Ok(at) => return Ok(Existed { at, by: escape(log.name().as_bytes()).into_owned() }),
+            Err(ReceiptError::OtherLog) => {}
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
 }
 
 /// The first authority that stands behind a token, or the error that says most.
@@ -155,6 +189,8 @@ mod tests {
     use super::*;
     use crate::dsse::{Signer, write_stamped};
     use crate::identity::tests::{Authority as Root, HOUR, ID, NOW, authority, root};
+    use crate::receipt::LogKey;
+    use crate::receipt::tests::Log;
     use crate::statement::{self, Meta};
     use crate::synthetic::{Session, key};
     use crate::timestamp::Authority;
@@ -273,6 +309,51 @@ mod tests {
         // One that holds is enough, and the earliest counts.
         let two = |signature: &[u8]| vec![b"no token".to_vec(), stamper.stamp(signature, NOW)];
         assert_eq!(by_key(&two, NOW, &own), ((Outcome::Proven, None), 0));
+    }
+
+    #[test]
+    fn a_receipt_is_as_good_as_a_timestamp() {
+        let (log, root) = (Log::new("collector.example.org/log"), root(authority("root")));
+        let envelope = signed(&named(ID, &[]), &[&svids(&root, 1)], |_| vec![]);
+        let receipt = |envelope: &[u8], at| Receipt::read(log.receipt(envelope, at).as_bytes()).unwrap();
+        let check = |receipt: Receipt, log: &Log| {
+            let (identities, logs, receipts) = (root.trusted(), [log.key()], [receipt]);
+            let identities = Some(&identities);
+            let options = Options { identities, logs: &logs, receipts: &receipts, ..Options::by_keys(&[]) };
+            let verdict =
+                verify(envelope.as_slice(), &Options { now: NOW + YEARS, accept_incomplete: true, ..options });
+            (found(&verdict, "identity").unwrap(), found(&verdict, NAME), verdict.exit_code())
+        };
+        let proven = (Outcome::Proven, None);
+        let not_claimed = (Outcome::NotClaimed, Some(codes::SVID_EXPIRED));
+        assert_eq!(check(receipt(&envelope, NOW), &log), (proven, Some(proven), 0));
+        // Logged too late, in another log, with another key of that log's name, of another envelope.
+        assert_eq!(check(receipt(&envelope, NOW + 2 * HOUR), &log).0, not_claimed);
+        assert_eq!(check(receipt(&envelope, NOW), &Log::new("another.example.org")).0, not_claimed);
+        assert_eq!(check(receipt(&envelope, NOW), &Log::new("collector.example.org/log")).0, not_claimed);
+        let other = signed(&Meta { number: Some(2), ..named(ID, &[]) }, &[&svids(&root, 1)], |_| vec![]);
+        assert_eq!(check(receipt(&other, NOW), &log).0, not_claimed);
+    }
+
+    #[test]
+    fn a_receipt_that_does_not_hold_is_refused() {
+        let (log, signer) = (Log::new("log"), key().unwrap());
+        let envelope = signed(&named(signer.public().keyid(), &[]), &[&signer], |_| vec![]);
+        let text = log.receipt(&envelope, NOW);
+        let keys = [signer.public().clone()];
+        let check = |text: &str, logs: &[LogKey], now| {
+            let receipts = [Receipt::read(text.as_bytes()).unwrap()];
+            let options = Options { logs, receipts: &receipts, now, ..Options::by_keys(&keys) };
+            found(&verify(envelope.as_slice(), &Options { accept_incomplete: true, ..options }), NAME).unwrap()
+        };
+        let refused = |code| (Outcome::Refused, Some(code));
+        assert_eq!(check(&text, &[log.key()], NOW), (Outcome::Proven, None));
+        assert_eq!(check(&text, &[], NOW), (Outcome::NotClaimed, None));
+        let twin = Log::new("log");
+        assert_eq!(check(&text, &[twin.key()], NOW), refused(codes::RECEIPT_REFUSED));
+        assert_eq!(check(&text, &[twin.key(), log.key()], NOW), (Outcome::Proven, None));
+        assert_eq!(check(&text.replace("index 1", "index 0"), &[log.key()], NOW), refused(codes::RECEIPT_REFUSED));
+        assert_eq!(check(&text, &[log.key()], NOW - HOUR), refused(codes::TIMESTAMP_REFUSED));
     }
 
     #[test]

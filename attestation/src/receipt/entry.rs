@@ -1,0 +1,61 @@
+//! What a log has of an envelope: the digest of its payload and those of its signatures, as lines of text.
+
+use crate::dsse::SIGNATURES_MAX;
+use crate::hex;
+use crate::merkle::Hash;
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+
+const HEADER: &str = "testimony-receipt/v1";
+const PAYLOAD: &str = "payload sha256:";
+const SIGNATURE: &str = "signature sha256:";
+
+/// An entry of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    payload: Hash,
+    signatures: Vec<Hash>,
+}
+
+impl Entry {
+    /// The entry of an envelope: SHA-256 of its payload, and the bytes of each signature.
+    #[must_use]
+    pub fn new<'a>(payload_sha256: Hash, signatures: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let digest = |signature: &'a [u8]| Hash::from(Sha256::digest(signature));
+        Self { payload: payload_sha256, signatures: signatures.into_iter().map(digest).collect() }
+    }
+
+    /// The bytes that are the log's leaf.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut text = format!("{HEADER}\n{PAYLOAD}{}\n", hex::encode(&self.payload));
+        for signature in &self.signatures {
+            let _ = writeln!(text, "{SIGNATURE}{}", hex::encode(signature));
+        }
+        text.into_bytes()
+    }
+
+    /// Reads an entry in its one form.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut lines = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split('\n');
+        if lines.next()? != HEADER {
+            return None;
+        }
+        let digest = |line: &str, field: &str| hex::decode_sha256(line.strip_prefix(field)?);
+        let payload = digest(lines.next()?, PAYLOAD)?;
+        let signatures: Vec<Hash> = lines.map(|line| digest(line, SIGNATURE)).collect::<Option<_>>()?;
+        (1..=SIGNATURES_MAX).contains(&signatures.len()).then_some(Self { payload, signatures })
+    }
+
+    /// SHA-256 of the payload.
+    #[must_use]
+    pub fn payload_sha256(&self) -> &Hash {
+        &self.payload
+    }
+
+    /// Whether a signature is among those that were logged.
+    #[must_use]
+    pub fn has(&self, signature: &[u8]) -> bool {
+        self.signatures.contains(&Hash::from(Sha256::digest(signature)))
+    }
+}
