@@ -7,6 +7,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -18,16 +19,19 @@ use attestation::{
     identity::{Bundle, BundleError, Chain, ChainError, IdError, Identities, Refused, Svid, TrustDomain, UnixSeconds},
     merkle::Hash,
 };
+use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
-use spiffe::{X509Source, constants::SPIFFE_SOCKET_ENV, x509_source::X509SourceError};
+use spiffe::{WorkloadApiClient, X509Context, constants::SPIFFE_SOCKET_ENV};
 use tokio::runtime::Runtime;
 
 /// Where trust bundles are kept unless it is said.
 pub const BUNDLES: &str = "/var/lib/testimony/trust-bundles";
 /// How long one attempt to reach the Workload API may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// Between two attempts, and between two looks.
+/// Between two attempts at first, and between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Between two attempts where nobody answers.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// An SVID that ends within so many seconds is not signed with: the statement would be as good as unsigned.
 const LEFT_MIN_S: u64 = 5;
 
@@ -91,9 +95,9 @@ pub struct Workload {
     _runtime: Runtime,
 }
 
-#[derive(Default)]
 struct State {
-    source: Option<X509Source>,
+    /// What was given last.
+    given: Option<Arc<X509Context>>,
     /// What went wrong last.
     error: String,
     /// The SPIFFE ID that was given last.
@@ -145,7 +149,8 @@ impl Workload {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(1).thread_name("identity").enable_all().build();
         let runtime = runtime.map_err(Error::Runtime)?;
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = State { given: None, error: "it has not answered".to_owned(), id: None };
+        let state = Arc::new(Mutex::new(state));
         runtime.spawn(follow(socket.clone(), Arc::clone(&state)));
         Ok(Self { socket, state, _runtime: runtime })
     }
@@ -176,18 +181,10 @@ impl Workload {
 
     /// The SVID as it is; no error where none came yet.
     fn now(&self) -> Result<Identity, Option<Error>> {
-        let mut state = lock(&self.state);
-        let Some(source) = &state.source else { return Err(None) };
-        let context = match source.x509_context() {
-            Ok(context) => context,
-            Err(error) => {
-                state.error = error.to_string();
-                return Err(None);
-            }
-        };
-        let Some(given) = context.default_svid().cloned() else { return Err(None) };
-        let identity = Identity::check(&given, context.bundle_set()).map_err(Some)?;
-        state.id = Some(identity.svid.id().to_string());
+        let given = lock(&self.state).given.clone().ok_or(None)?;
+        let svid = given.default_svid().ok_or(None)?;
+        let identity = Identity::check(svid, given.bundle_set()).map_err(Some)?;
+        lock(&self.state).id = Some(identity.svid.id().to_string());
         Ok(identity)
     }
 }
@@ -196,24 +193,45 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tries until the Workload API answers; from then on its client keeps the connection by itself.
+/// Takes what the Workload API brings, and asks again where it ends. What was given holds meanwhile, as long as it is valid.
 async fn follow(socket: String, state: Arc<Mutex<State>>) {
+    let mut pause = PAUSE;
     loop {
-        let error = match source(&socket).await {
-            Ok(source) => {
-                lock(&state).source = Some(source);
-                return;
-            }
-            Err(error) => error,
-        };
-        lock(&state).error = error.to_string();
-        tokio::time::sleep(PAUSE).await;
+        let (came, error) = stream(&socket, &state).await;
+        lock(&state).error = error;
+        pause = if came { PAUSE } else { PAUSE_MAX.min(pause * 2) };
+        tokio::time::sleep(pause).await;
     }
 }
 
-async fn source(socket: &str) -> Result<X509Source, X509SourceError> {
-    // Without a limit of its own, a Workload API that answers nothing is waited for for ever.
-    X509Source::builder().initial_sync_timeout(ATTEMPT).endpoint(socket).build().await
+/// One stream to its end: whether anything came, and why it ended.
+async fn stream(socket: &str, state: &Mutex<State>) -> (bool, String) {
+    let contexts = async { WorkloadApiClient::connect_to(socket).await?.stream_x509_contexts().await };
+    // Whoever listens and says nothing is asked again.
+    let contexts = match tokio::time::timeout(ATTEMPT, contexts).await {
+        Ok(Ok(contexts)) => contexts,
+        Ok(Err(error)) => return (false, says(&error)),
+        Err(_) => return (false, "it took no question".to_owned()),
+    };
+    let (mut contexts, mut came) = (pin!(contexts), false);
+    while let Some(context) = contexts.next().await {
+        match context {
+            Ok(context) => {
+                came = true;
+                let mut state = lock(state);
+                (state.given, state.error) = (Some(Arc::new(context)), String::new());
+            }
+            Err(error) => return (came, says(&error)),
+        }
+    }
+    (came, "it ended its answer".to_owned())
+}
+
+/// An error, and what it began with where it does not say so itself.
+fn says(error: &dyn std::error::Error) -> String {
+    let (text, first) = (error.to_string(), std::iter::successors(error.source(), |error| error.source()).last());
+    let first = first.map(ToString::to_string).filter(|first| !text.contains(first));
+    first.map(|first| format!("{text}: {first}")).unwrap_or(text)
 }
 
 impl Identity {

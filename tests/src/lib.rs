@@ -15,6 +15,7 @@ mod spire;
 mod timestamp_authority;
 mod volume;
 pub mod work;
+pub mod workload_api;
 
 pub use bystander::Bystander;
 pub use place::{Scratch, binary, kernel, need, need_root, root, target, tool, verifier};

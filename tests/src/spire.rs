@@ -136,6 +136,32 @@ plugins {{
         });
     }
 
+    /// Has the SVID of an identity replaced, and waits until the agent has the new one: an entry that changes is a reason for it.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn rotate(&self, id: &str) {
+        let before = self.svid();
+        let shown = self.ask(&["entry", "show", "-spiffeID", id]).expect("an entry");
+        let field = |name: &str| {
+            let line = shown.lines().find(|line| line.starts_with(name)).expect("its fields");
+            line.rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        let (entry, revision) = (field("Entry ID"), field("Revision"));
+        let hint = format!("revision-{revision}");
+        let words = ["entry", "update", "-entryID", &entry, "-parentID", "spiffe://example.org/node", "-spiffeID", id];
+        self.ask(&[&words[..], &["-selector", "unix:uid:0", "-hint", &hint]].concat()).expect("the entry is changed");
+        self.until("the SVID is a new one", "agent.log", |spire| spire.svid() != before);
+    }
+
+    /// The SVID that root is given now, in PEM.
+    fn svid(&self) -> Option<Vec<u8>> {
+        let mut fetch = program("spire-agent");
+        fetch.args(["api", "fetch", "x509", "-write"]).arg(self.folder.path()).arg("-socketPath").arg(self.socket());
+        fetch.output().ok().filter(|said| said.status.success())?;
+        fs::read(self.folder.join("svid.0.pem")).ok()
+    }
+
     /// Stops the agent: its Workload API is gone.
     pub fn stop_agent(&mut self) {
         if let Some(mut agent) = self.agent.take() {

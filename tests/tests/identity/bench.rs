@@ -21,6 +21,14 @@ pub(crate) struct Bench {
     pub(crate) scratch: Scratch,
 }
 
+/// What the session of a statement says.
+pub(crate) fn session(envelope: &[u8]) -> Value {
+    let envelope: Value = serde_json::from_slice(envelope).expect("an envelope");
+    let payload = envelope["payload"].as_str().map(|text| STANDARD.decode(text).expect("base64"));
+    let statement: Value = serde_json::from_slice(&payload.expect("a payload")).expect("a statement");
+    statement["predicate"]["testimony"]["session"].clone()
+}
+
 /// Whether these tests run: what they test does not depend on the kernel, and a guest has no SPIRE.
 pub(crate) fn here() -> bool {
     if tests::kernel() == "host" {
@@ -65,9 +73,7 @@ impl Bench {
 
     /// What the statement's session says.
     pub(crate) fn session(&self, name: &str) -> Value {
-        let payload = self.envelope(name)["payload"].as_str().map(|text| STANDARD.decode(text).expect("base64"));
-        let statement: Value = serde_json::from_slice(&payload.expect("a payload")).expect("a statement");
-        statement["predicate"]["testimony"]["session"].clone()
+        session(&fs::read(self.statement(name)).expect("a statement"))
     }
 
     /// Exit code, and outcome and code of the check `identity`.

@@ -2,6 +2,8 @@
 //! offline.
 
 mod bench;
+mod hostile;
+mod rotation;
 mod spire;
 mod timestamps;
 mod witness;
