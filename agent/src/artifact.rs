@@ -41,6 +41,11 @@ impl Artifact {
         self.with(EVIDENCE)
     }
 
+    /// NAME.pack.tar
+    pub(crate) fn pack(&self) -> PathBuf {
+        self.with(".pack.tar")
+    }
+
     /// NAME.intoto.jsonl.part
     pub(crate) fn unfinished(&self) -> PathBuf {
         self.with(UNFINISHED)

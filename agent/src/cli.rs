@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use attestation::escape::escape;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{canary, doctor, explain, keygen, recover, run, show, stamp};
+use crate::{canary, doctor, explain, keygen, pack, recover, run, show, stamp};
 
 /// Traces what a build really does, and swears to it with what it could not see.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Recover(recover::Args),
     /// Have the signatures of a statement timestamped, so that their identities outlive their certificates
     Timestamp(stamp::Args),
+    /// Put all that a verifier needs of a run into one file
+    Pack(pack::Args),
     /// Say what a code means and what to do about it
     Explain(explain::Args),
     /// Try what this host can observe, prove and sign
@@ -66,6 +68,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Show(args) => ended(show::run(&args), show::Error::status),
         Command::Recover(args) => ended(recover::run(&args), recover::Error::status),
         Command::Timestamp(args) => ended(stamp::run(&args), stamp::Error::status),
+        Command::Pack(args) => ended(pack::run(&args), pack::Error::status),
         Command::Explain(args) => ended(explain::run(&args), explain::Error::status),
         Command::Doctor(args) => ended(doctor::run(&args), |_| REFUSED),
         Command::Keygen(args) => ended(keygen::run(&args), keygen::Error::status),

@@ -13,6 +13,7 @@ mod explain;
 mod glob;
 mod identity;
 mod keygen;
+mod pack;
 mod probe;
 mod recover;
 mod redact;

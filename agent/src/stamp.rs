@@ -47,7 +47,7 @@ pub(crate) enum Error {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: AttachError<timestamp::Error>,
+        source: Box<AttachError<timestamp::Error>>,
     },
 }
 
@@ -56,7 +56,7 @@ impl Error {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Authority(timestamp::Error::Address(_)) => 64,
-            Self::Envelope { source: AttachError::Envelope(_), .. } => 2,
+            Self::Envelope { source, .. } if matches!(**source, AttachError::Envelope(_)) => 2,
             _ => 1,
         }
     }
@@ -97,7 +97,7 @@ fn stamp(path: &Path, authorities: &[timestamp::Authority]) -> Result<Vec<Stampe
         Ok(tokens)
     };
     let with = attach_timestamps(&bytes, &mut all);
-    let with = with.map_err(|source| Error::Envelope { path: path.to_owned(), source })?;
+    let with = with.map_err(|source| Error::Envelope { path: path.to_owned(), source: source.into() })?;
     replace(path, &ours, &with).map_err(failed)?;
     Ok(stamped)
 }

@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        let answers: [(&[u8], fn(&Error) -> bool); 5] = [
+        type Expected = fn(&Error) -> bool;
+        let answers: [(&[u8], Expected); 5] = [
             (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnonsense", |error| {
                 matches!(error, Error::Response { source: ResponseError::Malformed, .. })
             }),

@@ -1,6 +1,7 @@
 //! Files and directories: what a path stands for, and the objects of an evidence directory. Only regular files are read,
 //! so that no pipe or device blocks a verifier.
 
+use crate::pack::{Pack, is_pack};
 use attestation::evidence::{Limits, LogError, header};
 use attestation::hex;
 use attestation::merkle::Hash;
@@ -24,6 +25,8 @@ pub enum Target {
         /// The evidence, where it is given or stands beside.
         evidence: Option<PathBuf>,
     },
+    /// A statement and its evidence in one file.
+    Pack(Pack),
     /// Evidence without a statement: what a run that died left.
     Evidence(PathBuf),
     /// Neither.
@@ -39,6 +42,7 @@ impl Target {
         }
         let beside = beside(file);
         match open_regular(file) {
+            Ok(input) if is_pack(&input) => Pack::read(input).map_or_else(Self::Unreadable, Self::Pack),
             Ok(input) => {
                 let evidence = evidence.map(Path::to_owned).or(beside);
                 Self::Statement { input: BufReader::new(input), evidence }

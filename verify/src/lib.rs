@@ -5,13 +5,15 @@
 
 pub mod files;
 pub mod identity;
+pub mod pack;
 mod report;
 pub mod times;
 
 use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
 use attestation::identity::Identities;
-use attestation::verify::{Check, Options, Outcome, Verdict, inclusion, sequence, unsigned, verify};
+use attestation::receipt::Receipt;
+use attestation::verify::{Check, Objects, Options, Outcome, Verdict, inclusion, sequence, unsigned, verify};
 use files::{Directory, Target};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ pub const USAGE: u8 = 64;
 ///
 /// Ends 0 if every file is signed by a given key and complete (or incomplete and accepted), 1 if one is refused, 2 if one
 /// is not understood, 64 if used wrongly.
-#[derive(clap::Args, Debug, Clone)]
+#[derive(clap::Args, Debug, Clone, Default)]
 pub struct Args {
     /// Public key to trust (P-256, PEM); may be given more than once. Without one, and without a trust bundle, everything is
     /// refused
@@ -48,7 +50,7 @@ pub struct Args {
     /// Print one JSON object a file, and one of the checks between files
     #[arg(long)]
     pub json: bool,
-    /// Statements, as signed envelopes
+    /// Statements, as signed envelopes, or packs of them
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 }
@@ -138,22 +140,32 @@ struct Trust {
     times: times::Read,
 }
 
+impl Trust {
+    fn options<'a>(&'a self, evidence: Option<&'a dyn Objects>, receipts: &'a [Receipt], args: &Args) -> Options<'a> {
+        Options {
+            keys: &self.keys,
+            identities: self.identities.as_ref(),
+            authorities: &self.times.authorities,
+            logs: &self.times.logs,
+            receipts,
+            now: self.times.now,
+            evidence,
+            accept_incomplete: args.accept_incomplete,
+            limits: Limits::default(),
+        }
+    }
+}
+
 fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
     match Target::of(file, args.evidence.as_deref()) {
         Target::Statement { input, evidence } => {
             let objects = evidence.map(Directory::new);
-            let options = Options {
-                keys: &trust.keys,
-                identities: trust.identities.as_ref(),
-                authorities: &trust.times.authorities,
-                logs: &trust.times.logs,
-                receipts: &trust.times.receipts,
-                now: trust.times.now,
-                evidence: objects.as_ref().map(|objects| objects as &dyn attestation::verify::Objects),
-                accept_incomplete: args.accept_incomplete,
-                limits: Limits::default(),
-            };
-            verify(input, &options)
+            let evidence = objects.as_ref().map(|objects| objects as &dyn Objects);
+            verify(input, &trust.options(evidence, &trust.times.receipts, args))
+        }
+        Target::Pack(pack) => {
+            let receipts: Vec<Receipt> = trust.times.receipts.iter().chain(&pack.receipts).cloned().collect();
+            verify(pack.statement(), &trust.options(Some(&pack), &receipts, args))
         }
         Target::Evidence(directory) => match Directory::new(directory).in_order() {
             Ok(segments) if segments.is_empty() => {

@@ -43,16 +43,8 @@ impl Bench {
     }
 
     fn args(&self) -> Args {
-        Args {
-            times: testimony_verify::times::Args::default(),
-            identity: testimony_verify::identity::Args::default(),
-            keys: vec![self.path("key.pub")],
-            evidence: None,
-            proof: None,
-            accept_incomplete: false,
-            json: false,
-            files: vec![self.path("run.intoto.jsonl")],
-        }
+        let (keys, files) = (vec![self.path("key.pub")], vec![self.path("run.intoto.jsonl")]);
+        Args { keys, files, ..Args::default() }
     }
 
     fn objects(&self) -> Vec<PathBuf> {

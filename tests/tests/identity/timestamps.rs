@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::{TimestampAuthority, binary};
+use tests::{Scratch, TimestampAuthority, binary, verifier};
 
 use crate::bench::{ANY, Bench, Found, ended, here, proven, refused};
 
@@ -49,6 +49,7 @@ fn an_auditor_two_years_on_is_told_who_signed_and_when() {
     let (signer, url) = (bench.signer(), authority.url());
     ended(&bench.run("stamped", &["--signer", &signer, "--timestamp", &url], &["true"]), 0);
     ended(&bench.run("plain", &["--signer", &signer], &["true"]), 0);
+    pack(&bench);
     // Every service is gone, and all certificates have expired.
     authority.stop();
     bench.spire.stop_agent();
@@ -56,6 +57,7 @@ fn an_auditor_two_years_on_is_told_who_signed_and_when() {
     let auditor = with(&["--timestamp-authority", "tsa", "--at", &later]);
     assert_eq!(bench.verify("stamped", &auditor), proven());
     assert_eq!(bench.check("time", "stamped", &auditor), proven());
+    opened(&bench, &auditor);
     assert_eq!(bench.verify("plain", &auditor), (1, not_claimed(Some("SVID_EXPIRED"))));
     assert_eq!(bench.verify("stamped", &with(&["--at", &later])), (1, not_claimed(Some("SVID_EXPIRED"))));
     assert_eq!(bench.check("time", "stamped", &with(&[])), (0, not_claimed(None)));
@@ -78,6 +80,29 @@ fn an_auditor_two_years_on_is_told_who_signed_and_when() {
         assert_eq!(bench.verify("stamped", &with(wrong)), (64, None), "{wrong:?}");
     }
     changed_timestamps(&bench);
+}
+
+/// One file for the auditor; no second one is written over it.
+fn pack(bench: &Bench) {
+    let run = || {
+        let mut pack = Command::new(binary());
+        pack.args(["pack", "stamped"]).current_dir(bench.scratch.path()).output().expect("testimony runs")
+    };
+    assert!(run().status.success());
+    assert_eq!(run().status.code(), Some(1));
+}
+
+/// The pack alone, elsewhere.
+fn opened(bench: &Bench, auditor: &[&str]) {
+    let elsewhere = Scratch::new();
+    fs::copy(bench.scratch.join("stamped.pack.tar"), elsewhere.join("p.tar")).expect("copied");
+    for file in ["pem", "tsa"] {
+        fs::copy(bench.scratch.join(file), elsewhere.join(file)).expect("copied");
+    }
+    let said = Command::new(verifier()).args(auditor).arg("p.tar").current_dir(elsewhere.path()).output();
+    let said = said.expect("the verifier runs");
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && text.contains("COMPLETE (recomputed from the evidence)"), "{text}");
 }
 
 /// A token with one byte changed, of another signature, and none.
