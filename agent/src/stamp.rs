@@ -104,9 +104,16 @@ fn stamp(path: &Path, authorities: &[timestamp::Authority]) -> Result<Vec<Stampe
 
 /// Whole or not at all, with the owner and the mode that it had.
 fn replace(path: &Path, ours: &fs::Metadata, bytes: &[u8]) -> io::Result<()> {
+    // What a link names is replaced, and not the link.
+    let path = &fs::canonicalize(path)?;
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    part.push(".stamped");
     let part = PathBuf::from(part);
+    // Left by one that died.
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
@@ -118,11 +125,10 @@ fn replace(path: &Path, ours: &fs::Metadata, bytes: &[u8]) -> io::Result<()> {
         fs::rename(&part, path)
     };
     let written = write();
-    if written.is_err() && !matches!(&written, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+    if written.is_err() {
         let _ = fs::remove_file(&part);
     }
     written?;
     // The new name is durable with its directory.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

@@ -22,6 +22,7 @@ pub mod statement;
 pub mod synthetic;
 pub mod time;
 pub mod timestamp;
+pub mod tpm;
 pub mod trace;
 pub mod verify;
 pub mod x509;
