@@ -7,11 +7,14 @@
 //!
 //! Sources: TPM 2.0 Library, part 1 (sections 16, 17 and 31) and part 2 (TPMS_ATTEST, TPMT_PUBLIC, TPMT_SIGNATURE).
 
+mod credential;
 mod key;
+mod public;
 mod quote;
 #[cfg(test)]
 mod tests;
 
+pub use credential::{Credential, CredentialError, EndorsementKey, SECRET_BYTES};
 pub use key::{AttestationKey, KeyError};
 pub use quote::{Quote, QuoteError, Quoted};
 

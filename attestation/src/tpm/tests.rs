@@ -41,7 +41,6 @@ fn a_quote_says_what_the_registers_had() {
         let (public, quote, name) = of(kind);
         let key = AttestationKey::read(&public).unwrap();
         assert_eq!(key.name(), name, "{kind}: as the TPM calls it");
-        assert_eq!(key.digest()[..], name[2..]);
         let quoted = quote.verify(&key, NONCE).unwrap();
         assert_eq!((quoted.registers(), quoted.restart_count), (&[0, 7, 11][..], 0));
         assert_eq!(quoted.had(&values()), Ok(()));
