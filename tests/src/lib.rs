@@ -26,6 +26,6 @@ pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};
 pub use seen::{Named, Opened, Peer};
 pub use shown::held;
 pub use spire::Spire;
-pub use swtpm::Swtpm;
+pub use swtpm::{Maker, Swtpm};
 pub use timestamp_authority::TimestampAuthority;
 pub use volume::Volume;

@@ -28,6 +28,26 @@ impl Swtpm {
     pub fn start() -> Self {
         let folder = Scratch::new();
         fs::create_dir(folder.join("state")).expect("a folder");
+        Self::start_in(folder)
+    }
+
+    /// Starts one that this maker made: it carries a certificate of its endorsement key.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn made_by(maker: &Maker) -> Self {
+        let folder = Scratch::new();
+        fs::create_dir(folder.join("state")).expect("a folder");
+        let mut setup = Command::new("swtpm_setup");
+        setup.args(["--tpm2", "--create-ek-cert", "--runas", "root", "--config"]).arg(maker.0.join("setup.conf"));
+        let said = setup.arg("--tpmstate").arg(folder.join("state")).output();
+        let said = said.expect("swtpm_setup runs: run `cargo xtask setup tests`");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+        Self::start_in(folder)
+    }
+
+    fn start_in(folder: Scratch) -> Self {
         let port = two_ports();
         let address = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
         let mut swtpm = Command::new("swtpm");
@@ -74,6 +94,64 @@ impl Drop for Swtpm {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A maker of TPMs in software, with authorities of its own.
+#[derive(Debug)]
+pub struct Maker(Scratch);
+
+impl Maker {
+    /// Founds one; its authorities are made with its first TPM.
+    ///
+    /// # Panics
+    /// If nothing can be written.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = Scratch::new();
+        let at = folder.path();
+        let at = at.display();
+        fs::create_dir(folder.join("ca")).expect("a folder");
+        let files = [
+            (
+                "setup.conf",
+                format!(
+                    "create_certs_tool=/usr/bin/swtpm_localca\ncreate_certs_tool_config={at}/ca.conf\n\
+                     create_certs_tool_options={at}/options.conf\n"
+                ),
+            ),
+            (
+                "ca.conf",
+                format!(
+                    "statedir = {at}/ca\nsigningkey = {at}/ca/signkey.pem\nissuercert = {at}/ca/issuercert.pem\n\
+                     certserial = {at}/ca/certserial\n"
+                ),
+            ),
+            (
+                "options.conf",
+                "--platform-manufacturer Testimony\n--platform-version 2.1\n--platform-model Tests\n".to_owned(),
+            ),
+        ];
+        for (name, text) in files {
+            fs::write(folder.join(name), text).expect("written");
+        }
+        Self(folder)
+    }
+
+    /// Its authorities, in PEM: the root and the one between, once it made a TPM.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[must_use]
+    pub fn authorities(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.0.join("ca").join(name)).expect("it made a TPM");
+        read("swtpm-localca-rootca-cert.pem") + &read("issuercert.pem")
+    }
+}
+
+impl Default for Maker {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use attestation::tpm::{AttestationKey, Credential, EndorsementKey, Quote, QuoteError, SECRET_BYTES};
+use attestation::tpm::{
+    AttestationKey, Credential, EndorsementKey, MakerError, Makers, Quote, QuoteError, SECRET_BYTES,
+};
 use sha2::{Digest, Sha256};
-use tests::Swtpm;
+use tests::{Maker, Swtpm};
 
 const SECRET: &[u8; SECRET_BYTES] = b"a secret of thirty-two bytes....";
 const KINDS: [(&str, &str); 2] = [("ecc", "ecdsa"), ("rsa", "rsassa")];
@@ -104,4 +106,38 @@ fn a_quote_is_of_its_tpm_its_question_and_its_registers() {
         let (_, other) = keys(&stranger, kind, kind, scheme);
         assert_eq!(quote.verify(&other, &[0x0a, 0x0b]), Err(QuoteError::Signature));
     }
+}
+
+#[test]
+fn a_maker_vouches_for_the_keys_of_its_tpms() {
+    if !here() {
+        return;
+    }
+    let (maker, stranger) = (Maker::new(), Maker::new());
+    let (tpm, twin, other) = (Swtpm::made_by(&maker), Swtpm::made_by(&maker), Swtpm::made_by(&stranger));
+    // The certificate stands in the TPM's own memory (TCG EK Credential Profile, section 2.2.1.4).
+    let carried = |tpm: &Swtpm| {
+        done(tpm.tool(&["tpm2_nvread", "0x01c00002", "-C", "o", "-o", "certificate"]));
+        tpm.file("certificate")
+    };
+    let of = |tpm: &Swtpm| (keys(tpm, "rsa", "rsa", "rsassa").0, carried(tpm));
+    let ((key, certificate), (_, twins), (foreign, foreigns)) = (of(&tpm), of(&twin), of(&other));
+    let makers = Makers::read(maker.authorities().as_bytes()).expect("makers");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    assert_eq!(makers.vouch(&key, &certificate, now), Ok(()));
+    // Memory beyond the certificate is not looked at.
+    assert_eq!(makers.vouch(&key, &[&certificate[..], &[0xff; 40]].concat(), now), Ok(()));
+    assert_eq!(makers.vouch(&key, &certificate, 1_000_000_000), Err(MakerError::NotValidThen));
+    assert_eq!(makers.vouch(&key, &twins, now), Err(MakerError::OtherKey));
+    assert!(matches!(makers.vouch(&foreign, &foreigns, now), Err(MakerError::Unknown | MakerError::Chain)));
+    assert_eq!(makers.vouch(&key, b"nothing", now), Err(MakerError::Malformed));
+    for at in [100, 300, certificate.len() - 10] {
+        let mut changed = certificate.clone();
+        changed[at] ^= 1;
+        assert!(makers.vouch(&key, &changed, now).is_err(), "{at}");
+    }
+    // What is between alone vouches for nothing.
+    let authorities = maker.authorities();
+    let between = &authorities[authorities.rfind("-----BEGIN").expect("PEM")..];
+    assert_eq!(Makers::read(between.as_bytes()).err(), Some(MakerError::Format));
 }

@@ -76,7 +76,10 @@ fn tests() -> Result<()> {
     apt::install("compilers and builds to trace", &["gcc", "libc6-dev", "make", "autoconf", "automake", "git"])?;
     apt::install("scripts to trace, and the second verifier", &["openssl", "python3", "python3-cryptography"])?;
     apt::install("the oracle of the comparison tests", &["strace"])?;
-    apt::install("a TPM in software, and what speaks to it", &["libtss2-tcti-swtpm0", "swtpm", "tpm2-tools"])?;
+    apt::install(
+        "a TPM in software, and what speaks to it",
+        &["libtss2-tcti-swtpm0", "swtpm", "swtpm-tools", "tpm2-tools"],
+    )?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
     spire::SPIRE.ensure()?;

@@ -9,6 +9,7 @@
 
 mod credential;
 mod key;
+mod maker;
 mod public;
 mod quote;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub use credential::{Credential, CredentialError, EndorsementKey, SECRET_BYTES};
 pub use key::{AttestationKey, KeyError};
+pub use maker::{MakerError, Makers};
 pub use quote::{Quote, QuoteError, Quoted};
 
 /// Bytes of a structure of a TPM's at most: what fits in one of its commands.
