@@ -20,8 +20,9 @@ use attestation::{
     merkle::Hash,
 };
 use futures_util::StreamExt as _;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
-use spiffe::{WorkloadApiClient, X509Context, constants::SPIFFE_SOCKET_ENV};
+use spiffe::{WorkloadApiClient, WorkloadApiError, X509Context, constants::SPIFFE_SOCKET_ENV};
 use tokio::runtime::Runtime;
 
 /// Where trust bundles are kept unless it is said.
@@ -32,8 +33,9 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two attempts where nobody answers.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// An SVID that ends within so many seconds is not signed with: the statement would be as good as unsigned.
-const LEFT_MIN_S: u64 = 5;
+/// An SVID that ends within so many seconds is not signed with: the statement would be as good as unsigned. Between this and
+/// the signature may lie the wait for the chain's lock.
+const LEFT_MIN_S: u64 = 15;
 
 /// Why there is no SVID.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,9 @@ pub enum Error {
     /// The bundle that came with it is none.
     #[error("the trust bundle that the Workload API gave is none")]
     Bundle(#[from] BundleError),
+    /// It gives others now.
+    #[error("the Workload API gives no SVID of {0} any more")]
+    Withdrawn(String),
     /// No bundle of its own domain came with it.
     #[error("no trust bundle of {0} came with the SVID")]
     NoBundle(String),
@@ -181,8 +186,16 @@ impl Workload {
 
     /// The SVID as it is; no error where none came yet.
     fn now(&self) -> Result<Identity, Option<Error>> {
-        let given = lock(&self.state).given.clone().ok_or(None)?;
-        let svid = given.default_svid().ok_or(None)?;
+        let (given, id) = {
+            let state = lock(&self.state);
+            (state.given.clone().ok_or(None)?, state.id.clone())
+        };
+        // Who it was once, it stays: another workload's SVID that comes first meanwhile is not signed with.
+        let svid = match &id {
+            Some(id) => given.svids().iter().find(|svid| svid.spiffe_id().to_string() == *id),
+            None => given.default_svid(),
+        };
+        let svid = svid.ok_or_else(|| id.map(Error::Withdrawn))?;
         let identity = Identity::check(svid, given.bundle_set()).map_err(Some)?;
         lock(&self.state).id = Some(identity.svid.id().to_string());
         Ok(identity)
@@ -221,7 +234,13 @@ async fn stream(socket: &str, state: &Mutex<State>) -> (bool, String) {
                 let mut state = lock(state);
                 (state.given, state.error) = (Some(Arc::new(context)), String::new());
             }
-            Err(error) => return (came, says(&error)),
+            Err(error) => {
+                // Taken back: what was given is not to be used any more (SPIFFE Workload API, section 5.2.1).
+                if matches!(error, WorkloadApiError::PermissionDenied(_) | WorkloadApiError::NoIdentityIssued) {
+                    lock(state).given = None;
+                }
+                return (came, says(&error));
+            }
         }
     }
     (came, "it ended its answer".to_owned())
@@ -261,7 +280,12 @@ impl Identity {
         if key.public() != svid.key() {
             return Err(Error::OtherKey);
         }
-        let signer = SvidSigner { key, certificates: chain.to_pem() };
+        let certificates = chain.to_pem();
+        // As a verifier will read it.
+        if let [own, between @ ..] = certificates.as_slice() {
+            Chain::from_pem(own, between)?;
+        }
+        let signer = SvidSigner { key, certificates };
         Ok(Self { svid, signer, bundle: TrustBundle { domain, pem: pem(&authorities) } })
     }
 }
@@ -284,10 +308,16 @@ impl TrustBundle {
         }
         DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
         // Under another name first: whoever reads the folder finds whole bundles.
-        let part = folder.join(format!(".{}.part", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&part)?;
-        file.write_all(self.pem.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&part, &path)
+        // A name that nobody knows before, and a new file: who may write there puts no link in its place.
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        let part = folder.join(format!(".{}.part", hex::encode(&random)));
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&part)?;
+            file.write_all(self.pem.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&part, &path)
+        };
+        write().inspect_err(|_| drop(fs::remove_file(&part)))
     }
 }

@@ -126,8 +126,15 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
     let left = segments::look(&evidence)?;
     let signers = args.signers.open()?;
     let ready = signers.ready()?;
-    let sealed = segments::seal(&evidence, &left, &owner)?;
+    if let Some((name, error)) = ready.stood_in_for() {
+        let says = format!("{name} could not sign, the second signer does: {}", sign::chain_of(error));
+        eprintln!("testimony: {}", escape(says.as_bytes()));
+    }
+    let sealed = segments::seal(&evidence, &left, &owner, !ready.only_keys())?;
     let statement = sign_statement(&artifact, &sealed, &ready, &owner)?;
+    if let Err(error) = ready.keep_bundles() {
+        eprintln!("testimony: the trust bundle was not kept: {}", escape(error.to_string().as_bytes()));
+    }
     sealed.remove_replaced()?;
     let _ = fs::remove_file(evidence.join(RESERVE));
     report(args, &signers, &ready.meta(), (&statement, &sealed.trace));

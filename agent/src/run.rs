@@ -433,7 +433,9 @@ fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign
         && let Some((name, error)) = ready.stood_in_for()
     {
         summary::warn(&format!("{name} could not sign, the second signer does: {}", sign::chain_of(error)));
-        log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
+        if ready.only_keys() {
+            log.append(blind_spot(codes::SIGNER_NOT_BOUND, "", false))?;
+        }
     }
     Ok(ready)
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use attestation::{
-    dsse::{self, PublicKey, Signer, WriteError, Written},
+    dsse::{self, PublicKey, SIGNATURES_MAX, Signer, WriteError, Written},
     statement::Meta,
 };
 
@@ -27,6 +27,8 @@ pub use key::{DEFAULT, Error as KeyError, Key, load, load_or_make, make, public_
 
 /// Seconds that an SVID is waited for unless it is said.
 const WAIT_S: u64 = 10;
+/// A day.
+const WAIT_MAX_S: u64 = 86_400;
 
 /// Who is to sign.
 #[derive(clap::Args, Debug, Clone)]
@@ -43,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "SIGNER", requires = "signers")]
     second_signer: Option<Choice>,
     /// Seconds to wait for an SVID, before the command and after it
-    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_S)]
+    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_S, value_parser = clap::value_parser!(u64).range(..=WAIT_MAX_S))]
     svid_wait: u64,
     /// Keep the trust bundles that SVIDs came with here, for whoever verifies when they were replaced
     #[arg(long, value_name = "DIR", default_value = identity::BUNDLES)]
@@ -89,6 +91,9 @@ pub enum Error {
     /// A timestamp authority.
     #[error(transparent)]
     Timestamp(#[from] timestamp::Error),
+    /// More than a reader takes.
+    #[error("{0} are to sign, and an envelope has {SIGNATURES_MAX} signatures at most")]
+    TooMany(usize),
     /// One signer is named twice.
     #[error("{0} is to sign twice")]
     Twice(String),
@@ -136,6 +141,9 @@ impl Args {
     pub fn open(&self) -> Result<Signers, Error> {
         let default = || Choice::Key(self.key.clone().unwrap_or_else(|| DEFAULT.into()));
         let named = if self.signers.is_empty() { vec![default()] } else { self.signers.clone() };
+        if named.len() > SIGNATURES_MAX {
+            return Err(Error::TooMany(named.len()));
+        }
         let signers = Signers {
             first: named.iter().map(Source::open).collect::<Result<_, _>>()?,
             second: self.second_signer.as_ref().map(Source::open).transpose()?,
@@ -262,6 +270,11 @@ impl Ready {
     /// Who could not sign, and why.
     pub fn stood_in_for(&self) -> Option<(&str, &identity::Error)> {
         self.instead_of.as_ref().map(|(name, error)| (name.as_str(), error))
+    }
+
+    /// Whether nothing but key files sign.
+    pub fn only_keys(&self) -> bool {
+        self.signers.iter().all(|signing| signing.bundle.is_none())
     }
 
     /// Keeps the trust bundles of the SVIDs among them, where they are not kept yet.

@@ -72,12 +72,14 @@ pub(super) fn look(evidence: &Path) -> Result<Left, Error> {
     Ok(Left { session_id, sealed, last })
 }
 
-/// Reads everything, and writes the last segment again, for `owner`.
-pub(super) fn seal(evidence: &Path, left: &Left, owner: &Owner) -> Result<Sealed, Error> {
+/// Reads everything, and writes the last segment again, for `owner`. `bound` is whether the signers say which host it was: if
+/// not, the log has to.
+pub(super) fn seal(evidence: &Path, left: &Left, owner: &Owner, bound: bool) -> Result<Sealed, Error> {
+    let mut words = Words::new(bound);
     let mut log = LogReader::new(Limits::default());
     let mut builder = Builder::default();
     for path in &left.sealed {
-        read_sealed(path, &mut log, &mut builder)?;
+        read_sealed(path, &mut log, &mut builder, &mut words)?;
     }
     let mut writer = if left.sealed.is_empty() {
         LogWriter::new(left.session_id)
@@ -86,7 +88,7 @@ pub(super) fn seal(evidence: &Path, left: &Left, owner: &Owner) -> Result<Sealed
     };
     let making = evidence.join(MAKING);
     let file = super::make(&making, owner).map_err(Error::io(&making))?;
-    let mut copy = Copy { segment: None, path: &making, builder, told: false };
+    let mut copy = Copy { segment: None, path: &making, builder, words };
     copy.segment = Some(writer.begin_segment(BufWriter::new(file)).map_err(Error::io(&making))?);
     copy.last(&left.last, &mut log, &mut writer)?;
     let (summary, builder) = copy.finish(&mut writer)?;
@@ -110,10 +112,11 @@ fn open(path: &Path) -> Result<BufReader<File>, Error> {
     open_regular(path).map(BufReader::new).map_err(Error::io(path))
 }
 
-fn read_sealed(path: &Path, log: &mut LogReader, builder: &mut Builder) -> Result<(), Error> {
+fn read_sealed(path: &Path, log: &mut LogReader, builder: &mut Builder, words: &mut Words) -> Result<(), Error> {
     let damaged = |source| Error::Damaged { path: path.to_owned(), source };
     let mut frames = log.segment(open(path)?).map_err(damaged)?;
     while let Some((_, frame)) = frames.next_frame().map_err(damaged)? {
+        words.saw(&frame);
         // What the builder refuses it records as a gap.
         let _ = builder.push(&frame);
     }
@@ -130,8 +133,23 @@ struct Copy<'a> {
     segment: Option<Segment<BufWriter<File>>>,
     path: &'a Path,
     builder: Builder,
-    /// Whether the log says that it was recovered.
-    told: bool,
+    words: Words,
+}
+
+/// What the log has to say besides, and whether that ends completeness; what it says already is not said again.
+struct Words(Vec<(&'static str, bool)>);
+
+impl Words {
+    fn new(bound: bool) -> Self {
+        let recovered = (codes::RECOVERED, true);
+        Self(if bound { vec![recovered] } else { vec![recovered, (codes::SIGNER_NOT_BOUND, false)] })
+    }
+
+    fn saw(&mut self, frame: &Frame) {
+        if let Some(Body::BlindSpot(spot)) = &frame.body {
+            self.0.retain(|(code, _)| spot.code != *code);
+        }
+    }
 }
 
 impl Copy<'_> {
@@ -146,8 +164,7 @@ impl Copy<'_> {
                 Some(Body::Segment(_)) => continue,
                 // Nothing may follow the session's end: the word comes before it.
                 Some(Body::Closed(_)) => self.tell(writer)?,
-                Some(Body::BlindSpot(spot)) if spot.code == codes::RECOVERED => self.told = true,
-                _ => {}
+                _ => self.words.saw(&frame),
             }
             let _ = self.builder.push(&frame);
             self.append(|segment| segment.append_leaf(writer, leaf))?;
@@ -156,12 +173,12 @@ impl Copy<'_> {
     }
 
     fn tell(&mut self, writer: &mut LogWriter) -> Result<(), Error> {
-        if std::mem::replace(&mut self.told, true) {
-            return Ok(());
+        for (code, ends_completeness) in std::mem::take(&mut self.words.0) {
+            let frame = Frame { body: Some(blind_spot(code, "", ends_completeness)) };
+            let _ = self.builder.push(&frame);
+            self.append(|segment| segment.append(writer, &frame))?;
         }
-        let frame = Frame { body: Some(blind_spot(codes::RECOVERED, "", true)) };
-        let _ = self.builder.push(&frame);
-        self.append(|segment| segment.append(writer, &frame))
+        Ok(())
     }
 
     fn append(&mut self, append: impl FnOnce(&mut Segment<BufWriter<File>>) -> io::Result<u64>) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use agent_ebpf::{Member, Session, hook, state};
+use agent_ebpf::{Member, Seat, Session, hook, state};
 
 use crate::{
     decode::{Body, Event, decode},
@@ -345,6 +345,7 @@ fn numbers_that_share_a_seat_are_told_apart() {
         format!("for round in 1 2 3 4 5 6 7 8 9; do : <{}; read line; done", path.display())
     };
     let pids = [200_000, 200_000 + 65_536];
+    assert_eq!(Seat::place(pids[0]), Seat::place(pids[1]));
     let mut shells = [numbers.shell(pids[0], &reads("one")), numbers.shell(pids[1], &reads("two"))];
     for (slot, (serial, pid)) in (0..).zip(serials.iter().zip(pids)) {
         probe.adopt(pid, Member::of(*serial, slot)).unwrap();

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::io::{self, Read};
 use thiserror::Error;
 
@@ -87,6 +88,8 @@ pub struct Envelope {
     payload_type: String,
     payload: Vec<u8>,
     signatures: Vec<Signature>,
+    /// SHA-256 of what is signed, once it was asked for.
+    digest: OnceCell<Hash>,
 }
 
 /// A signature and what it carries. Nothing of it is verified.
@@ -108,6 +111,12 @@ impl Signature {
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// Whether it carries anything of that kind.
+    #[must_use]
+    pub fn is_certified(&self) -> bool {
+        !matches!(self.certificates, Certificates::None)
     }
 
     /// When it existed, by the word of an authority.
@@ -171,7 +180,8 @@ impl Envelope {
             let timestamps = Timestamps::read(signature.timestamps);
             signatures.push(Signature { bytes: sig, keyid, certificates, timestamps });
         }
-        Ok(Self { payload_type: wire.payload_type.into_owned(), payload, signatures })
+        let payload_type = wire.payload_type.into_owned();
+        Ok(Self { payload_type, payload, signatures, digest: OnceCell::new() })
     }
 
     /// The signatures, in their order.
@@ -203,11 +213,9 @@ impl Envelope {
         keys: &'a [PublicKey],
         own: impl Fn(usize) -> Option<&'a PublicKey>,
     ) -> Result<Verified, EnvelopeError> {
-        let pae = pae_prefix(&self.payload_type, self.payload.len() as u64);
-        let digest: Hash = Sha256::new_with_prefix(pae).chain_update(&self.payload).finalize().into();
         let (mut keyids, mut held) = (Vec::new(), Vec::new());
-        for (place, signature) in self.signatures.iter().enumerate() {
-            for key in keys.iter().chain(own(place)).filter(|key| key.verifies(&digest, &signature.bytes)) {
+        for place in 0..self.signatures.len() {
+            for key in keys.iter().chain(own(place)).filter(|key| self.is_signed_by(place, key)) {
                 held.push((place, key.keyid().to_owned()));
                 if !keyids.iter().any(|keyid| keyid == key.keyid()) {
                     keyids.push(key.keyid().to_owned());
@@ -222,6 +230,16 @@ impl Envelope {
         }
         let payload_sha256 = Sha256::digest(&self.payload).into();
         Ok(Verified { payload: self.payload, payload_sha256, keyids, held })
+    }
+
+    /// Whether a signature, by its place, is this key's over the payload. That makes the key no anchor.
+    #[must_use]
+    pub fn is_signed_by(&self, place: usize, key: &PublicKey) -> bool {
+        let digest = self.digest.get_or_init(|| {
+            let pae = pae_prefix(&self.payload_type, self.payload.len() as u64);
+            Sha256::new_with_prefix(pae).chain_update(&self.payload).finalize().into()
+        });
+        self.signatures.get(place).is_some_and(|signature| key.verifies(digest, &signature.bytes))
     }
 
     /// The payload without any verification, for showing what a file says.

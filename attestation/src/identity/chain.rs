@@ -10,8 +10,9 @@ use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage};
 use x509_cert::Certificate;
 
-/// Certificates between a workload's and an authority's at most.
-pub const INTERMEDIATES_MAX: usize = 8;
+/// Certificates between a workload's and an authority's at most. All of one name they are so many paths to try, as there are
+/// ways to order some of them.
+pub const INTERMEDIATES_MAX: usize = 4;
 /// Bytes of a certificate at most, in the form that an envelope has it in.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
 
@@ -99,7 +100,10 @@ impl Chain {
         for (index, der) in (1..).zip(&self.intermediates) {
             may_stand_between(index, der)?;
         }
-        let anchors: Vec<TrustAnchor<'static>> = bundles.iter().flat_map(|bundle| bundle.anchors(time)).collect();
+        let mut anchors: Vec<TrustAnchor<'static>> = bundles.iter().flat_map(|bundle| bundle.anchors(time)).collect();
+        // Kept bundles repeat them, and each is tried.
+        anchors.sort_by(|one, other| key(one).cmp(&key(other)));
+        anchors.dedup();
         if anchors.is_empty() {
             return Err(ChainError::NoAuthority);
         }
@@ -112,6 +116,10 @@ impl Chain {
         let path = leaf.verify_for_usage(ALGORITHMS, &anchors, &between, time, usage, None, None);
         path.map(drop).map_err(|error| ChainError::of(&error))
     }
+}
+
+fn key<'a>(anchor: &'a TrustAnchor<'_>) -> (&'a [u8], &'a [u8]) {
+    (&anchor.subject, &anchor.subject_public_key_info)
 }
 
 impl ChainError {

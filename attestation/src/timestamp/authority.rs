@@ -12,6 +12,8 @@ use x509_cert::ext::pkix::ExtendedKeyUsage;
 
 /// Certificates of an authority's file at most.
 const CERTIFICATES_MAX: usize = 64;
+/// Certificates between a signer's and an authority's at most.
+const BETWEEN_MAX: usize = 6;
 
 /// Why a file is no timestamp authority's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -100,8 +102,8 @@ impl Authority {
         if anchors.is_empty() {
             return Err(TokenError::NotValidThen);
         }
-        let between = carried.iter().filter(|held| signs_certificates(&held.certificate));
-        let between: Vec<CertificateDer<'_>> = between.map(|held| CertificateDer::from_slice(&held.der)).collect();
+        let between = line(signer, carried).into_iter().map(|held| CertificateDer::from_slice(&held.der));
+        let between: Vec<CertificateDer<'_>> = between.collect();
         let der = CertificateDer::from_slice(&signer.der);
         let certificate = EndEntityCert::try_from(&der).map_err(|_| TokenError::Chain)?;
         let time = UnixTime::since_unix_epoch(Duration::from_secs(time));
@@ -114,6 +116,28 @@ impl Authority {
             _ => TokenError::Chain,
         })
     }
+}
+
+/// Those that lead from a signer to an authority, each by the name that the one before has for who gave it. One of each name:
+/// anybody can write many into a token, and each way to order them would be tried.
+fn line<'a>(signer: &'a Held, carried: &'a [Held]) -> Vec<&'a Held> {
+    let mut line: Vec<&Held> = Vec::new();
+    while line.len() < BETWEEN_MAX {
+        let last = line.last().copied().unwrap_or(signer).certificate.tbs_certificate();
+        let next = carried.iter().find(|held| {
+            let tbs = held.certificate.tbs_certificate();
+            let new = line.iter().all(|other| other.certificate.tbs_certificate().subject() != tbs.subject());
+            tbs.subject() == last.issuer()
+                && tbs.subject() != last.subject()
+                && new
+                && signs_certificates(&held.certificate)
+        });
+        match next {
+            Some(next) => line.push(next),
+            None => break,
+        }
+    }
+    line
 }
 
 /// RFC 3161, section 2.3: exactly this usage, and critical.

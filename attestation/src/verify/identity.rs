@@ -6,7 +6,7 @@ use super::{Check, checks};
 use crate::codes;
 use crate::dsse::{Certificates, Envelope, PublicKey, Signature};
 use crate::escape::escape;
-use crate::identity::{Chain, ChainError, Identities, Refused, Svid, UnixSeconds};
+use crate::identity::{Chain, ChainError, Identities, Refused, SpiffeId, Svid, UnixSeconds};
 use crate::time;
 
 const NAME: &str = "identity";
@@ -19,6 +19,8 @@ enum Found {
     Accepted { svid: Svid, existed: Option<Existed> },
     /// An SVID that was accepted as long as it was valid. Who has its key now could have signed today.
     Expired(Svid),
+    /// The certificate of a key that did not make the signature: whoever wrote it there.
+    Pasted(SpiffeId),
     /// Neither.
     Refused(Refused),
 }
@@ -35,7 +37,10 @@ impl Identified {
         let find = |(place, signature): (usize, &Signature)| match signature.certificates() {
             Certificates::None => None,
             Certificates::Malformed => Some(Found::Refused(ChainError::Certificate(0).into())),
-            Certificates::Pem(pem) => Some(find(pem, identities, times.existed(place), now)),
+            Certificates::Pem(pem) => {
+                let signed = |key: &PublicKey| envelope.is_signed_by(place, key);
+                Some(find(pem, signed, identities, times.existed(place), now))
+            }
         };
         Self { found: envelope.signatures().iter().enumerate().map(find).collect(), now }
     }
@@ -81,10 +86,8 @@ impl Identified {
         }
         let wrong = self.found.iter().flatten().find_map(|found| match found {
             Found::Refused(error) => Some(checks::chain(error)),
-            Found::Accepted { svid, .. } => {
-                Some(format!("the certificate is that of {}, and the signature is not", svid.id()))
-            }
-            Found::Expired(_) => None,
+            Found::Pasted(id) => Some(format!("the certificate is that of {id}, and the signature is not")),
+            Found::Accepted { .. } | Found::Expired(_) => None,
         });
         let says = wrong.unwrap_or_else(|| "no signature carries a certificate".to_owned());
         refused(NAME, codes::IDENTITY_REFUSED, says, "Nothing of who signed.")
@@ -101,7 +104,13 @@ impl Identified {
     }
 }
 
-fn find(pem: &[Vec<u8>], identities: &Identities, existed: &[Existed], now: UnixSeconds) -> Found {
+fn find(
+    pem: &[Vec<u8>],
+    signed: impl Fn(&PublicKey) -> bool,
+    identities: &Identities,
+    existed: &[Existed],
+    now: UnixSeconds,
+) -> Found {
     let Some((own, between)) = pem.split_first() else {
         return Found::Refused(ChainError::Certificate(0).into());
     };
@@ -109,6 +118,12 @@ fn find(pem: &[Vec<u8>], identities: &Identities, existed: &[Existed], now: Unix
         Ok(chain) => chain,
         Err(error) => return Found::Refused(error.into()),
     };
+    // Before any path is looked for: that costs the verifier more than it cost whoever wrote the certificates there.
+    if let Ok(svid) = Svid::read(chain.leaf())
+        && !signed(svid.key())
+    {
+        return Found::Pasted(svid.id().clone());
+    }
     let error = match identities.accept(&chain, now) {
         Ok(svid) => return Found::Accepted { svid, existed: None },
         Err(error) => error,
@@ -231,8 +246,33 @@ pub(super) mod tests {
         // The same signature once more is no other's.
         let twice = signed(&meta, &[&beside, &beside]);
         let verdict = check(&twice, &root, NOW, &[beside.public().clone()]);
-        assert_eq!(found(&verdict, "signers"), Some((Outcome::NotClaimed, None)));
+        assert_eq!(found(&verdict, "signers"), Some((Outcome::Refused, Some(codes::SIGNATURE_MISSING))));
         assert_eq!(found(&verdict, NAME), Some((Outcome::Refused, Some(codes::IDENTITY_REFUSED))));
+    }
+
+    #[test]
+    fn a_statement_that_names_another_signer_is_refused() {
+        let root = root(authority("root"));
+        let other = signed(&named("spiffe://example.org/ci/other", &[]), &[&svids(&root, 1)]);
+        let verdict = check(&other, &root, NOW, &[]);
+        assert_eq!(found(&verdict, NAME), Some((Outcome::Proven, None)));
+        assert_eq!(found(&verdict, "signers"), Some((Outcome::Refused, Some(codes::SIGNATURE_MISSING))));
+        // Whoever trusts the key of an SVID by itself cannot tell whose it is.
+        let svid = svids(&root, 1);
+        let keys = [svid.key.public().clone()];
+        let verdict = verify(signed(&named(ID, &[]), &[&svid]).as_slice(), &Options::by_keys(&keys));
+        assert_eq!((found(&verdict, "signers"), verdict.exit_code()), (None, 0));
+    }
+
+    #[test]
+    fn an_expired_certificate_beside_anothers_signature_says_nothing() {
+        let (root, beside) = (root(authority("root")), key().unwrap());
+        let expired = svids(&root, 1);
+        let pasted = Svids { key: beside.clone(), certificates: expired.certificates };
+        let envelope = signed(&named(beside.public().keyid(), &[]), &[&pasted]);
+        let verdict = check(&envelope, &root, NOW + 2 * HOUR, &[beside.public().clone()]);
+        assert_eq!(found(&verdict, NAME), Some((Outcome::Refused, Some(codes::IDENTITY_REFUSED))));
+        assert_eq!(verdict.exit_code(), 1);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn certificates() -> Vec<Case> {
     let other = Authority::new(|_| {});
     vec![
         case("expired", leaf(|params| params.not_after = in_seconds(-1)), "expired"),
-        case("about to expire", leaf(|params| params.not_after = in_seconds(3)), "ends within"),
+        case("about to expire", leaf(|params| params.not_after = in_seconds(13)), "ends within"),
         case("not valid yet", leaf(|params| params.not_before = in_seconds(600)), "not valid yet"),
         case("two URIs", leaf(|params| params.subject_alt_names.push(uri("spiffe://example.org/two"))), "multiple URI"),
         case("no URI", leaf(|params| params.subject_alt_names.clear()), "2.5.29.17"),
@@ -188,7 +188,7 @@ fn who_stands_in_for_a_bad_svid_was_named_and_is_said() {
     let certificate = |name: &str| String::from_utf8_lossy(&signed(name)).contains("\"certificate\"");
     assert!(certificate("good") && !certificate("second"));
     // It turns bad while the command runs: what was given before it is not kept for later.
-    api.answer(Answer::Svids(vec![authority.svid(|params| params.not_after = in_seconds(8))]));
+    api.answer(Answer::Svids(vec![authority.svid(|params| params.not_after = in_seconds(18))]));
     let mut late = Command::new(binary());
     late.args(["run", "--trust-bundles", "kept", "--chain", "chain", "--svid-wait", "1", "-o", "late", "--signer"]);
     late.arg(format!("spiffe:{}", api.socket().display())).args(["--", "sleep", "5"]);
