@@ -1,4 +1,6 @@
 //! Sigstore's timestamp authority for one test, with a root of its own, stopped when it is dropped.
+//!
+//! It signs by its root, or by an intermediate, which its tokens carry then.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
@@ -7,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use time::OffsetDateTime;
 
@@ -36,16 +38,30 @@ impl TimestampAuthority {
     /// If it does not come up.
     #[must_use]
     pub fn start() -> Self {
+        Self::of(&Certificates::new(false), &[])
+    }
+
+    /// Starts one with an intermediate between its certificate and its root, which stands in its tokens.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn with_intermediate() -> Self {
+        Self::of(&Certificates::new(true), &["--include-chain-in-response"])
+    }
+
+    fn of(certificates: &Certificates, more: &[&str]) -> Self {
         let folder = Scratch::new();
-        let (chain, key) = certificates();
-        fs::write(folder.join("chain.pem"), chain).expect("written");
-        fs::write(folder.join("key.pem"), key).expect("written");
+        let Certificates { chain, root, key } = certificates;
+        for (name, content) in [("chain.pem", &(chain.clone() + root)), ("root.pem", root), ("key.pem", key)] {
+            fs::write(folder.join(name), content).expect("written");
+        }
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let log = File::create(folder.join("log")).expect("a log");
         let mut server = Command::new(tool(PROGRAM));
         server.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "--timestamp-signer", "file"]);
         server.args(["--disable-ntp-monitoring", "--file-signer-passwd", "", "--file-signer-key-path"]);
-        server.arg(folder.join("key.pem")).arg("--certificate-chain-path").arg(folder.join("chain.pem"));
+        server.arg(folder.join("key.pem")).arg("--certificate-chain-path").arg(folder.join("chain.pem")).args(more);
         let also = log.try_clone().expect("a log");
         let server = server.stdin(Stdio::null()).stdout(log).stderr(also).spawn().expect("timestamp-server starts");
         let mut authority = Self { folder, server, port };
@@ -65,10 +81,16 @@ impl TimestampAuthority {
         format!("http://127.0.0.1:{}/api/v1/timestamp", self.port)
     }
 
-    /// Its certificates: its own, and its root.
+    /// Its certificates: its own, the intermediate if there is one, and its root.
     #[must_use]
     pub fn chain(&self) -> PathBuf {
         self.folder.join("chain.pem")
+    }
+
+    /// Its root alone.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.join("root.pem")
     }
 
     /// It is gone, and its certificates are not.
@@ -84,27 +106,47 @@ impl Drop for TimestampAuthority {
     }
 }
 
-/// A chain of two, and the key of the first.
-fn certificates() -> (String, String) {
+/// What an authority is started with, each in PEM.
+struct Certificates {
+    /// Its own, and the intermediate.
+    chain: String,
+    root: String,
+    key: String,
+}
+
+impl Certificates {
+    fn new(intermediate: bool) -> Self {
+        let mut params = named("testimony tests root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().expect("a key");
+        let root = params.self_signed(&key).expect("a certificate").pem();
+        let (mut issuer, mut above) = (Issuer::new(params, key), String::new());
+        if intermediate {
+            let mut params = named("testimony tests intermediate");
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::TimeStamping];
+            let key = KeyPair::generate().expect("a key");
+            above = params.signed_by(&key, &issuer).expect("a certificate").pem();
+            issuer = Issuer::new(params, key);
+        }
+        let mut own = named("testimony tests timestamps");
+        own.is_ca = IsCa::ExplicitNoCa;
+        own.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let mut usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], STAMPS.to_vec());
+        usage.set_criticality(true);
+        own.custom_extensions = vec![usage];
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let own = own.signed_by(&key, &issuer).expect("a certificate").pem();
+        Self { chain: own + &above, root, key: key.serialize_pem() }
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
     let now = OffsetDateTime::now_utc();
-    let named = |name: &str| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + 2 * time::Duration::DAY);
-        params
-    };
-    let mut root = named("testimony tests root");
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let root_key = KeyPair::generate().expect("a key");
-    let root_pem = root.self_signed(&root_key).expect("a certificate").pem();
-    let mut own = named("testimony tests timestamps");
-    own.is_ca = IsCa::ExplicitNoCa;
-    own.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let mut usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], STAMPS.to_vec());
-    usage.set_criticality(true);
-    own.custom_extensions = vec![usage];
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let own = own.signed_by(&key, &Issuer::new(root, root_key)).expect("a certificate").pem();
-    (own + &root_pem, key.serialize_pem())
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + 2 * time::Duration::DAY);
+    params
 }
