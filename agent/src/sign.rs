@@ -14,7 +14,7 @@ use std::{
 };
 
 use attestation::{
-    dsse::{self, PublicKey, SIGNATURES_MAX, Signer, WriteError, Written},
+    dsse::{self, PublicKey, SIGNATURES_MAX, Signer, TIMESTAMPS_MAX, WriteError, Written},
     statement::Meta,
 };
 
@@ -284,8 +284,11 @@ impl Ready {
     }
 }
 
-/// Authorities by their addresses.
+/// Authorities by their addresses; no more than a signature may have timestamps.
 pub fn authorities(addresses: &[String]) -> Result<Vec<timestamp::Authority>, timestamp::Error> {
+    if addresses.len() > TIMESTAMPS_MAX {
+        return Err(timestamp::Error::TooMany(addresses.len()));
+    }
     addresses.iter().map(|address| timestamp::Authority::new(address)).collect()
 }
 

@@ -1,6 +1,7 @@
 //! `testimony timestamp`: adds timestamps to the signatures of statements that are there already.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
@@ -14,7 +15,7 @@ use attestation::{
 };
 use testimony_verify::files;
 
-use crate::{sign, timestamp};
+use crate::{evidence::descriptor_path, sign, timestamp};
 
 /// What to stamp, and who is to do it.
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,7 @@ impl Error {
     /// The exit status: 2 for a file that is not understood, 64 for an address that is none, else 1.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Authority(timestamp::Error::Address(_)) => 64,
+            Self::Authority(timestamp::Error::Address(_) | timestamp::Error::TooMany(_)) => 64,
             Self::Envelope { source, .. } if matches!(**source, AttachError::Envelope(_)) => 2,
             _ => 1,
         }
@@ -82,7 +83,9 @@ type Stamped = (String, u64, Option<u64>);
 
 fn stamp(path: &Path, authorities: &[timestamp::Authority]) -> Result<Vec<Stamped>, Error> {
     let failed = |source: io::Error| Error::Io { path: path.to_owned(), source };
-    let file = files::open_regular(path).map_err(failed)?;
+    // What a link names is replaced, and not the link.
+    let place = Place::of(path).map_err(failed)?;
+    let file = files::open_regular(&place.file()).map_err(failed)?;
     let ours = file.metadata().map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(ENVELOPE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -98,37 +101,54 @@ fn stamp(path: &Path, authorities: &[timestamp::Authority]) -> Result<Vec<Stampe
     };
     let with = attach_timestamps(&bytes, &mut all);
     let with = with.map_err(|source| Error::Envelope { path: path.to_owned(), source: source.into() })?;
-    replace(path, &ours, &with).map_err(failed)?;
+    place.replace(&ours, &with).map_err(failed)?;
     Ok(stamped)
 }
 
-/// Whole or not at all, with the owner and the mode that it had.
-fn replace(path: &Path, ours: &fs::Metadata, bytes: &[u8]) -> io::Result<()> {
-    // What a link names is replaced, and not the link.
-    let path = &fs::canonicalize(path)?;
-    let mut part = path.as_os_str().to_owned();
-    part.push(".stamped");
-    let part = PathBuf::from(part);
-    // Left by one that died.
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// A file by its name in a folder that is held open: what somebody puts in the path's way while an authority is waited for
+/// changes nothing.
+struct Place {
+    folder: File,
+    name: OsString,
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let path = fs::canonicalize(path)?;
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        Ok(Self { folder: File::open(path.parent().unwrap_or(Path::new("/")))?, name })
     }
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(bytes)?;
-        if file.metadata()?.uid() != ours.uid() || file.metadata()?.gid() != ours.gid() {
-            fchown(&file, Some(ours.uid()), Some(ours.gid()))?;
+
+    fn file(&self) -> PathBuf {
+        descriptor_path(&self.folder).join(&self.name)
+    }
+
+    /// Whole or not at all, with the owner and the mode that it had, and only if it is that file still.
+    fn replace(&self, ours: &fs::Metadata, bytes: &[u8]) -> io::Result<()> {
+        let mut part = self.name.clone();
+        part.push(".stamped");
+        let part = descriptor_path(&self.folder).join(part);
+        // Left by one that died.
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
-        file.set_permissions(ours.permissions())?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&part);
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+            file.write_all(bytes)?;
+            if file.metadata()?.uid() != ours.uid() || file.metadata()?.gid() != ours.gid() {
+                fchown(&file, Some(ours.uid()), Some(ours.gid()))?;
+            }
+            file.set_permissions(ours.permissions())?;
+            file.sync_all()?;
+            let there = fs::symlink_metadata(self.file())?;
+            if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) {
+                return Err(io::Error::other("it was replaced by somebody else meanwhile"));
+            }
+            fs::rename(&part, self.file())
+        };
+        write().inspect_err(|_| drop(fs::remove_file(&part)))?;
+        // The new name is durable with its folder.
+        self.folder.sync_all()
     }
-    written?;
-    // The new name is durable with its directory.
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

@@ -4,18 +4,21 @@
 //! whoever verifies: no root is known here.
 
 use std::{
-    io::Read as _,
+    io,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use attestation::timestamp::{Request, ResponseError, TOKEN_BYTES_MAX};
-use reqwest::{Url, blocking::Client, redirect::Policy};
+use attestation::{
+    dsse::TIMESTAMPS_MAX,
+    timestamp::{Request, ResponseError, TOKEN_BYTES_MAX},
+};
+use reqwest::{Client, Url, redirect::Policy};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// How long an authority may take, from the connection to the last byte.
 const WAIT: Duration = Duration::from_secs(10);
 /// Bytes of an answer at most.
-const ANSWER_BYTES_MAX: u64 = 2 * TOKEN_BYTES_MAX as u64;
+const ANSWER_BYTES_MAX: usize = 2 * TOKEN_BYTES_MAX;
 /// An authority's clock and this host's may differ by so many seconds without a word.
 const SKEW_S: u64 = 60;
 
@@ -25,9 +28,21 @@ pub enum Error {
     /// The address is none.
     #[error("{0} is no address of a timestamp authority: say http://… or https://…")]
     Address(String),
+    /// More than a signature takes.
+    #[error("{0} timestamp authorities, and a signature has {TIMESTAMPS_MAX} timestamps at most")]
+    TooMany(usize),
     /// No client could be made.
     #[error("no HTTP client could be made")]
     Client(#[source] reqwest::Error),
+    /// Nobody can be asked.
+    #[error("the client of timestamp authorities could not be started")]
+    Runtime(#[source] io::Error),
+    /// The answer was not whole in time.
+    #[error("{url} did not answer within {} s", WAIT.as_secs())]
+    Late {
+        /// The authority.
+        url: Url,
+    },
     /// Nothing came back.
     #[error("{url} did not answer")]
     Unreachable {
@@ -83,7 +98,8 @@ impl Authority {
     pub fn new(address: &str) -> Result<Self, Error> {
         let url = Url::parse(address).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
         let url = url.ok_or_else(|| Error::Address(address.to_owned()))?;
-        let client = Client::builder().timeout(WAIT).redirect(Policy::limited(3));
+        // No connection is kept: each question has a runtime of its own.
+        let client = Client::builder().pool_max_idle_per_host(0).redirect(Policy::limited(3));
         let client =
             client.user_agent(concat!("testimony/", env!("CARGO_PKG_VERSION"))).build().map_err(Error::Client)?;
         Ok(Self { url, client })
@@ -99,23 +115,34 @@ impl Authority {
         let mut random = [0; 16];
         let read = getrandom(&mut random, GetRandomFlags::empty()).map_err(|_| Error::Question)?;
         let request = Request::new(message, random).filter(|_| read == random.len()).ok_or(Error::Question)?;
-        let query = self.client.post(self.url.clone()).header("Content-Type", "application/timestamp-query");
-        let answer = query.body(request.der().to_vec()).send();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        // All of it: a limit of each part would be none for an authority that sends a byte now and then.
+        let answer = async { tokio::time::timeout(WAIT, self.ask(request.der())).await };
+        let bytes = runtime.block_on(answer).map_err(|_| Error::Late { url: self.url.clone() })??;
+        let token = request.token(&bytes);
+        let (token, time) = token.map_err(|source| Error::Response { url: self.url.clone(), source })?;
+        Ok(Stamp { token, time })
+    }
+
+    /// The bytes of an answer.
+    async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, Error> {
         // The address is said once.
         let unreachable =
             |source: reqwest::Error| Error::Unreachable { url: self.url.clone(), source: source.without_url() };
-        let answer = answer.map_err(unreachable)?;
+        let query = self.client.post(self.url.clone()).body(query.to_vec());
+        let answer = query.header("Content-Type", "application/timestamp-query").send();
+        let mut answer = answer.await.map_err(unreachable)?;
         if !answer.status().is_success() {
             return Err(Error::Status { url: self.url.clone(), status: answer.status().as_u16() });
         }
         let mut bytes = Vec::new();
-        let read = answer.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut bytes);
-        if read.is_err() || bytes.len() as u64 > ANSWER_BYTES_MAX {
-            return Err(Error::Answer { url: self.url.clone() });
+        while let Some(part) = answer.chunk().await.map_err(|_| Error::Answer { url: self.url.clone() })? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > ANSWER_BYTES_MAX {
+                return Err(Error::Answer { url: self.url.clone() });
+            }
         }
-        let token = request.token(&bytes);
-        let (token, time) = token.map_err(|source| Error::Response { url: self.url.clone(), source })?;
-        Ok(Stamp { token, time })
+        Ok(bytes)
     }
 }
 
@@ -131,7 +158,7 @@ impl Stamp {
 mod tests {
     use super::*;
     use std::{
-        io::Write,
+        io::{Read as _, Write as _},
         net::{TcpListener, TcpStream},
         thread,
     };
@@ -182,6 +209,19 @@ mod tests {
         }
         let nobody = Authority::new("http://127.0.0.1:1/").unwrap().stamp(b"x").err().unwrap();
         assert!(matches!(nobody, Error::Unreachable { .. }), "{}", says(&nobody));
+    }
+
+    #[test]
+    fn an_answer_that_drips_is_not_waited_for() {
+        let authority = serve(|mut stream| {
+            let mut question = [0; 4096];
+            let _ = stream.read(&mut question);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+            while stream.write_all(b"0").is_ok() {
+                thread::sleep(Duration::from_millis(200));
+            }
+        });
+        assert!(matches!(authority.stamp(b"x"), Err(Error::Late { .. })));
     }
 
     #[test]

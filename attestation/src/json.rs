@@ -42,22 +42,22 @@ pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deseriali
     Option::deserialize(deserializer)
 }
 
-/// A list of at most [`LIST_MAX`] entries.
-pub(crate) struct Bounded<T>(pub(crate) Vec<T>);
+/// A list of at most [`LIST_MAX`] entries, or of as many as are said.
+pub(crate) struct Bounded<T, const MAX: usize = LIST_MAX>(pub(crate) Vec<T>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Bounded<T>;
+        struct List<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+            type Value = Bounded<T, MAX>;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "a list of at most {LIST_MAX} entries")
+                write!(out, "a list of at most {MAX} entries")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bounded<T>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bounded<T, MAX>, A::Error> {
                 let mut kept = Vec::new();
                 while let Some(entry) = list.next_element()? {
-                    if kept.len() == LIST_MAX {
-                        return Err(A::Error::invalid_length(LIST_MAX + 1, &self));
+                    if kept.len() == MAX {
+                        return Err(A::Error::invalid_length(MAX + 1, &self));
                     }
                     kept.push(entry);
                 }

@@ -94,6 +94,12 @@ impl WorkloadApi {
         self.folder.join("api.sock")
     }
 
+    /// It, as `--signer` takes it.
+    #[must_use]
+    pub fn signer(&self) -> String {
+        format!("spiffe:{}", self.socket().display())
+    }
+
     /// Answers so from now on, to streams that are open too.
     pub fn answer(&self, answer: Answer) {
         self.answer.send_replace(answer);

@@ -107,7 +107,9 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
             verdict.checks.push(check);
         }
         exit_code = exit_code.max(verdict.exit_code());
-        let printed = if args.json { report::json(out, file, &verdict) } else { report::text(out, file, &verdict) };
+        let as_of = args.times.at;
+        let printed =
+            if args.json { report::json(out, file, &verdict, as_of) } else { report::text(out, file, &verdict, as_of) };
         if let Err(error) = printed {
             return complain(program, err, &format!("the verdict could not be printed: {error}")).min(2);
         }
@@ -149,6 +151,7 @@ impl Trust {
             logs: &self.times.logs,
             receipts,
             now: self.times.now,
+            clock: self.times.clock,
             evidence,
             accept_incomplete: args.accept_incomplete,
             limits: Limits::default(),

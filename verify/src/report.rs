@@ -3,8 +3,10 @@
 use attestation::codes;
 use attestation::escape::escape;
 use attestation::hex;
+use attestation::time;
 use attestation::trace::Finding;
 use attestation::verify::{Check, Outcome, Verdict};
+use attestation::x509::UnixSeconds;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -20,8 +22,11 @@ pub(crate) fn path(path: &Path) -> Cow<'_, str> {
 }
 
 /// A line a check, the gaps, and a last line with the verdict.
-pub(crate) fn text(out: &mut dyn Write, file: &Path, verdict: &Verdict) -> io::Result<()> {
+pub(crate) fn text(out: &mut dyn Write, file: &Path, verdict: &Verdict, as_of: Option<UnixSeconds>) -> io::Result<()> {
     writeln!(out, "{}", path(file))?;
+    if let Some(time) = as_of.map(time::utc) {
+        writeln!(out, "  as of        {time}, by --at")?;
+    }
     lines(out, &verdict.checks)?;
     for gap in verdict.gaps.iter().take(GAPS_SHOWN_MAX) {
         let (code, detail) = (escape(gap.code.as_bytes()), escape(gap.detail.as_bytes()));
@@ -101,9 +106,10 @@ fn first_refusal(verdict: &Verdict) -> Option<&'static str> {
 }
 
 /// One line of JSON.
-pub(crate) fn json(out: &mut dyn Write, file: &Path, verdict: &Verdict) -> io::Result<()> {
+pub(crate) fn json(out: &mut dyn Write, file: &Path, verdict: &Verdict, as_of: Option<UnixSeconds>) -> io::Result<()> {
     let report = Report {
         file: path(file),
+        as_of: as_of.map(time::utc),
         exit_code: verdict.exit_code(),
         complete: verdict.complete && !verdict.refused(),
         recomputed: verdict.recomputed,
@@ -127,6 +133,8 @@ fn subjects(verdict: &Verdict) -> Vec<JsonSubject<'_>> {
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
     file: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     exit_code: u8,
     complete: bool,
     recomputed: bool,

@@ -31,7 +31,9 @@ pub struct Read {
     pub(crate) authorities: Vec<Authority>,
     pub(crate) logs: Vec<LogKey>,
     pub(crate) receipts: Vec<Receipt>,
+    /// As of when it is verified, and the time that it is.
     pub(crate) now: UnixSeconds,
+    pub(crate) clock: UnixSeconds,
 }
 
 impl Args {
@@ -45,11 +47,8 @@ impl Args {
         let log = |_: &Path, bytes: &[u8]| LogKey::read(&String::from_utf8_lossy(bytes));
         let logs = each("--log-key", &self.logs, RECEIPT_BYTES_MAX, log)?;
         let receipts = each("--receipt", &self.receipts, RECEIPT_BYTES_MAX, |_, bytes| Receipt::read(bytes))?;
-        let now = match self.at {
-            Some(at) => at,
-            None => SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970")?.as_secs(),
-        };
-        Ok(Read { authorities, logs, receipts, now })
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970")?.as_secs();
+        Ok(Read { authorities, logs, receipts, now: self.at.unwrap_or(clock), clock })
     }
 }
 

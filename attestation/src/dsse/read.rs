@@ -3,7 +3,7 @@
 use super::attached::{Certificates, Timestamps};
 use super::key::PublicKey;
 use super::{PAYLOAD_TYPE, pae_prefix};
-use crate::json::Object;
+use crate::json::{Bounded, Object};
 use crate::merkle::Hash;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -64,8 +64,9 @@ struct Wire<'a> {
     payload_type: Cow<'a, str>,
     #[serde(borrow)]
     payload: Cow<'a, str>,
+    // One more than may be is enough to know; what follows is not kept.
     #[serde(borrow)]
-    signatures: Vec<Object<WireSignature<'a>>>,
+    signatures: Bounded<Object<WireSignature<'a>>, { SIGNATURES_MAX + 1 }>,
 }
 
 #[derive(Deserialize)]
@@ -167,12 +168,13 @@ impl Envelope {
             true => EnvelopeError::Cut,
             false => EnvelopeError::NotJson(error),
         })?;
-        if wire.signatures.is_empty() || wire.signatures.len() > SIGNATURES_MAX {
-            return Err(EnvelopeError::Signatures(wire.signatures.len()));
+        let Bounded(listed) = &wire.signatures;
+        if listed.is_empty() || listed.len() > SIGNATURES_MAX {
+            return Err(EnvelopeError::Signatures(listed.len()));
         }
         let payload = decode(&wire.payload).ok_or(EnvelopeError::NotBase64("payload"))?;
-        let mut signatures = Vec::with_capacity(wire.signatures.len());
-        for Object(signature) in &wire.signatures {
+        let mut signatures = Vec::with_capacity(listed.len());
+        for Object(signature) in listed {
             let sig = decode(&signature.sig).filter(|sig| sig.len() <= SIGNATURE_BYTES_MAX);
             let sig = sig.ok_or(EnvelopeError::NotBase64("sig"))?;
             let keyid = signature.keyid.as_deref().unwrap_or_default().to_owned();
@@ -228,8 +230,13 @@ impl Envelope {
         if self.payload_type != PAYLOAD_TYPE {
             return Err(EnvelopeError::PayloadType);
         }
-        let payload_sha256 = Sha256::digest(&self.payload).into();
+        let payload_sha256 = self.payload_sha256();
         Ok(Verified { payload: self.payload, payload_sha256, keyids, held })
+    }
+
+    /// SHA-256 of the payload. Nothing says yet whose it is.
+    pub(crate) fn payload_sha256(&self) -> Hash {
+        Sha256::digest(&self.payload).into()
     }
 
     /// Whether a signature, by its place, is this key's over the payload. That makes the key no anchor.

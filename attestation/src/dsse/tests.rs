@@ -282,4 +282,18 @@ fn timestamps_are_added_and_nothing_else_is_changed() {
     let mut none = |_: &[u8]| Err(SignError::Signer("gone".into()));
     assert!(matches!(attach_timestamps(&envelope, &mut none), Err(AttachError::Stamp { place: 1, .. })));
     assert!(matches!(attach_timestamps(b"{}", &mut stamp), Err(AttachError::Envelope(_))));
+    // Not a byte is changed of what nobody knows here, of numbers, or of spaces.
+    let odd = String::from_utf8(envelope.clone()).unwrap();
+    let odd =
+        odd.replace("{\"keyid\"", "{ \"x\":1.00, \"x\": [ ] ,\"timestamps\" : [ ] , \"keyid\"").replace('}', "} ");
+    let mut one = |_: &[u8]| Ok::<_, SignError>(vec![vec![7]]);
+    let with = String::from_utf8(attach_timestamps(odd.as_bytes(), &mut one).unwrap()).unwrap();
+    assert_eq!(with.replace("{\"type\":\"tsp\",\"data\":\"Bw==\"}", ""), odd);
+    assert_eq!(with.matches("Bw==").count(), 2);
+    // As many as there may be, each as large as it may be.
+    let mut all = |_: &[u8]| Ok::<_, SignError>(vec![vec![0; crate::timestamp::TOKEN_BYTES_MAX]; TIMESTAMPS_MAX]);
+    assert!(attach_timestamps(&envelope, &mut all).is_ok());
+    // What a reader would not take is not made.
+    let mut large = |_: &[u8]| Ok::<_, SignError>(vec![vec![0; 256 << 10]]);
+    assert!(matches!(attach_timestamps(&envelope, &mut large), Err(AttachError::Timestamps(1))));
 }

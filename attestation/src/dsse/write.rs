@@ -115,7 +115,7 @@ fn write_signature(
     Ok(())
 }
 
-fn timestamp(token: &[u8]) -> String {
+pub(super) fn timestamp(token: &[u8]) -> String {
     format!("{{\"type\":\"{TSP}\",\"data\":\"{}\"}}", STANDARD.encode(token))
 }
 

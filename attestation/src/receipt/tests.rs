@@ -31,8 +31,13 @@ impl Log {
     }
 
     pub(crate) fn receipt(&self, envelope: &[u8], time: UnixSeconds) -> String {
+        self.receipt_of(Envelope::from_bytes(envelope).unwrap().payload_sha256(), envelope, time)
+    }
+
+    /// One that says that the signatures are over this payload.
+    pub(crate) fn receipt_of(&self, payload: Hash, envelope: &[u8], time: UnixSeconds) -> String {
         let envelope = Envelope::from_bytes(envelope).unwrap();
-        let entry = Entry::new([7; 32], envelope.signatures().iter().map(Signature::bytes)).to_bytes();
+        let entry = Entry::new(payload, envelope.signatures().iter().map(Signature::bytes)).to_bytes();
         let leaves = [merkle::leaf_hash(b"before"), merkle::leaf_hash(&entry)];
         let text = |hash: &Hash| STANDARD.encode(hash);
         let checkpoint = format!("{}\n2\n{}\n", self.name, text(&merkle::root_of(&leaves)));

@@ -30,6 +30,9 @@ pub enum AuthorityError {
     /// There are too many.
     #[error("more than {CERTIFICATES_MAX} certificates")]
     Count,
+    /// One of them is neither an authority's nor for timestamps.
+    #[error("certificate {0} is neither an authority's (basic constraints) nor for timestamps alone")]
+    Neither(usize),
     /// None of them is an authority's.
     #[error("no certificate of an authority is among them (basic constraints): give the chain up to its root")]
     NoAuthority,
@@ -63,8 +66,10 @@ impl Authority {
             let held = Held::read(der).ok_or(unreadable)?;
             if is_authority(&held.certificate) {
                 roots.push(Root::read(der).map_err(|_| unreadable)?);
-            } else {
+            } else if for_timestamps(&held.certificate).is_ok() {
                 signers.push(held);
+            } else {
+                return Err(AuthorityError::Neither(index));
             }
         }
         if roots.is_empty() {
@@ -79,7 +84,7 @@ impl Authority {
         &self.name
     }
 
-    /// The time at which these bytes existed, by the word of this authority: seconds since 1970.
+    /// A time by which these bytes existed, by the word of this authority: seconds since 1970.
     ///
     /// # Errors
     /// Why the token does not show it.
@@ -94,7 +99,7 @@ impl Authority {
         for_timestamps(&signer.certificate)?;
         self.stands_behind(signer, &carried, token.time())?;
         token.stamps(message)?;
-        Ok(token.time())
+        Ok(token.latest())
     }
 
     fn stands_behind(&self, signer: &Held, carried: &[Held], time: UnixSeconds) -> Result<(), TokenError> {

@@ -18,5 +18,6 @@ pub use authority::{Authority, AuthorityError};
 pub use request::{Request, ResponseError};
 pub use token::{Token, TokenError};
 
-/// Bytes of a token at most, as an envelope carries it.
-pub const TOKEN_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a token at most, as an envelope carries it: as many of them as a signature may have fit in the field that it has for
+/// them.
+pub const TOKEN_BYTES_MAX: usize = 16 << 10;

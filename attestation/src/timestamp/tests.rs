@@ -1,7 +1,7 @@
 //! Tokens of OpenSSL's, and tokens made here, good and bad, against the authorities that were given.
 
 use super::token::Held;
-use super::wire::{EssCertIdV2, MessageImprint, SigningCertificateV2, TstInfo};
+use super::wire::{Accuracy, EssCertIdV2, MessageImprint, SigningCertificateV2, TstInfo};
 use super::*;
 use crate::identity::tests::{HOUR, NOW};
 use crate::x509::{UnixSeconds, pem};
@@ -182,7 +182,13 @@ fn a_token_says_when() {
     let stamper = Stamper::new();
     assert_eq!(accept(&stamper.stamp(MESSAGE, NOW), &stamper.authority()), Ok(NOW));
     let fraction = Stamper { info: |info| info.gen_time = generalized("20270115080000.123Z"), ..Stamper::new() };
-    assert_eq!(accept(&fraction.stamp(MESSAGE, 0), &fraction.authority()), Ok(NOW));
+    assert_eq!(accept(&fraction.stamp(MESSAGE, 0), &fraction.authority()), Ok(NOW + 1));
+    // It existed by then at the latest, however inexact the authority's clock is.
+    let inexact = |info: &mut TstInfo| {
+        info.accuracy = Some(Accuracy { seconds: Some(60), millis: Some(1), micros: None });
+    };
+    let inexact = Stamper { info: inexact, ..Stamper::new() };
+    assert_eq!(accept(&inexact.stamp(MESSAGE, NOW), &inexact.authority()), Ok(NOW + 61));
     for wrong in ["20270115080000", "20270115080000.Z", "20270115080000+0100", "2027011508Z", "20271315080000Z"] {
         assert_eq!(wire::unix_seconds(&generalized(wrong)), None, "{wrong}");
     }
@@ -222,7 +228,9 @@ fn who_may_sign_tokens() {
         (usage(&[0x30, 0x0a, 0x06, 0x08, 0x2b, 6, 1, 5, 5, 7, 3, 2], true), TokenError::Usage),
     ] {
         let stamper = Stamper::with(&wrong, NOW - HOUR);
-        assert_eq!(accept(&stamper.stamp(MESSAGE, NOW), &stamper.authority()), Err(error));
+        let root = Authority::read("root", stamper.root.as_bytes()).unwrap();
+        assert_eq!(accept(&stamper.stamp(MESSAGE, NOW), &root), Err(error));
+        assert_eq!(Authority::read("x", stamper.chain.as_bytes()).err(), Some(AuthorityError::Neither(1)));
     }
     let stamper = Stamper::new();
     let root = Authority::read("root", stamper.root.as_bytes()).unwrap();

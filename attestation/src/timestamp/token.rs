@@ -60,6 +60,7 @@ pub struct Token {
     content: Vec<u8>,
     info: TstInfo,
     time: UnixSeconds,
+    latest: UnixSeconds,
 }
 
 /// A certificate, and its bytes.
@@ -102,14 +103,22 @@ impl Token {
         if info.extensions.iter().flatten().any(|extension| extension.critical) {
             return Err(TokenError::Malformed("it has a critical extension"));
         }
-        let time = wire::unix_seconds(&info.gen_time).ok_or(TokenError::Malformed("its time"))?;
-        Ok(Self { signed, content, info, time })
+        let (time, fraction) = wire::unix_seconds(&info.gen_time).ok_or(TokenError::Malformed("its time"))?;
+        let accuracy = info.accuracy.as_ref().map(wire::Accuracy::seconds).unwrap_or_default();
+        let latest = time.saturating_add(accuracy).saturating_add(fraction.into());
+        Ok(Self { signed, content, info, time, latest })
     }
 
     /// The time that it says: seconds since 1970.
     #[must_use]
     pub fn time(&self) -> UnixSeconds {
         self.time
+    }
+
+    /// The latest time that it may mean, by its own accuracy (RFC 3161, section 2.4.2), in whole seconds.
+    #[must_use]
+    pub fn latest(&self) -> UnixSeconds {
+        self.latest
     }
 
     pub(super) fn imprint(&self) -> &MessageImprint {

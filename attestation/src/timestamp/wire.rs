@@ -112,12 +112,20 @@ pub(super) struct EssCertIdV2 {
     pub(super) issuer_serial: Option<Any>,
 }
 
+impl Accuracy {
+    /// In whole seconds, rounded up.
+    pub(super) fn seconds(&self) -> u64 {
+        let more = self.millis.unwrap_or_default() > 0 || self.micros.unwrap_or_default() > 0;
+        u64::from(self.seconds.unwrap_or_default()) + u64::from(more)
+    }
+}
+
 fn no() -> bool {
     false
 }
 
-/// Seconds since 1970 of a GeneralizedTime of RFC 3161: `YYYYMMDDhhmmss[.s…]Z`, the fraction left out.
-pub(super) fn unix_seconds(time: &Any) -> Option<u64> {
+/// Seconds since 1970 of a GeneralizedTime of RFC 3161: `YYYYMMDDhhmmss[.s…]Z`, without the fraction, and whether there is one.
+pub(super) fn unix_seconds(time: &Any) -> Option<(u64, bool)> {
     if time.tag() != Tag::GeneralizedTime {
         return None;
     }
@@ -130,5 +138,5 @@ pub(super) fn unix_seconds(time: &Any) -> Option<u64> {
     let two = |at: usize| digits.get(at..at + 2)?.parse::<u8>().ok();
     let year = digits.get(..4)?.parse().ok()?;
     let time = DateTime::new(year, two(4)?, two(6)?, two(8)?, two(10)?, two(12)?).ok()?;
-    Some(time.unix_duration().as_secs())
+    Some((time.unix_duration().as_secs(), fraction.bytes().any(|digit| digit != b'0')))
 }

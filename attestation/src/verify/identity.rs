@@ -2,7 +2,7 @@
 
 use super::checks::{not_claimed, proven, refused};
 use super::times::{Existed, Times};
-use super::{Check, checks};
+use super::{Check, Options, checks};
 use crate::codes;
 use crate::dsse::{Certificates, Envelope, PublicKey, Signature};
 use crate::escape::escape;
@@ -28,21 +28,24 @@ enum Found {
 /// What the certificates of all signatures say, in their order.
 pub(super) struct Identified {
     found: Vec<Option<Found>>,
-    now: UnixSeconds,
+    clock: UnixSeconds,
 }
 
 impl Identified {
     /// Looks at the certificates of an envelope.
-    pub(super) fn read(envelope: &Envelope, identities: &Identities, times: &Times, now: UnixSeconds) -> Self {
+    pub(super) fn read(envelope: &Envelope, identities: &Identities, times: &Times, options: &Options<'_>) -> Self {
+        // As of when, and as of now: what was not witnessed has to hold at both.
+        let clock = options.clock.max(options.now);
+        let without = [options.now, clock];
         let find = |(place, signature): (usize, &Signature)| match signature.certificates() {
             Certificates::None => None,
             Certificates::Malformed => Some(Found::Refused(ChainError::Certificate(0).into())),
             Certificates::Pem(pem) => {
                 let signed = |key: &PublicKey| envelope.is_signed_by(place, key);
-                Some(find(pem, signed, identities, times.existed(place), now))
+                Some(find(pem, signed, identities, times.existed(place), without))
             }
         };
-        Self { found: envelope.signatures().iter().enumerate().map(find).collect(), now }
+        Self { found: envelope.signatures().iter().enumerate().map(find).collect(), clock }
     }
 
     /// The key of the SVID that one signature carries, where it is accepted: as good as a key that was given, for this
@@ -97,7 +100,7 @@ impl Identified {
     fn says(&self, svid: &Svid, existed: Option<&Existed>) -> String {
         let id = svid.id().to_string();
         let until = time::utc(svid.not_after());
-        let tense = if svid.not_after() < self.now { "valid until" } else { "valid now, until" };
+        let tense = if svid.not_after() < self.clock { "valid until" } else { "valid now, until" };
         let before = existed.map(|existed| format!(", and the signature existed at {}", time::utc(existed.at)));
         let (id, before) = (escape(id.as_bytes()), before.unwrap_or_default());
         format!("{id}, by an SVID {tense} {until}, serial {}{before}", svid.serial())
@@ -109,7 +112,7 @@ fn find(
     signed: impl Fn(&PublicKey) -> bool,
     identities: &Identities,
     existed: &[Existed],
-    now: UnixSeconds,
+    without: [UnixSeconds; 2],
 ) -> Found {
     let Some((own, between)) = pem.split_first() else {
         return Found::Refused(ChainError::Certificate(0).into());
@@ -124,7 +127,8 @@ fn find(
     {
         return Found::Pasted(svid.id().clone());
     }
-    let error = match identities.accept(&chain, now) {
+    let [then, clock] = without;
+    let error = match identities.accept(&chain, then).and_then(|_| identities.accept(&chain, clock)) {
         Ok(svid) => return Found::Accepted { svid, existed: None },
         Err(error) => error,
     };
@@ -133,7 +137,7 @@ fn find(
             return Found::Accepted { svid, existed: Some(existed.clone()) };
         }
     }
-    when_it_was_valid(&chain, identities, now, error)
+    when_it_was_valid(&chain, identities, clock, error)
 }
 
 /// Expired is another thing than wrong: the same chain is looked at in the last second of its SVID.

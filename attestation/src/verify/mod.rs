@@ -105,8 +105,11 @@ pub struct Options<'a> {
     pub logs: &'a [LogKey],
     /// Receipts of such logs. Those of other envelopes may be among them.
     pub receipts: &'a [Receipt],
-    /// The time that it is, as which it is verified: looked at with identities, authorities and logs only.
+    /// The time as of which it is verified: looked at with identities, authorities and logs only.
     pub now: UnixSeconds,
+    /// The time that it is. Where it is verified as of an earlier one, an identity whose SVID has expired since needs a witness
+    /// of the time all the same: who has its key could have signed today, for whoever verifies as of then.
+    pub clock: UnixSeconds,
     /// The evidence, where it is given.
     pub evidence: Option<&'a dyn Objects>,
     /// Whether an incomplete statement is accepted as such.
@@ -121,7 +124,18 @@ impl<'a> Options<'a> {
     pub fn by_keys(keys: &'a [PublicKey]) -> Self {
         let (evidence, limits) = (None, Limits::default());
         let (authorities, logs, receipts) = (&[], &[], &[]);
-        Self { keys, identities: None, authorities, logs, receipts, now: 0, evidence, accept_incomplete: false, limits }
+        Self {
+            keys,
+            identities: None,
+            authorities,
+            logs,
+            receipts,
+            now: 0,
+            clock: 0,
+            evidence,
+            accept_incomplete: false,
+            limits,
+        }
     }
 }
 
@@ -212,7 +226,7 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let signatures = envelope.signatures().len();
     let certified: Vec<bool> = envelope.signatures().iter().map(Signature::is_certified).collect();
     let times = Times::read(&envelope, options);
-    let identified = options.identities.map(|identities| Identified::read(&envelope, identities, &times, options.now));
+    let identified = options.identities.map(|identities| Identified::read(&envelope, identities, &times, options));
     let own = |place: usize| identified.as_ref().and_then(|identified| identified.key(place));
     let verified = match envelope.verify_each(options.keys, own) {
         Ok(verified) => verified,
@@ -232,7 +246,8 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     verdict.signers.extend(verified.keyids);
     match statement::read(&verified.payload) {
         Ok(claims) => {
-            verdict.checks.push(times.check(&verified.held, &claims));
+            let by_identity = |place, keyid: &str| own(place).is_some_and(|key| key.keyid() == keyid);
+            verdict.checks.push(times.check(&verified.held, by_identity, &claims));
             // Without identities to trust, a signature with a certificate may be by whomever that names.
             let may_be = |(place, _): &&(usize, String)| certified.get(*place) == Some(&true);
             let unproven = identified.is_none().then(|| verified.held.iter().filter(may_be).count());

@@ -8,6 +8,7 @@ use super::{Check, Options, checks};
 use crate::codes;
 use crate::dsse::{Envelope, Signature, Timestamps};
 use crate::escape::escape;
+use crate::merkle::Hash;
 use crate::receipt::{Receipt, ReceiptError};
 use crate::statement::Claims;
 use crate::time;
@@ -39,17 +40,34 @@ struct Seen {
     wrong: Option<(&'static str, String)>,
 }
 
+/// A signature that held, for what its time says.
+struct Held<'a> {
+    seen: &'a Seen,
+    keyid: &'a str,
+    /// Whether its key was there when it was made: the statement names it, or its certificate is older. A key can be made to
+    /// fit a signature that is there already, and any payload besides; not one that names the key.
+    key_is_older: bool,
+}
+
 /// What the timestamps of all signatures say, in their order.
 pub(super) struct Times {
     seen: Vec<Seen>,
     /// Whether an authority or a log was given.
     asked: bool,
+    /// Receipts that are of none of the signatures.
+    of_others: usize,
 }
 
 impl Times {
     pub(super) fn read(envelope: &Envelope, options: &Options<'_>) -> Self {
-        let seen = envelope.signatures().iter().map(|signature| Seen::of(signature, options)).collect();
-        Self { seen, asked: !options.authorities.is_empty() || !options.logs.is_empty() }
+        let payload = (!options.receipts.is_empty()).then(|| envelope.payload_sha256());
+        let seen = envelope.signatures().iter().map(|signature| Seen::of(signature, payload.as_ref(), options));
+        let has = |receipt: &&Receipt| envelope.signatures().iter().any(|other| receipt.entry().has(other.bytes()));
+        Self {
+            seen: seen.collect(),
+            asked: !options.authorities.is_empty() || !options.logs.is_empty(),
+            of_others: options.receipts.len() - options.receipts.iter().filter(has).count(),
+        }
     }
 
     /// When a signature existed, by its place.
@@ -57,21 +75,36 @@ impl Times {
         self.seen.get(place).map(|seen| seen.existed.as_slice()).unwrap_or_default()
     }
 
-    /// The check, given the places of the signatures that held.
-    pub(super) fn check(&self, held: &[(usize, String)], claims: &Claims) -> Check {
-        let held = || held.iter().filter_map(|(place, keyid)| Some((self.seen.get(*place)?, keyid)));
-        let first =
-            |(seen, keyid): (&Seen, &String)| seen.existed.first().map(|existed| (existed.clone(), keyid.clone()));
-        let mut found: Vec<(Existed, String)> = held().filter_map(first).collect();
+    /// The check, given the places of the signatures that held, and which of these are by identities that are proven.
+    pub(super) fn check(
+        &self,
+        held: &[(usize, String)],
+        by_identity: impl Fn(usize, &str) -> bool,
+        claims: &Claims,
+    ) -> Check {
+        let named = |keyid: &String| claims.meta.signer == *keyid || claims.meta.co_signers.contains(keyid);
+        let held = || {
+            held.iter().filter_map(|(place, keyid)| {
+                let key_is_older = by_identity(*place, keyid) || named(keyid);
+                Some(Held { seen: self.seen.get(*place)?, keyid, key_is_older })
+            })
+        };
+        let first = |held: Held<'_>| Some((held.seen.existed.first()?.clone(), held.keyid.to_owned()));
+        let mut found: Vec<(Existed, String)> = held().filter(|held| held.key_is_older).filter_map(first).collect();
         found.dedup_by(|one, other| one.0 == other.0);
         if let Some((existed, _)) = found.iter().min_by_key(|(existed, _)| existed.at) {
             return in_order(existed, claims).unwrap_or_else(|| proven(NAME, all(&found, claims), OPEN));
         }
-        if let Some((code, says)) = held().find_map(|(seen, _)| seen.wrong.as_ref()) {
+        if let Some((code, says)) = held().find_map(|held| held.seen.wrong.as_ref()) {
             return refused(NAME, code, says.clone(), CLOCK);
         }
-        let unknown: usize = held().map(|(seen, _)| seen.unknown).sum();
+        if held().any(|held| !held.seen.existed.is_empty()) {
+            let says = "the statement does not name the key, which may have been made to fit the signature".to_owned();
+            return not_claimed(NAME, None, says, CLOCK);
+        }
+        let unknown: usize = held().map(|held| held.seen.unknown).sum();
         let says = match (self.asked, unknown) {
+            (_, 0) if self.of_others > 0 => "none of the receipts that were given is of this statement".to_owned(),
             (_, 0) => "neither a timestamp nor a receipt is there".to_owned(),
             (true, count) => {
                 format!("{count} timestamps or receipts are there, none by an authority or log that was given")
@@ -85,10 +118,10 @@ impl Times {
 }
 
 impl Seen {
-    fn of(signature: &Signature, options: &Options<'_>) -> Self {
+    fn of(signature: &Signature, payload: Option<&Hash>, options: &Options<'_>) -> Self {
         let mut seen = Self::default();
         seen.timestamps(signature, options);
-        seen.receipts(signature, options);
+        seen.receipts(signature, payload, options);
         seen.existed.sort_by_key(|existed| existed.at);
         // What lies ahead of the time that it is was not there yet, or one of the two clocks is wrong.
         let until = options.now.saturating_add(SKEW_S);
@@ -124,9 +157,13 @@ impl Seen {
         }
     }
 
-    fn receipts(&mut self, signature: &Signature, options: &Options<'_>) {
+    fn receipts(&mut self, signature: &Signature, payload: Option<&Hash>, options: &Options<'_>) {
         for receipt in options.receipts.iter().filter(|receipt| receipt.entry().has(signature.bytes())) {
             match logged(receipt, options) {
+                Ok(_) if payload != Some(receipt.entry().payload_sha256()) => {
+                    let says = "a receipt is of this signature over another payload".to_owned();
+                    self.wrong = Some((codes::RECEIPT_REFUSED, says));
+                }
                 Ok(existed) => self.existed.push(existed),
                 Err(ReceiptError::OtherLog) => self.unknown += 1,
                 Err(error) => self.wrong = Some((codes::RECEIPT_REFUSED, checks::chain(&error))),
@@ -278,6 +315,37 @@ mod tests {
     }
 
     #[test]
+    fn as_of_an_earlier_time_an_expired_svid_needs_a_witness_all_the_same() {
+        let stamper = Stamper::new();
+        let (root, plain) = by_svid(|_| vec![]);
+        let (stamped_root, stamped) = by_svid(|signature| vec![stamper.stamp(signature, NOW)]);
+        let check = |envelope: &[u8], root: &Root, clock| {
+            let (identities, authorities) = (root.trusted(), [stamper.authority()]);
+            let options = Options { identities: Some(&identities), authorities: &authorities, ..Options::by_keys(&[]) };
+            let verdict = verify(envelope, &Options { now: NOW, clock, accept_incomplete: true, ..options });
+            (found(&verdict, "identity").unwrap(), verdict.exit_code())
+        };
+        // Signed today with a key that was stolen, for whoever verifies as of the day on which its SVID was valid.
+        assert_eq!(
+            check(&plain, &root, NOW + YEARS),
+            ((Outcome::NotClaimed, Some(codes::SVID_EXPIRED)), 1),
+            "nothing says that it is not"
+        );
+        assert_eq!(check(&plain, &root, NOW + HOUR), ((Outcome::Proven, None), 0));
+        assert_eq!(check(&stamped, &stamped_root, NOW + YEARS), ((Outcome::Proven, None), 0));
+    }
+
+    #[test]
+    fn a_key_that_the_statement_does_not_name_may_be_younger_than_its_signature() {
+        let (stamper, signer) = (Stamper::new(), key().unwrap());
+        let envelope = signed(&named("another", &[]), &[&signer], |signature| vec![stamper.stamp(signature, NOW)]);
+        let (keys, authorities) = ([signer.public().clone()], [stamper.authority()]);
+        let options = Options { authorities: &authorities, now: NOW, ..Options::by_keys(&keys) };
+        let verdict = verify(envelope.as_slice(), &Options { accept_incomplete: true, ..options });
+        assert_eq!(found(&verdict, NAME), Some((Outcome::NotClaimed, None)));
+    }
+
+    #[test]
     fn timestamps_beside_a_key() {
         let stamper = Stamper::new();
         let by_key = |stamp: &dyn Fn(&[u8]) -> Vec<Vec<u8>>, now, authorities: &[Authority]| {
@@ -354,6 +422,7 @@ mod tests {
         assert_eq!(check(&text, &[twin.key(), log.key()], NOW), (Outcome::Proven, None));
         assert_eq!(check(&text.replace("index 1", "index 0"), &[log.key()], NOW), refused(codes::RECEIPT_REFUSED));
         assert_eq!(check(&text, &[log.key()], NOW - HOUR), refused(codes::TIMESTAMP_REFUSED));
+        assert_eq!(check(&log.receipt_of([7; 32], &envelope, NOW), &[log.key()], NOW), refused(codes::RECEIPT_REFUSED));
     }
 
     #[test]

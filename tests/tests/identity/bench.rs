@@ -1,8 +1,10 @@
 //! A SPIRE, statements made with it, and what the verifier says of them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +21,13 @@ pub(crate) type Found = Option<(String, Option<String>)>;
 pub(crate) struct Bench {
     pub(crate) spire: Spire,
     pub(crate) scratch: Scratch,
+}
+
+/// `testimony run` in a folder, with what it keeps there too.
+pub(crate) fn run_as(scratch: &Scratch, name: &str) -> Command {
+    let mut run = Command::new(binary());
+    run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", name]).current_dir(scratch.path());
+    run
 }
 
 /// What the session of a statement says.
@@ -50,12 +59,8 @@ impl Bench {
     }
 
     pub(crate) fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Output {
-        let mut run = Command::new(binary());
-        run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", name])
-            .args(options)
-            .arg("--")
-            .args(command);
-        run.current_dir(self.scratch.path()).output().expect("testimony runs")
+        let mut run = run_as(&self.scratch, name);
+        run.args(options).arg("--").args(command).output().expect("testimony runs")
     }
 
     pub(crate) fn signer(&self) -> String {
@@ -112,4 +117,13 @@ pub(crate) fn refused(code: &str) -> (i32, Found) {
 /// The serial number of the certificate of the first signature, as `verify` would say it.
 pub(crate) fn certificate(envelope: &Value) -> String {
     envelope["signatures"][0]["certificate"].as_str().expect("a certificate").to_owned()
+}
+
+/// Waits until a traced command has made this file.
+pub(crate) fn wait_for(path: &Path) {
+    let began = Instant::now();
+    while !path.exists() {
+        assert!(began.elapsed().as_secs() < 30, "{} is not there", path.display());
+        sleep(Duration::from_millis(20));
+    }
 }

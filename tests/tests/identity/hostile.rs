@@ -2,15 +2,15 @@
 //! without being named for it.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Output, Stdio};
 use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyPair, KeyUsagePurpose};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use tests::workload_api::{Answer, Authority, ID, Svid, WorkloadApi, in_seconds, unknown_critical, uri};
-use tests::{Scratch, binary, need_root};
+use tests::{Scratch, need_root};
 
-use crate::bench::{here, session};
+use crate::bench::{here, run_as, session, wait_for};
 
 /// What the API answers, and what the run says.
 struct Case {
@@ -28,10 +28,9 @@ fn raw(name: &'static str, answer: Answer, says: &'static str) -> Case {
 }
 
 fn run(api: &WorkloadApi, scratch: &Scratch, name: &str, more: &[&str]) -> Output {
-    let mut run = Command::new(binary());
-    run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "--svid-wait", "1", "-o", name]);
-    run.arg("--signer").arg(format!("spiffe:{}", api.socket().display())).args(more);
-    run.args(["--", "touch", &format!("{name}.ran")]).current_dir(scratch.path()).output().expect("testimony runs")
+    let mut run = run_as(scratch, name);
+    run.args(["--svid-wait", "1", "--signer", &api.signer()]).args(more);
+    run.args(["--", "touch", &format!("{name}.ran")]).output().expect("testimony runs")
 }
 
 fn refused(case: &Case) {
@@ -187,14 +186,40 @@ fn who_stands_in_for_a_bad_svid_was_named_and_is_said() {
     let signed = |name: &str| fs::read(scratch.join(format!("{name}.intoto.jsonl"))).expect("a statement");
     let certificate = |name: &str| String::from_utf8_lossy(&signed(name)).contains("\"certificate\"");
     assert!(certificate("good") && !certificate("second"));
-    // It turns bad while the command runs: what was given before it is not kept for later.
-    api.answer(Answer::Svids(vec![authority.svid(|params| params.not_after = in_seconds(18))]));
-    let mut late = Command::new(binary());
-    late.args(["run", "--trust-bundles", "kept", "--chain", "chain", "--svid-wait", "1", "-o", "late", "--signer"]);
-    late.arg(format!("spiffe:{}", api.socket().display())).args(["--", "sleep", "5"]);
-    let output = late.current_dir(scratch.path()).output().expect("testimony runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(121), "{said}");
-    assert!(said.contains(ID) && said.contains("ends within"), "{said}");
-    assert!(scratch.join("late.evidence").is_dir() && !scratch.join("late.intoto.jsonl").exists());
+}
+
+/// Nothing that is not valid at the end, or not given any more, signs; the evidence stays.
+#[test]
+fn what_turns_bad_while_the_command_runs_does_not_sign() {
+    if !here() {
+        return;
+    }
+    need_root();
+    let authority = Authority::new(|_| {});
+    let good = || Answer::Svids(vec![authority.svid(|_| {})]);
+    let short = Answer::Svids(vec![authority.svid(|params| params.not_after = in_seconds(18))]);
+    let other = authority.svid(|params| params.subject_alt_names = vec![uri("spiffe://example.org/ci/other")]);
+    let cases = [
+        ("late", short, None, "ends within"),
+        ("revoked", good(), Some(Answer::Status(7)), "ermission"),
+        ("another", good(), Some(Answer::Svids(vec![other])), "gives no SVID of"),
+    ];
+    thread::scope(|scope| {
+        for (name, before, meanwhile, says) in cases {
+            scope.spawn(move || {
+                let (api, scratch) = (WorkloadApi::start(before), Scratch::new());
+                let mut run = run_as(&scratch, name);
+                run.args(["--svid-wait", "1", "--signer", &api.signer(), "--", "sh", "-c", "touch began; sleep 5"]);
+                let run = run.stderr(Stdio::piped()).spawn().expect("testimony runs");
+                wait_for(&scratch.join("began"));
+                meanwhile.into_iter().for_each(|answer| api.answer(answer));
+                let output = run.wait_with_output().expect("it ends");
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(121), "{name}: {said}");
+                assert!(said.contains(says), "{name}: {said}");
+                let evidence = scratch.join(format!("{name}.evidence"));
+                assert!(evidence.is_dir() && !scratch.join(format!("{name}.intoto.jsonl")).exists(), "{name}");
+            });
+        }
+    });
 }

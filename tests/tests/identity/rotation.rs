@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 use tests::workload_api::{Answer, Authority, ID, WorkloadApi};
-use tests::{Scratch, binary, need_root, verifier};
+use tests::{Scratch, need_root, verifier};
 
-use crate::bench::{ANY, Bench, certificate, ended, here, proven};
+use crate::bench::{ANY, Bench, certificate, ended, here, proven, run_as};
 
 const ROTATIONS: usize = 1000;
 /// Between two of them.
@@ -23,14 +23,19 @@ fn load(api: &WorkloadApi, scratch: &Scratch, part: usize, stop: &AtomicBool) ->
     let mut names = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let name = format!("s{part}-{}", names.len());
-        let mut run = Command::new(binary());
-        run.args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", &name, "--signer"]);
-        run.arg(format!("spiffe:{}", api.socket().display())).args(["--", "true"]);
-        let output = run.current_dir(scratch.path()).output().expect("testimony runs");
+        let output = run_as(scratch, &name).args(["--signer", &api.signer(), "--", "true"]).output();
+        let output = output.expect("testimony runs");
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         names.push(name);
     }
     names
+}
+
+/// A command that runs until there is a file `stop`.
+fn until_told(scratch: &Scratch, signer: &str) -> Child {
+    let mut across = run_as(scratch, "across");
+    across.args(["--signer", signer, "--", "sh", "-c", "until [ -e stop ]; do sleep 0.1; done"]);
+    across.spawn().expect("testimony runs")
 }
 
 fn envelope(scratch: &Scratch, name: &str) -> Value {
@@ -48,14 +53,7 @@ fn a_thousand_rotations_under_load_lose_nothing() {
     let answer = || Answer::Svids(vec![authority.svid(|_| {})]);
     let (api, scratch, stop) = (WorkloadApi::start(answer()), Scratch::new(), AtomicBool::new(false));
     fs::write(scratch.join("bundle"), authority.pem()).expect("written");
-    let across = ["run", "--trust-bundles", "kept", "--chain", "chain", "-o", "across", "--signer"];
-    let mut across = Command::new(binary())
-        .args(across)
-        .arg(format!("spiffe:{}", api.socket().display()))
-        .args(["--", "sh", "-c", "until [ -e stop ]; do sleep 0.1; done"])
-        .current_dir(scratch.path())
-        .spawn()
-        .expect("testimony runs");
+    let mut across = until_told(&scratch, &api.signer());
     let mut names = thread::scope(|scope| {
         let (api, scratch, stop) = (&api, &scratch, &stop);
         let loads: Vec<_> = (0..2).map(|part| scope.spawn(move || load(api, scratch, part, stop))).collect();
@@ -98,12 +96,7 @@ fn twenty_rotations_of_spire_lose_nothing() {
     let bench = Bench::new("2m");
     let signer = bench.signer();
     let stop = bench.scratch.join("stop");
-    let mut across = Command::new(binary())
-        .args(["run", "--trust-bundles", "kept", "--chain", "chain", "-o", "across", "--signer", &signer, "--"])
-        .args(["sh", "-c", "until [ -e stop ]; do sleep 0.1; done"])
-        .current_dir(bench.scratch.path())
-        .spawn()
-        .expect("testimony runs");
+    let mut across = until_told(&bench.scratch, &signer);
     let mut certificates = BTreeSet::new();
     let mut names: Vec<String> = (0..20).map(|round| format!("s{round}")).collect();
     for name in &names {

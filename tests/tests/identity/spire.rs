@@ -1,17 +1,16 @@
 //! Statements by SPIFFE identities, of a real SPIRE: signed, verified offline, across rotation and without the Workload API.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tests::{Spire, binary};
 
-use crate::bench::{ANY, Bench, ID, certificate, ended, here, proven, refused};
+use crate::bench::{ANY, Bench, ID, certificate, ended, here, proven, refused, run_as, wait_for};
 
 #[test]
 fn a_statement_is_by_the_identity_that_spire_gave() {
@@ -129,22 +128,8 @@ fn without_spire_nobody_signs_but_who_was_named_for_it() {
     fs::write(bench.statement("stripped"), stripped.to_string()).expect("written");
     assert_eq!(bench.verify("stripped", &["--key", "beside.pub"]).0, 1);
     // The Workload API goes away while the command runs: the SVID that it gave is valid still.
-    let mut run = Command::new(binary());
-    run.args([
-        "run",
-        "--chain",
-        "chain",
-        "--trust-bundles",
-        "kept",
-        "-o",
-        "left",
-        "--signer",
-        &signer,
-        "--",
-        "sh",
-        "-c",
-    ]);
-    run.arg("touch began; sleep 2").current_dir(bench.scratch.path());
+    let mut run = run_as(&bench.scratch, "left");
+    run.args(["--signer", &signer, "--", "sh", "-c", "touch began; sleep 2"]);
     let mut run = run.spawn().expect("testimony runs");
     wait_for(&bench.scratch.join("began"));
     bench.spire.stop_agent();
@@ -165,12 +150,4 @@ fn without_spire_nobody_signs_but_who_was_named_for_it() {
     bench.spire.start_agent(None);
     ended(&bench.run("back", &["--signer", &signer], &["true"]), 0);
     assert_eq!(bench.verify("back", &["--trust-bundle", "example.org=pem", "--spiffe-id", ANY]), proven());
-}
-
-fn wait_for(path: &Path) {
-    let began = Instant::now();
-    while !path.exists() {
-        assert!(began.elapsed().as_secs() < 30, "{} is not there", path.display());
-        sleep(Duration::from_millis(20));
-    }
 }
