@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+const QUOTE: &str = ".quote.intoto.jsonl";
 const STATEMENT: &str = ".intoto.jsonl";
 const EVIDENCE: &str = ".evidence";
 const UNFINISHED: &str = ".intoto.jsonl.part";
@@ -18,7 +19,7 @@ impl Artifact {
         // A directory may be given with a slash at its end.
         let plain: PathBuf = path.components().collect();
         let text = plain.as_os_str().as_encoded_bytes();
-        let cut = [UNFINISHED, STATEMENT, EVIDENCE].iter().find_map(|suffix| {
+        let cut = [UNFINISHED, QUOTE, STATEMENT, EVIDENCE].iter().find_map(|suffix| {
             let name = text.strip_suffix(suffix.as_bytes())?;
             (!name.is_empty() && !name.ends_with(b"/")).then_some(name)
         });
@@ -39,6 +40,11 @@ impl Artifact {
     /// NAME.evidence
     pub(crate) fn evidence(&self) -> PathBuf {
         self.with(EVIDENCE)
+    }
+
+    /// What stands beside the statement, by what follows the name.
+    pub(crate) fn beside(&self, suffix: &str) -> PathBuf {
+        self.with(suffix)
     }
 
     /// NAME.pack.tar

@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use attestation::escape::escape;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{canary, doctor, explain, keygen, pack, recover, run, show, stamp};
+use crate::{canary, doctor, enrol, explain, keygen, pack, recover, run, show, stamp};
 
 /// Traces what a build really does, and swears to it with what it could not see.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Timestamp(stamp::Args),
     /// Put all that a verifier needs of a run into one file
     Pack(pack::Args),
+    /// Bind a machine's TPM to who signs there, so that its quotes can be relied on
+    Enrol(enrol::Args),
     /// Say what a code means and what to do about it
     Explain(explain::Args),
     /// Try what this host can observe, prove and sign
@@ -69,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Recover(args) => ended(recover::run(&args), recover::Error::status),
         Command::Timestamp(args) => ended(stamp::run(&args), stamp::Error::status),
         Command::Pack(args) => ended(pack::run(&args), pack::Error::status),
+        Command::Enrol(args) => ended(enrol::run(&args), enrol::Error::status),
         Command::Explain(args) => ended(explain::run(&args), explain::Error::status),
         Command::Doctor(args) => ended(doctor::run(&args), |_| REFUSED),
         Command::Keygen(args) => ended(keygen::run(&args), keygen::Error::status),

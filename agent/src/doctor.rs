@@ -9,7 +9,7 @@ mod trial;
 
 use std::{io, path::PathBuf};
 
-use crate::{probe, sign};
+use crate::{probe, sign, tpm};
 
 /// What to try with.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,8 @@ pub(crate) struct Args {
     /// The signing key that `run` would use
     #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
     key: PathBuf,
+    #[command(flatten)]
+    tpm: tpm::Args,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -71,6 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
         host::cgroup(),
         host::key(&args.key),
         host::svid(),
+        host::tpm(&args.tpm),
         host::clock(),
     ];
     match probe {

@@ -20,6 +20,7 @@ use std::{
 
 use attestation::{
     evidence::{LogHead, LogWriter, Segment},
+    platform::Head,
     trace::{Builder, Trace, TraceError},
 };
 use proto::evidence::{Frame, frame::Body};
@@ -157,6 +158,11 @@ impl Log {
             self.begin()?;
         }
         Ok(())
+    }
+
+    /// The tree's head of now.
+    pub fn head(&self) -> Head {
+        self.writer.tree_head()
     }
 
     /// Whether the disk was found full.

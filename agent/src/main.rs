@@ -8,6 +8,7 @@ mod cli;
 mod content;
 mod decode;
 mod doctor;
+mod enrol;
 mod evidence;
 mod explain;
 mod glob;
@@ -18,11 +19,13 @@ mod probe;
 mod recover;
 mod redact;
 mod run;
+mod seal;
 mod session;
 mod show;
 mod sign;
 mod stamp;
 mod timestamp;
+mod tpm;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -15,7 +15,11 @@ use attestation::{
     receipt::{RECEIPT_BYTES_MAX, Receipt, ReceiptError},
     statement::{self, ReadError},
 };
-use testimony_verify::{files::open_regular, pack};
+use testimony_verify::{
+    files::open_regular,
+    pack::{self, Parts},
+    platform::BESIDE,
+};
 
 use crate::artifact::Artifact;
 
@@ -89,18 +93,20 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
         })
         .collect::<Result<Vec<(Hash, File)>, Error>>()?;
     let receipts = args.receipts.iter().map(|path| receipt(path)).collect::<Result<Vec<_>, _>>()?;
+    let beside = beside(&artifact)?;
     let output = args.output.clone().unwrap_or_else(|| artifact.pack());
     let failed = |source| Error::Io { path: output.clone(), source };
     // It has what the statement has: for its owner alone.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&output).map_err(failed)?;
-    let written =
-        pack::write(io::BufWriter::new(&file), &statement, &evidence, &receipts).and_then(|()| file.sync_all());
+    let parts = Parts { statement: &statement, evidence: &evidence, beside: &beside, receipts: &receipts };
+    let written = pack::write(io::BufWriter::new(&file), &parts).and_then(|()| file.sync_all());
     if let Err(source) = written {
         let _ = fs::remove_file(&output);
         return Err(failed(source));
     }
     let name = escape(output.as_os_str().as_encoded_bytes()).into_owned();
-    println!("{name}: the statement, {} segments of its evidence, {} receipts", evidence.len(), receipts.len());
+    let quote = if beside.iter().any(Option::is_some) { ", what its machine says" } else { "" };
+    println!("{name}: the statement{quote}, {} segments of its evidence, {} receipts", evidence.len(), receipts.len());
     Ok(0)
 }
 
@@ -112,6 +118,19 @@ fn segments(path: &Path) -> Result<Vec<Hash>, Error> {
     let claims = statement::read(&envelope.into_unverified());
     let claims = claims.map_err(|source| Error::Statement { path: path.to_owned(), source })?;
     Ok(claims.log.segments.iter().map(|segment| segment.sha256).collect())
+}
+
+/// What stands beside the statement: the quote of a TPM, and logs of its boot.
+fn beside(artifact: &Artifact) -> Result<[Option<File>; BESIDE.len()], Error> {
+    let mut files = [const { None }; BESIDE.len()];
+    for (slot, (suffix, _)) in files.iter_mut().zip(BESIDE) {
+        let path = artifact.beside(suffix);
+        *slot = match open_regular(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(|source| Error::Io { path, source })?),
+        };
+    }
+    Ok(files)
 }
 
 fn receipt(path: &Path) -> Result<Vec<u8>, Error> {

@@ -8,16 +8,15 @@ mod canaries;
 mod cgroup;
 mod inherited;
 mod launch;
+mod options;
 mod output;
 mod owner;
 mod platform;
+mod quote;
 mod signals;
 mod summary;
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    path::PathBuf,
     process::Child,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,19 +25,21 @@ use std::{
 use agent_ebpf::hook;
 use anyhow::Context as _;
 use attestation::codes;
-use proto::evidence::{SessionClosed, SessionOpened, Variable};
+use proto::evidence::{SessionClosed, SessionOpened};
 
 use canaries::Canaries;
 pub use launch::{Launch, launch};
+pub use options::Args;
+use options::{environment, products};
 pub use owner::Owner;
 
 use crate::{
-    chain::{self, Chain},
+    chain::Chain,
     content::{self, Content},
     evidence::Log,
-    glob::Glob,
-    probe::{self, Limits, Probe},
+    probe::{Limits, Probe},
     redact::Redaction,
+    seal::Sealing,
     session::{self, Session, blind_spot},
     sign,
 };
@@ -57,67 +58,6 @@ const ACTS_NOT_ASKED: &str = "personality, seccomp, mq_open (its queue is an ope
      was asked";
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
-
-/// What to run, and how.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Name of the outputs: NAME.intoto.jsonl and NAME.evidence [default: the command's name and the time]
-    #[arg(short = 'o', long = "output", value_name = "NAME")]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    signers: sign::Args,
-    /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
-    /// not; a name without a slash is of any folder; repeatable [default: every file created and left]
-    #[arg(long, value_name = "GLOB")]
-    product: Vec<OsString>,
-    /// Run the command as root even under sudo
-    #[arg(long)]
-    as_root: bool,
-    /// How long children that outlive the command are followed, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
-    grace: f64,
-    /// Bytes of the kernel's ring buffer, a power of two
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().ring_bytes)]
-    ring_bytes: u32,
-    /// Files above this size get no digest, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
-    file_bytes_max: u64,
-    /// Where the last number and digest of this host's statements are kept, so that each can name the one before it
-    #[arg(long, value_name = "DIR", default_value = chain::DEFAULT)]
-    chain: PathBuf,
-    /// Leave out of arguments what matches, before anything is written; a keyed hash stands in its place. The rule is held
-    /// against all arguments of a program as one text, with a NUL between them; where it has groups, these are left out, else
-    /// the whole match; repeatable
-    #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
-    redact: Vec<String>,
-    /// Tell this variable of the command's environment; repeatable [default: none]
-    #[arg(long, value_name = "NAME")]
-    env: Vec<String>,
-    /// Tell a keyed hash of this variable of the command's environment; repeatable
-    #[arg(long, value_name = "NAME")]
-    env_hash: Vec<String>,
-    /// Keep the key of the hashes in this file, which must not be there yet [default: nobody has it]
-    #[arg(long, value_name = "FILE")]
-    redaction_key: Option<PathBuf>,
-    /// Do not make this observation, to compare; the statement says so and is never complete; repeatable
-    #[arg(long, value_name = "OBSERVATION", value_parser = observation)]
-    leave_out: Vec<String>,
-    /// Use the weakest hook of every observation, to compare
-    #[arg(long)]
-    weakest_hooks: bool,
-    /// Say the result as one line of JSON on standard error
-    #[arg(long)]
-    json: bool,
-    /// Say where the time went
-    #[arg(long)]
-    timings: bool,
-    /// Say what each program in the kernel costs, beside ones that do nothing; time is told with kernel.bpf_stats_enabled=1
-    #[arg(long)]
-    program_costs: bool,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
-}
 
 /// Why there is no statement, and what the exit status says of it.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +108,7 @@ struct Prepared {
     platform: platform::Platforms,
     chain: Option<Chain>,
     redaction: Arc<Redaction>,
+    sealing: Option<Sealing>,
 }
 
 fn clock_now() -> content::Clock {
@@ -223,6 +164,10 @@ impl Prepared {
         clock.lap("load and attach");
         let mut session_id = [0; 16];
         rustix::rand::getrandom(&mut session_id, rustix::rand::GetRandomFlags::empty())?;
+        if args.seals.wanted() {
+            quote::ALL.iter().try_for_each(|suffix| output.is_free(suffix))?;
+        }
+        let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?;
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
@@ -237,7 +182,20 @@ impl Prepared {
         if let Some(file) = &args.redaction_key {
             redaction.keep(file)?;
         }
-        Ok(Self { probe, output, owner, log, signers, content, session_id, signals, platform, chain, redaction })
+        Ok(Self {
+            probe,
+            output,
+            owner,
+            log,
+            signers,
+            content,
+            session_id,
+            signals,
+            platform,
+            chain,
+            redaction,
+            sealing,
+        })
     }
 
     /// Starts the command as the root of a session.
@@ -345,6 +303,9 @@ impl Prepared {
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
             self.content.pump();
             self.log.tick()?;
+            if let Some(sealing) = &mut self.sealing {
+                sealing.look(|| self.log.head());
+            }
         }
         let limit = Instant::now() + Duration::from_secs_f64(args.grace.clamp(0.0, 86_400.0));
         loop {
@@ -385,6 +346,7 @@ impl Prepared {
             self.log.append(session::known_spot(spot))?;
         }
         clock.lap("platform");
+        let sealing = quote::stop(self.sealing.take(), &mut self.log)?;
         // Nobody to sign is told when the log is whole, and waits to be recovered.
         let ready = signing(&self.signers, &mut self.log)?;
         let closed = SessionClosed {
@@ -414,13 +376,18 @@ impl Prepared {
         if let Some(link) = &link {
             (meta.number, meta.previous) = (Some(link.number), link.previous);
         }
+        let quotes = sealing.is_some().then(|| quote::Files::beside(&self.output)).transpose()?;
         let mut signed = self.output.sign(&trace, (&head, &meta), &ready, &self.owner, link)?;
+        clock.lap("sign");
+        if let (Some(sealing), Some(files)) = (sealing, quotes) {
+            signed.quote = quote::write(sealing, files, &head, &signed.payload_sha256, &ready, &self.owner);
+        }
+        clock.lap("seal and quote");
         if let Err(error) = ready.keep_bundles() {
             summary::warn(&format!("the trust bundle was not kept: {error}"));
         }
         signed.new_keys = self.signers.new_keys();
         held.give(|path| self.owner.give(path))?;
-        clock.lap("sign");
         let _ = args;
         Ok(signed)
     }
@@ -438,56 +405,4 @@ fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign
         }
     }
     Ok(ready)
-}
-
-/// An observation that can be left out.
-fn observation(name: &str) -> Result<String, String> {
-    let mut names = probe::optional();
-    let all = || probe::optional().collect::<Vec<_>>().join(", ");
-    if names.any(|known| known == name) { Ok(name.to_owned()) } else { Err(format!("none of {}", all())) }
-}
-
-/// The variables that were asked for, in the order of their names, each once.
-fn environment(args: &Args, redaction: &Redaction) -> Vec<Variable> {
-    let plain = args.env.iter().map(|name| (name, false));
-    let asked: BTreeMap<&String, bool> = plain.chain(args.env_hash.iter().map(|name| (name, true))).collect();
-    asked
-        .into_iter()
-        .map(|(name, hashed)| redaction.variable(name, std::env::var_os(name).as_deref(), hashed))
-        .collect()
-}
-
-/// The patterns of products; one that is relative and has a slash is of the folder that the command starts in.
-fn products(given: &[OsString]) -> anyhow::Result<Vec<Glob>> {
-    let here = std::env::current_dir()?.into_os_string().into_encoded_bytes();
-    Ok(given.iter().map(|glob| product(glob.as_encoded_bytes(), &here)).collect())
-}
-
-fn product(glob: &[u8], here: &[u8]) -> Glob {
-    if !glob.contains(&b'/') || glob.starts_with(b"/") || glob.starts_with(b"**/") {
-        return Glob::new(glob);
-    }
-    let mut whole = Vec::new();
-    for byte in here {
-        if b"*?[\\".contains(byte) {
-            whole.push(b'\\');
-        }
-        whole.push(*byte);
-    }
-    whole.push(b'/');
-    whole.extend_from_slice(glob.strip_prefix(b"./").unwrap_or(glob));
-    Glob::new(&whole)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::product;
-
-    #[test]
-    fn a_relative_pattern_is_of_the_folder_whatever_that_is_called() {
-        let matches = |glob: &str, path: &str| product(glob.as_bytes(), b"/work/a[b]*").matches(path.as_bytes());
-        assert!(matches("out/*.o", "/work/a[b]*/out/x.o") && matches("./tool", "/work/a[b]*/tool"));
-        assert!(!matches("out/*.o", "/work/ab/out/x.o") && !matches("out/*.o", "/work/a[b]*/deep/out/x.o"));
-        assert!(matches("*.o", "/anywhere/x.o") && matches("**/out/x", "/any/out/x") && matches("/a/b", "/a/b"));
-    }
 }

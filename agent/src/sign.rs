@@ -4,6 +4,7 @@
 //! asked again, since an identity lives for an hour; nothing is signed by another one without the statement saying so.
 
 mod key;
+mod tpm_key;
 
 use std::{
     cell::RefCell,
@@ -15,13 +16,15 @@ use std::{
 
 use attestation::{
     dsse::{self, PublicKey, SIGNATURES_MAX, Signer, TIMESTAMPS_MAX, WriteError, Written},
+    platform::CertifiedKey,
     statement::Meta,
 };
 
 use crate::{
     identity::{self, Identity, Workload},
-    timestamp,
+    timestamp, tpm,
 };
+use tpm_key::TpmKey;
 
 pub use key::{DEFAULT, Error as KeyError, Key, load, load_or_make, make, public_path};
 
@@ -37,8 +40,8 @@ pub struct Args {
     /// Signing key, made if it is not there [default: /etc/testimony/signing.key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Who signs; repeatable, and all of them sign: `key:FILE`, `spiffe` (the Workload API of SPIFFE_ENDPOINT_SOCKET) or
-    /// `spiffe:SOCKET`
+    /// Who signs; repeatable, and all of them sign: `key:FILE`, `spiffe` (the Workload API of SPIFFE_ENDPOINT_SOCKET),
+    /// `spiffe:SOCKET`, or `tpm` (a key that cannot leave the TPM)
     #[arg(long = "signer", value_name = "SIGNER", conflicts_with = "key")]
     signers: Vec<Choice>,
     /// Who signs instead if one of those cannot; the statement says so [default: nobody, and nothing is signed]
@@ -50,6 +53,9 @@ pub struct Args {
     /// Keep the trust bundles that SVIDs came with here, for whoever verifies when they were replaced
     #[arg(long, value_name = "DIR", default_value = identity::BUNDLES)]
     trust_bundles: PathBuf,
+    /// Which TPM, for `tpm` and for seals.
+    #[command(flatten)]
+    tpm: tpm::Args,
     /// Timestamp authority (RFC 3161, http or https) that says when each signature existed; repeatable
     #[arg(long = "timestamp", value_name = "URL")]
     timestamps: Vec<String>,
@@ -62,6 +68,8 @@ pub enum Choice {
     Key(PathBuf),
     /// The SVID that a Workload API gives; that of the environment where none is named.
     Spiffe(Option<String>),
+    /// A key that cannot leave the TPM.
+    Tpm,
 }
 
 impl FromStr for Choice {
@@ -70,11 +78,12 @@ impl FromStr for Choice {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':').unwrap_or((text, "")) {
             ("key", file) if !file.is_empty() => Ok(Self::Key(file.into())),
+            ("tpm", "") if !text.ends_with(':') => Ok(Self::Tpm),
             ("spiffe", "") if !text.ends_with(':') => Ok(Self::Spiffe(None)),
             // As the variable has it, or a plain path.
             ("spiffe", socket) if socket.starts_with('/') => Ok(Self::Spiffe(Some(format!("unix://{socket}")))),
             ("spiffe", socket) if !socket.is_empty() => Ok(Self::Spiffe(Some(socket.to_owned()))),
-            _ => Err("say key:FILE, spiffe or spiffe:SOCKET".to_owned()),
+            _ => Err("say key:FILE, spiffe, spiffe:SOCKET or tpm".to_owned()),
         }
     }
 }
@@ -85,9 +94,9 @@ pub enum Error {
     /// The key file.
     #[error(transparent)]
     Key(#[from] key::Error),
-    /// The SPIFFE identity.
-    #[error("there is no SVID to sign with")]
-    Identity(#[from] identity::Error),
+    /// One that is asked each time.
+    #[error(transparent)]
+    Unable(#[from] Unable),
     /// A timestamp authority.
     #[error(transparent)]
     Timestamp(#[from] timestamp::Error),
@@ -97,6 +106,17 @@ pub enum Error {
     /// One signer is named twice.
     #[error("{0} is to sign twice")]
     Twice(String),
+}
+
+/// Why one that is asked each time cannot sign now.
+#[derive(Debug, thiserror::Error)]
+pub enum Unable {
+    /// The SPIFFE identity.
+    #[error("there is no SVID to sign with")]
+    Identity(#[from] identity::Error),
+    /// The TPM.
+    #[error("the TPM cannot sign")]
+    Tpm(#[from] tpm_key::Error),
 }
 
 /// Signers that can sign.
@@ -111,13 +131,14 @@ pub struct Signers {
 enum Source {
     Key(Key),
     Spiffe(Workload),
+    Tpm(tpm::Args),
 }
 
 /// Those who sign this statement, now.
 pub struct Ready {
     signers: Vec<Signing>,
     /// Whom they stand in for, and why.
-    instead_of: Option<(String, identity::Error)>,
+    instead_of: Option<(String, Unable)>,
     bundles: PathBuf,
     authorities: Vec<timestamp::Authority>,
 }
@@ -127,6 +148,8 @@ struct Signing {
     public: PublicKey,
     signer: Box<dyn Signer>,
     bundle: Option<identity::TrustBundle>,
+    /// The TPM's certificate, where it is a key of one.
+    certified: Option<CertifiedKey>,
 }
 
 impl Args {
@@ -134,7 +157,8 @@ impl Args {
     #[cfg(test)]
     pub fn by(key: PathBuf) -> Self {
         let (signers, timestamps) = (vec![], vec![]);
-        Self { key: Some(key), signers, second_signer: None, svid_wait: 0, trust_bundles: PathBuf::new(), timestamps }
+        let (trust_bundles, tpm) = (PathBuf::new(), tpm::Args::nowhere());
+        Self { key: Some(key), signers, second_signer: None, svid_wait: 0, trust_bundles, tpm, timestamps }
     }
 
     /// Asks everybody who is to sign, or who may have to. Makes a key file that is not there.
@@ -145,8 +169,8 @@ impl Args {
             return Err(Error::TooMany(named.len()));
         }
         let signers = Signers {
-            first: named.iter().map(Source::open).collect::<Result<_, _>>()?,
-            second: self.second_signer.as_ref().map(Source::open).transpose()?,
+            first: named.iter().map(|choice| Source::open(choice, &self.tpm)).collect::<Result<_, _>>()?,
+            second: self.second_signer.as_ref().map(|choice| Source::open(choice, &self.tpm)).transpose()?,
             wait: Duration::from_secs(self.svid_wait),
             bundles: self.trust_bundles.clone(),
             authorities: authorities(&self.timestamps)?,
@@ -154,28 +178,41 @@ impl Args {
         // Where the second one can sign, the first may still come.
         signers.ready().map(|_| signers)
     }
+
+    /// Which TPM.
+    pub fn tpm(&self) -> &tpm::Args {
+        &self.tpm
+    }
 }
 
 impl Source {
-    fn open(choice: &Choice) -> Result<Self, Error> {
+    fn open(choice: &Choice, tpm: &tpm::Args) -> Result<Self, Error> {
         match choice {
+            Choice::Tpm => Ok(Self::Tpm(tpm.clone())),
             Choice::Key(path) => Ok(Self::Key(load_or_make(path)?)),
-            Choice::Spiffe(socket) => Ok(Self::Spiffe(Workload::connect(socket.as_deref())?)),
+            Choice::Spiffe(socket) => Ok(Self::Spiffe(Workload::connect(socket.as_deref()).map_err(Unable::from)?)),
         }
     }
 
-    fn ready(&self, until: Instant) -> Result<Signing, identity::Error> {
+    fn ready(&self, until: Instant) -> Result<Signing, Unable> {
         match self {
             Self::Key(Key { file, .. }) => Ok(Signing {
                 name: file.public().keyid().to_owned(),
                 public: file.public().clone(),
                 signer: Box::new(file.clone()),
                 bundle: None,
+                certified: None,
             }),
+            Self::Tpm(args) => {
+                let (signer, certified) = TpmKey::open(args)?;
+                let public = signer.public().clone();
+                let name = public.keyid().to_owned();
+                Ok(Signing { name, public, signer: Box::new(signer), bundle: None, certified: Some(certified) })
+            }
             Self::Spiffe(workload) => {
                 let Identity { svid, signer, bundle } = workload.identity(until)?;
                 let (name, public) = (svid.id().to_string(), svid.key().clone());
-                Ok(Signing { name, public, signer: Box::new(signer), bundle: Some(bundle) })
+                Ok(Signing { name, public, signer: Box::new(signer), bundle: Some(bundle), certified: None })
             }
         }
     }
@@ -185,6 +222,7 @@ impl Source {
         match self {
             Self::Key(key) => key.file.public().keyid().to_owned(),
             Self::Spiffe(workload) => workload.name(),
+            Self::Tpm(_) => "tpm".to_owned(),
         }
     }
 }
@@ -220,11 +258,11 @@ impl Signers {
         Ok(self.are_ready(signers, None))
     }
 
-    fn are_ready(&self, signers: Vec<Signing>, instead_of: Option<(String, identity::Error)>) -> Ready {
+    fn are_ready(&self, signers: Vec<Signing>, instead_of: Option<(String, Unable)>) -> Ready {
         Ready { signers, instead_of, bundles: self.bundles.clone(), authorities: self.authorities.clone() }
     }
 
-    fn instead_of(&self, source: &Source, error: identity::Error, until: Instant) -> Result<Ready, Error> {
+    fn instead_of(&self, source: &Source, error: Unable, until: Instant) -> Result<Ready, Error> {
         let Some(second) = &self.second else { return Err(error.into()) };
         let signers = vec![second.ready(until)?];
         Ok(self.are_ready(signers, Some((source.name(), error))))
@@ -268,13 +306,18 @@ impl Ready {
     }
 
     /// Who could not sign, and why.
-    pub fn stood_in_for(&self) -> Option<(&str, &identity::Error)> {
+    pub fn stood_in_for(&self) -> Option<(&str, &Unable)> {
         self.instead_of.as_ref().map(|(name, error)| (name.as_str(), error))
     }
 
     /// Whether nothing but key files sign.
     pub fn only_keys(&self) -> bool {
-        self.signers.iter().all(|signing| signing.bundle.is_none())
+        self.signers.iter().all(|signing| signing.bundle.is_none() && signing.certified.is_none())
+    }
+
+    /// The key of the TPM among them, with its certificate.
+    pub fn certified_key(&self) -> Option<CertifiedKey> {
+        self.signers.iter().find_map(|signing| signing.certified.clone())
     }
 
     /// Keeps the trust bundles of the SVIDs among them, where they are not kept yet.
@@ -326,7 +369,8 @@ mod tests {
         assert_eq!(read("spiffe"), Ok(Choice::Spiffe(None)));
         assert_eq!(read("spiffe:/run/api.sock"), Ok(Choice::Spiffe(Some("unix:///run/api.sock".into()))));
         assert_eq!(read("spiffe:tcp://127.0.0.1:1"), Ok(Choice::Spiffe(Some("tcp://127.0.0.1:1".into()))));
-        for wrong in ["", "key", "key:", "spiffe:", "tpm", "Spiffe"] {
+        assert_eq!(read("tpm"), Ok(Choice::Tpm));
+        for wrong in ["", "key", "key:", "spiffe:", "tpm:", "tpm:x", "Spiffe"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

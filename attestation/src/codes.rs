@@ -196,6 +196,8 @@ codes! {
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
             "Give a folder that can be written with `--chain`.";
+        NOT_SEALED: "Heads of the log could not be sealed in the TPM for some of the time.",
+            "See that the TPM answers; others may have extended the register, or have it busy.";
         BPF_OTHERS: "A BPF program or link of somebody else's that only watches, or is of the network, came or went.",
             "Nothing; `testimony show` says which.";
         MODULES_CHANGED: "Kernel modules without a mark of the kernel's came or went.",
@@ -298,6 +300,14 @@ codes! {
             "Get the receipt again from its log; see that the log's own key was given.";
         CLOCK_CONTRADICTED: "A timestamp or receipt is older than the end of the session by the host's clock.",
             "Do not rely on the statement's times: the host's clock was wrong, or was set.";
+        QUOTE_MISSING: "A machine was given to hold the quote of its TPM against, and there is none.",
+            "Get NAME.quote.intoto.jsonl from its source; the run has to seal (`--seal-pcr`).";
+        QUOTE_REFUSED: "The quote of a TPM does not hold, is about something else, or by a machine that was not given.",
+            "Get statement and quote again from their source; see that the machine's own enrolment was given.";
+        SEAL_REFUSED: "What was sealed in the TPM while the session ran is not what the log has, or the TPM was reset meanwhile.",
+            "Do not rely on the log: it was rewritten, cut or put in another order after it was sealed, or the machine was started anew.";
+        BOOT_REFUSED: "What the machine booted or ran is not what its registers hold, or not what the policy accepts.",
+            "See the check `boot`: name what is good in the policy, or do not rely on the machine.";
         STATEMENT_MALFORMED: "The payload is no runtime-trace statement of Testimony's, or contradicts its own shape.",
             "See that it is the right file; else do not rely on it.";
         VERSION_UNKNOWN: "The statement's format version is not known here.",

@@ -37,6 +37,12 @@ pub fn verifier() -> PathBuf {
     program("TESTIMONY_VERIFY_BIN", "testimony-verify")
 }
 
+/// The `testimony-tpm` under test: `TESTIMONY_TPM_BIN`, else the release build.
+#[must_use]
+pub fn tpm_helper() -> PathBuf {
+    program("TESTIMONY_TPM_BIN", "testimony-tpm")
+}
+
 /// The kernel of the matrix that this guest runs, or `host`.
 #[must_use]
 pub fn kernel() -> String {

@@ -1,34 +1,38 @@
 //! A TPM in software, and tpm2-tools that speak to it: the peers of what is computed without a TPM.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::place::Scratch;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::place::{Scratch, need};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often another pair of ports is tried.
+const ATTEMPTS_MAX: u32 = 8;
 
-/// A TPM with a state of its own, gone when it is dropped.
+/// A TPM with a state of its own, which it comes back with; gone when it is dropped.
 #[derive(Debug)]
 pub struct Swtpm {
     /// Where the tools leave their files.
     pub folder: Scratch,
-    child: Child,
+    server: Option<Child>,
+    /// The next one is that of its control channel.
     port: u16,
 }
 
 impl Swtpm {
-    /// Starts one.
+    /// Starts one without any certificate.
     ///
     /// # Panics
     /// If it does not come up, as where swtpm is not installed.
     #[must_use]
     pub fn start() -> Self {
-        let folder = Scratch::new();
-        fs::create_dir(folder.join("state")).expect("a folder");
-        Self::start_in(folder)
+        Self::set_up(Command::new(need("swtpm_setup")))
     }
 
     /// Starts one that this maker made: it carries a certificate of its endorsement key.
@@ -37,31 +41,98 @@ impl Swtpm {
     /// If it cannot be made.
     #[must_use]
     pub fn made_by(maker: &Maker) -> Self {
-        let folder = Scratch::new();
-        fs::create_dir(folder.join("state")).expect("a folder");
-        let mut setup = Command::new("swtpm_setup");
-        setup.args(["--tpm2", "--create-ek-cert", "--runas", "root", "--config"]).arg(maker.0.join("setup.conf"));
-        let said = setup.arg("--tpmstate").arg(folder.join("state")).output();
-        let said = said.expect("swtpm_setup runs: run `cargo xtask setup tests`");
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
-        Self::start_in(folder)
+        let mut setup = Command::new(need("swtpm_setup"));
+        setup.args(["--create-ek-cert", "--runas", "root", "--config"]).arg(maker.0.join("setup.conf"));
+        Self::set_up(setup)
     }
 
-    fn start_in(folder: Scratch) -> Self {
-        let port = two_ports();
+    fn set_up(mut setup: Command) -> Self {
+        let folder = Scratch::new();
+        fs::create_dir(folder.join("state")).expect("a folder");
+        setup.args(["--tpm2", "--pcr-banks", "sha256", "--overwrite", "--tpmstate"]).arg(folder.join("state"));
+        let said = setup.output().expect("swtpm_setup runs");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+        let mut tpm = Self { folder, server: None, port: 0 };
+        tpm.power_on();
+        tpm
+    }
+
+    /// How the library reaches it.
+    #[must_use]
+    pub fn tcti(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    /// As its machine is powered on: at the ports that it had, if it had any.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn power_on(&mut self) {
+        for _ in 0..ATTEMPTS_MAX {
+            if self.port == 0 {
+                self.port = two_ports();
+            }
+            if self.comes_up() {
+                return;
+            }
+            self.port = 0;
+        }
+        panic!("swtpm does not come up\n{}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+    }
+
+    fn comes_up(&mut self) -> bool {
+        let log = File::create(self.folder.join("log")).expect("a log");
+        let also = log.try_clone().expect("a log");
         let address = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
-        let mut swtpm = Command::new("swtpm");
-        swtpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]);
-        swtpm.arg(format!("dir={}", folder.join("state").display()));
-        swtpm.args(["--server", &address(port), "--ctrl", &address(port + 1)]);
-        let child = swtpm.stdin(Stdio::null()).spawn().expect("swtpm starts: run `cargo xtask setup tests`");
+        let mut server = Command::new(need("swtpm"));
+        server.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]);
+        server.arg(format!("dir={}", self.folder.join("state").display()));
+        server.args(["--server", &address(self.port), "--ctrl", &address(self.port + 1)]);
+        let server = server.stdin(Stdio::null()).stdout(log).stderr(also).spawn().expect("swtpm starts");
+        let server = self.server.insert(server);
         let began = Instant::now();
         // The control port alone may be tried: whoever connects to the other one is the TPM's user.
-        while TcpStream::connect(("127.0.0.1", port + 1)).is_err() {
-            assert!(began.elapsed() < WAIT_MAX, "swtpm does not come up");
+        while TcpStream::connect(("127.0.0.1", self.port + 1)).is_err() {
+            if server.try_wait().expect("its state").is_some() || began.elapsed() > WAIT_MAX {
+                self.power_off();
+                return false;
+            }
             std::thread::sleep(PAUSE);
         }
-        Self { folder, child, port }
+        true
+    }
+
+    /// As its machine loses power.
+    pub fn power_off(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// It takes questions and answers none, until it is powered off.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn freeze(&self) {
+        let server = self.server.as_ref().expect("it runs");
+        let pid = Pid::from_raw(server.id().cast_signed()).expect("a process");
+        kill_process(pid, Signal::STOP).expect("it stops");
+    }
+
+    /// Sends a command as it is, and gives the answer.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn command(&self, command: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("a limit");
+        stream.write_all(command).expect("sent");
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).expect("an answer");
+        answer.truncate(length);
+        answer
     }
 
     /// Runs one of tpm2-tools in the folder; whether it went well, and what it said otherwise.
@@ -74,7 +145,7 @@ impl Swtpm {
     pub fn tool(&self, words: &[&str]) -> Result<(), String> {
         let (name, words) = words.split_first().expect("a tool");
         let mut tool = Command::new(name);
-        tool.args(words).env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port));
+        tool.args(words).env("TPM2TOOLS_TCTI", self.tcti());
         let said = tool.current_dir(self.folder.path()).output();
         let said = said.unwrap_or_else(|error| panic!("{name}: {error}: run `cargo xtask setup tests`"));
         if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned()) }
@@ -92,8 +163,7 @@ impl Swtpm {
 
 impl Drop for Swtpm {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.power_off();
     }
 }
 

@@ -78,7 +78,10 @@ pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The first bytes of a regular file.
-pub(crate) fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// What the file system answers; `InvalidInput` for anything that is no regular file.
+pub fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)

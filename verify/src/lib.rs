@@ -6,6 +6,7 @@
 pub mod files;
 pub mod identity;
 pub mod pack;
+pub mod platform;
 mod report;
 pub mod times;
 
@@ -38,6 +39,9 @@ pub struct Args {
     /// Whose word on time to trust.
     #[command(flatten)]
     pub times: times::Args,
+    /// Which machines to trust.
+    #[command(flatten)]
+    pub platform: platform::Args,
     /// Directory with the evidence [default: FILE with .evidence for .intoto.jsonl, where that is there]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -81,11 +85,10 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
         Ok(keys) => keys,
         Err(message) => return complain(program, err, &message),
     };
-    let (identities, times) = match args.identity.read().and_then(|read| Ok((read, args.times.read()?))) {
-        Ok(read) => read,
+    let trust = match Trust::read(keys, args) {
+        Ok(trust) => trust,
         Err(message) => return complain(program, err, &message),
     };
-    let trust = Trust { keys, identities, times };
     if let Some(directory) = args.evidence.as_ref().filter(|path| !path.is_dir()) {
         return complain(program, err, &format!("--evidence {}: no directory", report::path(directory)));
     }
@@ -96,8 +99,10 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
             return complain(program, err, &format!("--proof {}: {error}", report::path(path)));
         }
     };
-    if proof.is_some() && args.files.len() > 1 {
-        return complain(program, err, "--proof is of one statement: give one file");
+    for (option, given) in [("--proof", proof.is_some()), ("--quote", args.platform.quote.is_some())] {
+        if given && args.files.len() > 1 {
+            return complain(program, err, &format!("{option} is of one statement: give one file"));
+        }
     }
     let (mut exit_code, mut verdicts) = (0, Vec::new());
     for file in &args.files {
@@ -140,11 +145,24 @@ struct Trust {
     keys: Vec<PublicKey>,
     identities: Option<Identities>,
     times: times::Read,
+    platform: platform::Read,
 }
 
 impl Trust {
-    fn options<'a>(&'a self, evidence: Option<&'a dyn Objects>, receipts: &'a [Receipt], args: &Args) -> Options<'a> {
+    fn read(keys: Vec<PublicKey>, args: &Args) -> Result<Self, String> {
+        let (identities, times) = (args.identity.read()?, args.times.read()?);
+        Ok(Self { keys, identities, times, platform: args.platform.read()? })
+    }
+
+    fn options<'a>(
+        &'a self,
+        evidence: Option<&'a dyn Objects>,
+        receipts: &'a [Receipt],
+        given: &'a platform::Given,
+        args: &Args,
+    ) -> Options<'a> {
         Options {
+            platform: self.platform.platform(given),
             keys: &self.keys,
             identities: self.identities.as_ref(),
             authorities: &self.times.authorities,
@@ -164,11 +182,17 @@ fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
         Target::Statement { input, evidence } => {
             let objects = evidence.map(Directory::new);
             let evidence = objects.as_ref().map(|objects| objects as &dyn Objects);
-            verify(input, &trust.options(evidence, &trust.times.receipts, args))
+            match trust.platform.beside(file) {
+                Ok(given) => verify(input, &trust.options(evidence, &trust.times.receipts, &given, args)),
+                Err(error) => unreadable(&error),
+            }
         }
         Target::Pack(pack) => {
             let receipts: Vec<Receipt> = trust.times.receipts.iter().chain(&pack.receipts).cloned().collect();
-            verify(pack.statement(), &trust.options(Some(&pack), &receipts, args))
+            match trust.platform.packed(&pack) {
+                Ok(given) => verify(pack.statement(), &trust.options(Some(&pack), &receipts, &given, args)),
+                Err(error) => unreadable(&error),
+            }
         }
         Target::Evidence(directory) => match Directory::new(directory).in_order() {
             Ok(segments) if segments.is_empty() => {

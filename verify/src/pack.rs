@@ -1,9 +1,10 @@
-//! Packs: a statement with its evidence and its receipts in one file, a tar of known members.
+//! Packs: a statement with its evidence, its receipts and what its machine says in one file, a tar of known members.
 //!
 //! Nothing of a pack is trusted for standing in it: the statement is verified as any other, segments are held against their digests,
-//! receipts against their logs.
+//! receipts against their logs, quotes against the machines that are trusted.
 
 use crate::files::open_regular;
+use crate::platform::BESIDE;
 use attestation::hex;
 use attestation::merkle::Hash;
 use attestation::receipt::{RECEIPT_BYTES_MAX, Receipt};
@@ -39,6 +40,7 @@ pub struct Pack {
     file: File,
     statement: Place,
     evidence: HashMap<Hash, Place>,
+    beside: [Option<Place>; BESIDE.len()],
     /// Its receipts.
     pub receipts: Vec<Receipt>,
 }
@@ -57,6 +59,7 @@ impl Pack {
     /// What the file system answers; `InvalidData` with what is wrong with the pack.
     pub fn read(file: File) -> io::Result<Self> {
         let (mut statement, mut evidence, mut receipts) = (None, HashMap::new(), Vec::new());
+        let mut beside = [None; BESIDE.len()];
         for (index, member) in Archive::new(BufReader::new(&file)).entries()?.enumerate() {
             let mut member = member?;
             if index > MEMBERS_MAX || member.header().entry_type() != EntryType::Regular {
@@ -74,6 +77,10 @@ impl Pack {
                 if statement.replace(place).is_some() {
                     return Err(wrong("two statements"));
                 }
+            } else if let Some(index) = BESIDE.iter().position(|(suffix, _)| suffix.strip_prefix('.') == Some(&name)) {
+                if beside.get_mut(index).and_then(|slot: &mut Option<Place>| slot.replace(place)).is_some() {
+                    return Err(wrong("a member twice"));
+                }
             } else if let Some(digest) = name.strip_prefix(EVIDENCE).and_then(hex::decode_sha256) {
                 if evidence.insert(digest, place).is_some() {
                     return Err(wrong("a member twice"));
@@ -87,7 +94,20 @@ impl Pack {
             }
         }
         let statement = statement.ok_or_else(|| wrong("no statement"))?;
-        Ok(Self { file, statement, evidence, receipts })
+        Ok(Self { file, statement, evidence, beside, receipts })
+    }
+
+    /// What its machine says: one of [`BESIDE`], if it is there.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn beside(&self, index: usize) -> io::Result<Option<Vec<u8>>> {
+        let place = self.beside.get(index).copied().flatten();
+        let read = |place| {
+            let (mut bytes, max) = (Vec::new(), BESIDE.get(index).map_or(0, |(_, max)| *max as u64));
+            self.section(place).take(max + 1).read_to_end(&mut bytes).map(|_| bytes)
+        };
+        place.map(read).transpose()
     }
 
     /// The statement's bytes.
@@ -107,17 +127,33 @@ impl Objects for Pack {
     }
 }
 
-/// Writes a pack: the statement, the segments of its evidence by their digests, and receipts. The same parts give the same bytes.
+/// What goes into a pack.
+pub struct Parts<'a> {
+    /// The statement.
+    pub statement: &'a Path,
+    /// The segments of its evidence, by their digests.
+    pub evidence: &'a [(Hash, File)],
+    /// What its machine says, as [`BESIDE`] has it.
+    pub beside: &'a [Option<File>; BESIDE.len()],
+    /// Receipts.
+    pub receipts: &'a [Vec<u8>],
+}
+
+/// Writes a pack. The same parts give the same bytes.
 ///
 /// # Errors
 /// What the file system answers.
-pub fn write(out: impl Write, statement: &Path, evidence: &[(Hash, File)], receipts: &[Vec<u8>]) -> io::Result<()> {
+pub fn write(out: impl Write, parts: &Parts<'_>) -> io::Result<()> {
+    let Parts { statement, evidence, beside, receipts } = parts;
     let mut tar = Builder::new(out);
     append(&mut tar, FORMAT.0, FORMAT.1, FORMAT.1.len() as u64)?;
     let file = open_regular(statement)?;
     let bytes = file.metadata()?.len();
     append(&mut tar, STATEMENT, file, bytes)?;
-    for (digest, file) in evidence {
+    for (file, (suffix, _)) in beside.iter().zip(BESIDE).filter_map(|(file, name)| Some((file.as_ref()?, name))) {
+        append(&mut tar, suffix.trim_start_matches('.'), file, file.metadata()?.len())?;
+    }
+    for (digest, file) in *evidence {
         append(&mut tar, &format!("{EVIDENCE}{}", hex::encode(digest)), file, file.metadata()?.len())?;
     }
     for (index, receipt) in receipts.iter().enumerate() {

@@ -37,6 +37,12 @@ pub(crate) fn build_agent() -> Result<()> {
     ]))
 }
 
+/// The helper that speaks to the TPM, for release; with the library that it alone is linked with.
+pub(crate) fn build_tpm_helper() -> Result<()> {
+    setup::tpm_library()?;
+    command::run(command::cargo().args(["build", "--release", "--package", "testimony-tpm"]))
+}
+
 /// Builds the kernel programs. Cargo knows whether anything changed; an object that did not is left untouched, so that
 /// the agent is not rebuilt for it.
 pub(crate) fn build(release: bool) -> Result<()> {

@@ -81,6 +81,7 @@ fn messages() -> Result<Outcome> {
 /// lines in a function is clippy.toml's; what a pure crate may not use is in its own clippy.toml, and its integration
 /// tests, which read golden files, are not held to it.
 fn clippy() -> Result<Outcome> {
+    setup::tpm_library()?;
     let deny = ["-D", "warnings", "-D", "clippy::too_many_lines"];
     let impure = ["-A", "clippy::disallowed_types", "-A", "clippy::disallowed_methods"];
     let workspace = ["clippy", "--quiet", "--workspace", "--all-targets", "--"];

@@ -27,7 +27,7 @@ enum Task {
     Setup(setup::Args),
     /// Build the kernel programs into target/ebpf/testimony-ebpf
     BuildEbpf(ebpf::Args),
-    /// Build the kernel programs and the agent, both for release
+    /// Build the kernel programs, the agent, and its helper for the TPM, all for release
     Build,
     /// Regenerate the evidence log's messages from their .proto file
     Proto(proto::Args),
@@ -66,7 +66,10 @@ impl Task {
         match self {
             Task::Setup(args) => setup::run(&args)?,
             Task::BuildEbpf(args) => ebpf::run(&args)?,
-            Task::Build => ebpf::build_agent()?,
+            Task::Build => {
+                ebpf::build_agent()?;
+                ebpf::build_tpm_helper()?;
+            }
             Task::Proto(args) => proto::run(&args)?,
             Task::Lint => lint::run()?,
             Task::Test(args) => test::run(&args)?,

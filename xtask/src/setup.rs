@@ -80,11 +80,17 @@ fn tests() -> Result<()> {
         "a TPM in software, and what speaks to it",
         &["libtss2-tcti-swtpm0", "swtpm", "swtpm-tools", "tpm2-tools"],
     )?;
+    tpm_library()?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
     spire::SPIRE.ensure()?;
     timestamp_authority::TIMESTAMP_AUTHORITY.ensure()?;
     gomod::ensure_own("witness", &place::root().join("tests/witness"))
+}
+
+/// What `testimony-tpm` alone is linked with.
+pub(crate) fn tpm_library() -> Result<()> {
+    apt::install("the TPM's library", &["libtss2-dev", "libtss2-tcti-device0", "pkg-config"])
 }
 
 fn bench() -> Result<()> {

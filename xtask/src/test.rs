@@ -173,6 +173,7 @@ impl Suites {
     /// Builds what is tested and what tests it, both as they ship.
     fn build() -> Result<Self> {
         ebpf::build_agent()?;
+        ebpf::build_tpm_helper()?;
         let mut build = command::cargo();
         build.args(["test", "--package", "tests", "--release", "--no-run", "--message-format=json-render-diagnostics"]);
         let messages = command::read_loud(&mut build)?;
@@ -261,9 +262,12 @@ fn is_one_of(binary: &Path, suites: &[&str]) -> bool {
 
 /// The programs under test, by the variable that tells the tests where they are.
 fn shipped() -> impl Iterator<Item = (&'static str, PathBuf)> {
-    [("TESTIMONY_BIN", "testimony"), ("TESTIMONY_VERIFY_BIN", "testimony-verify")]
-        .into_iter()
-        .map(|(variable, program)| (variable, place::target().join("release").join(program)))
+    let programs = [
+        ("TESTIMONY_BIN", "testimony"),
+        ("TESTIMONY_VERIFY_BIN", "testimony-verify"),
+        ("TESTIMONY_TPM_BIN", "testimony-tpm"),
+    ];
+    programs.into_iter().map(|(variable, program)| (variable, place::target().join("release").join(program)))
 }
 
 /// What the end-to-end tests are told: the programs, the peers' folder, and the kernel of the matrix or `host`.

@@ -11,11 +11,13 @@ use rustix::{
     time::{ClockId, clock_getres},
 };
 use spiffe::constants::SPIFFE_SOCKET_ENV;
+use tpm_protocol::{Answer, Ask};
 
 use super::{Check, Status, report};
 use crate::{
     identity::{Identity, Workload},
     probe, sign,
+    tpm::{self, Tpm},
 };
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -135,6 +137,29 @@ pub(super) fn svid() -> Check {
         }
         Err(error) => Check { status: Status::Warn, ..report::chain(NAME, &error) }
             .action("mend it, or sign with a key file; SPIRE needs a registration entry for this user and program"),
+    }
+}
+
+/// The TPM: what can be sealed and signed there.
+pub(super) fn tpm(args: &tpm::Args) -> Check {
+    const NAME: &str = "TPM";
+    match Tpm::new(args, None).ask(Ask::Identify { certified: false }) {
+        Ok(Answer::Identity(identity)) => {
+            let certified = identity.endorsement.iter().any(|key| key.certificate.is_some());
+            let by =
+                if certified { "its maker's certificate is there" } else { "without a certificate of its maker's" };
+            let (maker, model) = (&identity.manufacturer, &identity.model);
+            let says = format!(
+                "{maker} {model}, {by}: `--signer tpm` signs, `--seal-pcr PCR` seals, `testimony enrol` enrols"
+            );
+            Check::new(NAME, Status::Ok, says)
+        }
+        Ok(_) => report::chain(NAME, &tpm::Error::Answer),
+        Err(error) if error.is_absence() => {
+            Check::new(NAME, Status::Ok, format!("{}: nothing is sealed, and no key of a TPM signs", error))
+        }
+        Err(error) => Check { status: Status::Warn, ..report::chain(NAME, &error) }
+            .action("mend it, or go without --seal-pcr and --signer tpm"),
     }
 }
 

@@ -34,9 +34,41 @@ pub(super) struct Signed {
     pub(super) statement: PathBuf,
     pub(super) evidence: PathBuf,
     pub(super) payload_sha256: [u8; 32],
+    /// The quote beside it, if one was wanted and could be made.
+    pub(super) quote: Option<PathBuf>,
     /// Key files that were made for it.
     pub(super) new_keys: Vec<PathBuf>,
     pub(super) summary: summary::Summary,
+}
+
+/// A file beside the statement.
+pub(super) struct Beside {
+    /// Kept open: the path leads by it.
+    directory: File,
+    named: PathBuf,
+}
+
+impl Beside {
+    /// Writes it, for its owner alone, whole or not at all.
+    pub(super) fn write(
+        self,
+        owner: &Owner,
+        write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<PathBuf> {
+        let path = descriptor_path(&self.directory).join(self.named.file_name().unwrap_or_default());
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut out = BufWriter::new(file.with_context(|| format!("{} cannot be written", self.named.display()))?);
+        let written = write(&mut out).and_then(|()| {
+            out.flush()?;
+            Ok(out.get_ref().sync_all()?)
+        });
+        if let Err(error) = written {
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        owner.give(&path)?;
+        Ok(self.named)
+    }
 }
 
 impl Output {
@@ -47,12 +79,7 @@ impl Output {
         let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = File::open(parent).with_context(|| format!("{} cannot be opened", parent.display()))?;
         let output = Self { name, directory, part: None };
-        let statement = output.statement();
-        anyhow::ensure!(
-            !statement.exists(),
-            "{} exists already: choose another name with -o, or remove it",
-            statement.display()
-        );
+        output.is_free(STATEMENT)?;
         let _ = owner;
         Ok(output)
     }
@@ -69,6 +96,18 @@ impl Output {
     fn held(&self, suffix: &str) -> PathBuf {
         let base = Path::new(self.name.file_name().unwrap_or_default());
         descriptor_path(&self.directory).join(with_suffix(base, suffix))
+    }
+
+    /// Refuses a file beside the statement that is there already.
+    pub(super) fn is_free(&self, suffix: &str) -> anyhow::Result<()> {
+        let path = with_suffix(&self.name, suffix);
+        anyhow::ensure!(!path.exists(), "{} exists already: choose another name with -o, or remove it", path.display());
+        Ok(())
+    }
+
+    /// A file beside the statement, which may not be there yet.
+    pub(super) fn beside(&self, suffix: &str) -> anyhow::Result<Beside> {
+        Ok(Beside { directory: self.directory.try_clone()?, named: with_suffix(&self.name, suffix) })
     }
 
     /// Makes sure that the statement can be written where it belongs: its file is open from here on, and
@@ -115,6 +154,7 @@ impl Output {
             statement: self.statement(),
             evidence: self.evidence(),
             payload_sha256: written.payload_sha256,
+            quote: None,
             new_keys: Vec::new(),
             summary: summary::Summary::of(trace),
         })

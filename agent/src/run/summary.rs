@@ -61,6 +61,7 @@ impl Signed {
             "commandStatus": status,
             "statement": self.statement,
             "evidence": self.evidence,
+            "quote": self.quote,
             "payloadSha256": hex(&self.payload_sha256),
             "complete": summary.complete,
             "lossless": summary.lossless,
@@ -91,6 +92,9 @@ impl Signed {
         for key in &self.new_keys {
             let key = key.display();
             eprintln!("testimony: a signing key was made: {key}, public half {key}.pub");
+        }
+        if let Some(quote) = &self.quote {
+            eprintln!("testimony: {} quotes the TPM", quote.display());
         }
         let verdict = if summary.complete { "COMPLETE" } else { "INCOMPLETE" };
         eprintln!("testimony: {} signed, {verdict} at level {}", self.statement.display(), summary.level);

@@ -90,6 +90,14 @@ impl PublicKey {
         Self::new(VerifyingKey::from_public_key_der(der).map_err(|_| KeyError::NotPublic)?)
     }
 
+    /// By an uncompressed point on P-256.
+    ///
+    /// # Errors
+    /// [`KeyError::NotPublic`] for anything else.
+    pub fn from_point(sec1: &[u8]) -> Result<Self, KeyError> {
+        Self::new(VerifyingKey::from_sec1_bytes(sec1).map_err(|_| KeyError::NotPublic)?)
+    }
+
     fn new(key: VerifyingKey) -> Result<Self, KeyError> {
         let der = key.to_public_key_der().map_err(|_| KeyError::Encoding)?;
         let keyid = hex::encode(&Sha256::digest(der.as_bytes()));

@@ -249,6 +249,17 @@ impl Envelope {
         self.signatures.get(place).is_some_and(|signature| key.verifies(digest, &signature.bytes))
     }
 
+    /// Whether it has an in-toto statement, and one of these keys signed it.
+    pub(crate) fn is_signed_by_any(&self, keys: &[PublicKey]) -> bool {
+        let signed = |key| (0..self.signatures.len()).any(|place| self.is_signed_by(place, key));
+        self.payload_type == PAYLOAD_TYPE && keys.iter().any(signed)
+    }
+
+    /// The payload without any verification.
+    pub(crate) fn unverified(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// The payload without any verification, for showing what a file says.
     #[must_use]
     pub fn into_unverified(self) -> Vec<u8> {

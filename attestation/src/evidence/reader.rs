@@ -279,6 +279,12 @@ impl<R: Read> SegmentReader<'_, R> {
         self.log.head()
     }
 
+    /// The log's tree so far, with the frame that came last.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.log.tree
+    }
+
     fn read_header(&mut self) -> Result<Frame, LogError> {
         let frame = self.first_frame()?;
         let Some(frame::Body::Segment(header)) = &frame.body else {

@@ -3,6 +3,7 @@
 
 use super::{FORMAT_VERSION, FRAME_BYTES_MAX, LogHead, SegmentSummary};
 use crate::merkle::Tree;
+use crate::platform::Head;
 use prost::Message as _;
 use proto::evidence::{Frame, SegmentHeader, frame};
 use sha2::{Digest, Sha256};
@@ -55,6 +56,12 @@ impl LogWriter {
         segment.append(self, &Frame { body: Some(frame::Body::Segment(header)) })?;
         self.open = true;
         Ok(segment)
+    }
+
+    /// The tree's size and root.
+    #[must_use]
+    pub fn tree_head(&self) -> Head {
+        Head { tree_size: self.tree.size(), root: self.tree.root() }
     }
 
     /// The tree's size and root, and the segments sealed so far.

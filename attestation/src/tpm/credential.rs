@@ -71,6 +71,15 @@ impl EndorsementKey {
         Ok(Self(public))
     }
 
+    /// Which of TCG's templates it is of: `rsa-2048` (L-1) or `ecc-p256` (L-2), as far as its kind says.
+    #[must_use]
+    pub fn template(&self) -> &'static str {
+        match &self.0.key {
+            Key::Rsa(_) => "rsa-2048",
+            Key::P256(_) => "ecc-p256",
+        }
+    }
+
     /// The key in DER (SubjectPublicKeyInfo), to be compared with that of its certificate.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! A quote: the TPM's own structure, and a key's signature over it.
 
-use super::key::AttestationKey;
+use super::key::{AttestationKey, SigningKey};
+use super::registers::PcrValues;
 use super::whole;
-use crate::merkle::Hash;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use crate::text;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tpm2_protocol::data::{TpmAlgId, TpmsAttest, TpmsQuoteInfo, TpmuAttest};
 
@@ -29,14 +29,20 @@ pub enum QuoteError {
     /// The registers had other values.
     #[error("the registers that were quoted had other values")]
     Values,
+    /// It certifies another key.
+    #[error("it certifies another key")]
+    OtherKey,
 }
 
-/// A quote as a TPM gives it. Nothing of it is trusted yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A quote as a TPM gives it, or what else its attestation key says. Nothing of it is trusted yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Quote {
     /// TPMS_ATTEST.
+    #[serde(with = "text::base64")]
     pub attest: Vec<u8>,
     /// TPMT_SIGNATURE.
+    #[serde(with = "text::base64")]
     pub signature: Vec<u8>,
 }
 
@@ -53,8 +59,17 @@ pub struct Quoted {
     pub clock_safe: bool,
     /// Version of its firmware.
     pub firmware: u64,
-    registers: Vec<u32>,
+    registers: Vec<u8>,
     digest: Vec<u8>,
+}
+
+impl Quoted {
+    /// Whether the machine was not started anew between the two, so that no register was set back. Of one key's quotes only: a TPM may
+    /// blur the counters of what others sign.
+    #[must_use]
+    pub fn is_same_boot(&self, other: &Self) -> bool {
+        self.reset_count == other.reset_count
+    }
 }
 
 impl Quote {
@@ -63,15 +78,8 @@ impl Quote {
     /// # Errors
     /// Why it says nothing.
     pub fn verify(&self, key: &AttestationKey, data: &[u8]) -> Result<Quoted, QuoteError> {
-        if !key.verifies(&self.attest, &self.signature) {
-            return Err(QuoteError::Signature);
-        }
-        // That it begins with TPM_GENERATED_VALUE, which no restricted key signs from outside, is a matter of reading it.
-        let attest: TpmsAttest = whole(&self.attest).ok_or(QuoteError::Malformed)?;
+        let attest = self.signed(key, data)?;
         let TpmuAttest::Quote(quote) = &attest.attested else { return Err(QuoteError::Malformed) };
-        if *attest.extra_data != *data {
-            return Err(QuoteError::OtherData);
-        }
         Ok(Quoted {
             clock_ms: attest.clock_info.clock.into(),
             reset_count: attest.clock_info.reset_count.into(),
@@ -82,12 +90,32 @@ impl Quote {
             digest: quote.pcr_digest.to_vec(),
         })
     }
+
+    /// Whether it is this attestation key's certificate over these bytes for that key: it was made in the same TPM, and cannot leave
+    /// it. Who may use it, that does not show.
+    ///
+    /// # Errors
+    /// Why it says nothing, or that it certifies another key.
+    pub fn certifies(&self, key: &AttestationKey, data: &[u8], certified: &SigningKey) -> Result<(), QuoteError> {
+        let attest = self.signed(key, data)?;
+        let TpmuAttest::Certify(certify) = &attest.attested else { return Err(QuoteError::Malformed) };
+        if *certify.name == *certified.name() { Ok(()) } else { Err(QuoteError::OtherKey) }
+    }
+
+    fn signed(&self, key: &AttestationKey, data: &[u8]) -> Result<TpmsAttest, QuoteError> {
+        if !key.verifies(&self.attest, &self.signature) {
+            return Err(QuoteError::Signature);
+        }
+        // That it begins with TPM_GENERATED_VALUE, which no restricted key signs from outside, is a matter of reading it.
+        let attest: TpmsAttest = whole(&self.attest).ok_or(QuoteError::Malformed)?;
+        if *attest.extra_data == *data { Ok(attest) } else { Err(QuoteError::OtherData) }
+    }
 }
 
 impl Quoted {
     /// The registers that were quoted, in order.
     #[must_use]
-    pub fn registers(&self) -> &[u32] {
+    pub fn registers(&self) -> &[u8] {
         &self.registers
     }
 
@@ -95,21 +123,20 @@ impl Quoted {
     ///
     /// # Errors
     /// If not.
-    pub fn had(&self, values: &BTreeMap<u32, Hash>) -> Result<(), QuoteError> {
-        if !self.registers.iter().eq(values.keys()) {
+    pub fn had(&self, values: &PcrValues) -> Result<(), QuoteError> {
+        if !values.pcrs().eq(self.registers.iter().copied()) {
             return Err(QuoteError::Registers);
         }
-        let digest = values.values().fold(Sha256::new(), |sha256, value| sha256.chain_update(value)).finalize();
-        if self.digest == digest[..] { Ok(()) } else { Err(QuoteError::Values) }
+        if self.digest == values.digest() { Ok(()) } else { Err(QuoteError::Values) }
     }
 }
 
 /// The registers of the one bank, in order: a bit each, the lowest first.
-fn registers(quote: &TpmsQuoteInfo) -> Result<Vec<u32>, QuoteError> {
+fn registers(quote: &TpmsQuoteInfo) -> Result<Vec<u8>, QuoteError> {
     let [selection] = quote.pcr_select.as_ref() else { return Err(QuoteError::Bank) };
     if selection.hash != TpmAlgId::Sha256 {
         return Err(QuoteError::Bank);
     }
-    let bits = (0_u32..).zip(selection.pcr_select.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)));
+    let bits = (0_u8..).zip(selection.pcr_select.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)));
     Ok(bits.filter(|(_, bit)| *bit == 1).map(|(register, _)| register).collect())
 }

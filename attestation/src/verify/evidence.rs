@@ -1,6 +1,7 @@
 //! The checks on the log itself, and the survey of a log that has no statement.
 
 use super::checks::{chain, not_claimed, proven, refused};
+use super::platform::Heads;
 use super::{Check, Objects, Verdict};
 use crate::codes;
 use crate::evidence::{Limits, LogError, LogHead, LogReader, SegmentSummary};
@@ -15,11 +16,17 @@ const NAME: &str = "log";
 const OPEN: &str = "That the frames are true, or that frames were not left out before it was signed.";
 
 /// Reads every segment that the statement names; the trace, if all of them are what it says.
-pub(super) fn log(objects: &dyn Objects, claims: &Claims, limits: Limits, checks: &mut Vec<Check>) -> Option<Trace> {
+pub(super) fn log(
+    objects: &dyn Objects,
+    claims: &Claims,
+    limits: Limits,
+    heads: &mut Heads,
+    checks: &mut Vec<Check>,
+) -> Option<Trace> {
     let mut log = LogReader::new(limits);
     let mut builder = Builder::default();
     for segment in &claims.log.segments {
-        if let Err(check) = read_segment(objects, segment, &mut log, &mut builder) {
+        if let Err(check) = read_segment(objects, segment, &mut log, &mut builder, heads) {
             checks.push(check);
             return None;
         }
@@ -50,12 +57,13 @@ fn read_segment(
     segment: &SegmentSummary,
     log: &mut LogReader,
     builder: &mut Builder,
+    heads: &mut Heads,
 ) -> Result<(), Check> {
     let name = hex::encode(&segment.sha256);
     let missing = |error: io::Error| refused(NAME, codes::SEGMENT_MISSING, format!("segment {name}: {error}"), OPEN);
     // An object is read no further than a byte beyond the size that was signed.
     let input = objects.open(&segment.sha256).map_err(missing)?.take(segment.bytes.saturating_add(1));
-    let read = read_frames(input, log, builder);
+    let read = read_frames(input, log, builder, heads);
     // Whatever the frames say: an object with another digest is not the one that was signed.
     let last = log.head().segments.last().copied();
     if read.is_ok() && last.is_some_and(|last| last == *segment) {
@@ -73,11 +81,17 @@ fn limits_hit(read: &Result<(), LogError>) -> bool {
     matches!(read, Err(LogError::LogTooLarge { .. }))
 }
 
-fn read_frames(input: impl Read, log: &mut LogReader, builder: &mut Builder) -> Result<(), LogError> {
+fn read_frames(
+    input: impl Read,
+    log: &mut LogReader,
+    builder: &mut Builder,
+    heads: &mut Heads,
+) -> Result<(), LogError> {
     let mut frames = log.segment(input)?;
     while let Some((_, frame)) = frames.next_frame()? {
         // What the builder refuses it records as a gap.
         let _ = builder.push(&frame);
+        heads.look(frames.tree());
     }
     Ok(())
 }
@@ -124,7 +138,7 @@ pub fn survey<R: Read>(segments: impl IntoIterator<Item = R>, limits: Limits) ->
     let (mut log, mut builder) = (LogReader::new(limits), Builder::default());
     let mut ended = None;
     for segment in segments {
-        if let Err(error) = read_frames(segment, &mut log, &mut builder) {
+        if let Err(error) = read_frames(segment, &mut log, &mut builder, &mut Heads::default()) {
             ended = Some(error);
             break;
         }

@@ -6,12 +6,14 @@
 //!
 //! The agent after signing, the collector, the command line and the tests call the same function.
 
+mod boot;
 mod canaries;
 mod checks;
 mod compare;
 mod evidence;
 mod identity;
 mod inclusion;
+mod platform;
 mod sequence;
 mod signers;
 #[cfg(test)]
@@ -30,11 +32,13 @@ use crate::timestamp::Authority;
 use crate::trace::Finding;
 use crate::x509::UnixSeconds;
 use identity::Identified;
+use platform::Quoted;
 use std::io::{self, Read};
 use times::Times;
 
 pub use evidence::{Survey, survey, unsigned};
 pub use inclusion::{ProveError, inclusion, prove};
+pub use platform::Platform;
 pub use sequence::sequence;
 
 /// What a check found.
@@ -95,7 +99,7 @@ pub trait Objects {
 /// How to verify.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Keys to trust. Without any, and without identities, everything is refused.
+    /// Keys to trust. Without any, and without identities and machines, everything is refused.
     pub keys: &'a [PublicKey],
     /// Identities to trust.
     pub identities: Option<&'a Identities>,
@@ -110,6 +114,8 @@ pub struct Options<'a> {
     /// The time that it is. Where it is verified as of an earlier one, an identity whose SVID has expired since needs a witness
     /// of the time all the same: who has its key could have signed today, for whoever verifies as of then.
     pub clock: UnixSeconds,
+    /// What is given of the machine.
+    pub platform: Platform<'a>,
     /// The evidence, where it is given.
     pub evidence: Option<&'a dyn Objects>,
     /// Whether an incomplete statement is accepted as such.
@@ -132,6 +138,7 @@ impl<'a> Options<'a> {
             receipts,
             now: 0,
             clock: 0,
+            platform: Platform::default(),
             evidence,
             accept_incomplete: false,
             limits,
@@ -212,7 +219,7 @@ impl Verdict {
 #[must_use]
 pub fn verify(envelope: impl Read, options: &Options<'_>) -> Verdict {
     let verdict = Verdict::new();
-    if options.keys.is_empty() && options.identities.is_none() {
+    if options.keys.is_empty() && options.identities.is_none() && options.platform.machines.is_empty() {
         return verdict.refuse(checks::no_anchor());
     }
     match dsse::read(envelope) {
@@ -228,7 +235,9 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let times = Times::read(&envelope, options);
     let identified = options.identities.map(|identities| Identified::read(&envelope, identities, &times, options));
     let own = |place: usize| identified.as_ref().and_then(|identified| identified.key(place));
-    let verified = match envelope.verify_each(options.keys, own) {
+    let quoted = Quoted::read(&options.platform);
+    let trusted: Vec<PublicKey> = options.keys.iter().cloned().chain(quoted.certified_key()).collect();
+    let verified = match envelope.verify_each(&trusted, own) {
         Ok(verified) => verified,
         Err(error @ EnvelopeError::PayloadType) => return verdict.not_understood(checks::payload_type(&error)),
         Err(error) => {
@@ -243,6 +252,9 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
         verdict.checks.push(identified.check(&verified.held));
         verdict.signers.extend(identified.proven(&verified.held));
     }
+    let keys =
+        |(place, keyid): &(usize, String)| trusted.iter().chain(own(*place)).find(|key| key.keyid() == keyid).cloned();
+    let keys: Vec<PublicKey> = verified.held.iter().filter_map(keys).collect();
     verdict.signers.extend(verified.keyids);
     match statement::read(&verified.payload) {
         Ok(claims) => {
@@ -253,20 +265,27 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
             let unproven = identified.is_none().then(|| verified.held.iter().filter(may_be).count());
             let signed = signers::check(&claims.meta, signatures, &verified.held, unproven, &verdict.signers);
             verdict.checks.extend(signed);
-            verify_statement(verdict, &verified.payload, claims, options)
+            verify_statement(verdict, &verified.payload, claims, (&quoted, &keys), options)
         }
         Err(error @ ReadError::Version(_)) => verdict.not_understood(checks::version(&error)),
         Err(error) => verdict.not_understood(checks::no_statement(&error)),
     }
 }
 
-fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, options: &Options<'_>) -> Verdict {
+fn verify_statement(
+    mut verdict: Verdict,
+    payload: &[u8],
+    claims: Claims,
+    (quoted, keys): (&Quoted<'_>, &[PublicKey]),
+    options: &Options<'_>,
+) -> Verdict {
+    let mut heads = quoted.heads();
     verdict.checks.push(checks::statement(&claims));
     verdict.gaps = gaps_of(&claims);
     verdict.complete = claims.complete;
     match options.evidence {
         Some(objects) => {
-            let trace = evidence::log(objects, &claims, options.limits, &mut verdict.checks);
+            let trace = evidence::log(objects, &claims, options.limits, &mut heads, &mut verdict.checks);
             if trace.is_some() && gave_up(&claims.gaps) {
                 verdict.checks.extend(checks::too_large(&claims));
             } else if let Some(trace) = trace {
@@ -279,6 +298,8 @@ fn verify_statement(mut verdict: Verdict, payload: &[u8], claims: Claims, option
         }
         None => verdict.checks.extend(checks::without_evidence(&claims)),
     }
+    let platform = quoted.checks(&verdict, &claims, keys, &heads);
+    verdict.checks.extend(platform);
     verdict.checks.push(checks::coverage(&claims, verdict.recomputed));
     verdict.checks.push(canaries::check(&claims, verdict.recomputed));
     verdict.checks.push(checks::blind_spots(&claims, verdict.recomputed));

@@ -9,13 +9,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tests::{Scratch, Spire, binary, need_root, verifier};
+use tests::{Found, Scratch, Spire, binary, need_root, verifier};
 
 pub(crate) const ID: &str = "spiffe://example.org/ci/builder";
 pub(crate) const ANY: &str = "spiffe://example.org/ci/*";
-
-/// Outcome and code of a check.
-pub(crate) type Found = Option<(String, Option<String>)>;
 
 /// A SPIRE that gives root that identity, and a folder.
 pub(crate) struct Bench {
@@ -92,26 +89,8 @@ impl Bench {
         verify.args(["--json", "--accept-incomplete"]).args(options).arg(self.statement(name));
         let said = verify.current_dir(self.scratch.path()).output().expect("the verifier runs");
         let verdict: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
-        let checks = verdict["checks"].as_array().cloned().unwrap_or_default();
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let found = checks.iter().find(|found| found["name"] == check);
-        let found = found.map(|found| (text(&found["outcome"]).unwrap_or_default(), text(&found["code"])));
-        (said.status.code().unwrap_or(-1), found)
+        (said.status.code().unwrap_or(-1), tests::check(&verdict, check))
     }
-}
-
-pub(crate) fn ended(output: &Output, code: i32) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
-}
-
-pub(crate) fn proven() -> (i32, Found) {
-    (0, Some(("proven".to_owned(), None)))
-}
-
-pub(crate) fn refused(code: &str) -> (i32, Found) {
-    (1, Some(("refused".to_owned(), Some(code.to_owned()))))
 }
 
 /// The serial number of the certificate of the first signature, as `verify` would say it.

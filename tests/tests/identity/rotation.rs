@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::workload_api::{Answer, Authority, ID, WorkloadApi};
-use tests::{Scratch, need_root, verifier};
+use tests::{Scratch, ended, need_root, proven, verifier};
 
-use crate::bench::{ANY, Bench, certificate, ended, here, proven, run_as};
+use crate::bench::{ANY, Bench, certificate, here, run_as};
 
 const ROTATIONS: usize = 1000;
 /// Between two of them.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tests::{Spire, binary};
+use tests::{Spire, binary, ended, proven, refused};
 
-use crate::bench::{ANY, Bench, ID, certificate, ended, here, proven, refused, run_as, wait_for};
+use crate::bench::{ANY, Bench, ID, certificate, here, run_as, wait_for};
 
 #[test]
 fn a_statement_is_by_the_identity_that_spire_gave() {

@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::{Scratch, TimestampAuthority, binary, verifier};
+use tests::{Found, Scratch, TimestampAuthority, binary, ended, proven, refused, verifier};
 
-use crate::bench::{ANY, Bench, Found, ended, here, proven, refused};
+use crate::bench::{ANY, Bench, here};
 
 /// What an auditor has: the statement, and roots in files.
 const TRUST: [&str; 4] = ["--trust-bundle", "example.org=pem", "--spiffe-id", ANY];

@@ -8,9 +8,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::{TimestampAuthority, tool};
+use tests::{TimestampAuthority, ended, proven, tool};
 
-use crate::bench::{ANY, Bench, ID, certificate, ended, here, proven};
+use crate::bench::{ANY, Bench, ID, certificate, here};
 
 const ACCEPTED: Option<i32> = Some(0);
 const REFUSED: Option<i32> = Some(1);

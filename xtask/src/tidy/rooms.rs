@@ -19,7 +19,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &[]),
     // When it signed, by the word of others.
     ("timestamp", &[]),
-    ("sign", &["trace", "identity", "timestamp"]),
+    // The machine, by the word of its TPM.
+    ("tpm", &[]),
+    ("seal", &["tpm"]),
+    ("sign", &["trace", "identity", "timestamp", "tpm"]),
     ("spool", &["sign"]),
     ("ship", &["spool"]),
 ];
@@ -27,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// What stands above the flow and puts it together: it may import from every room, and no room from it.
 const ABOVE: &[&str] = &[
     "main", "cli", "run", "artifact", "canary", "chain", "show", "recover", "explain", "doctor", "keygen", "pack",
-    "stamp",
+    "stamp", "enrol",
 ];
 
 const RULES: &str = "xtask/src/tidy/rooms.rs";

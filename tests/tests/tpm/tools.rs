@@ -1,25 +1,17 @@
 //! Quotes and credentials against a TPM in software: what the verifier computes without a TPM is what a TPM makes and takes.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use attestation::tpm::{
-    AttestationKey, Credential, EndorsementKey, MakerError, Makers, Quote, QuoteError, SECRET_BYTES,
+    AttestationKey, Credential, EndorsementKey, MakerError, Makers, PcrValues, Quote, QuoteError, SECRET_BYTES,
 };
 use sha2::{Digest, Sha256};
 use tests::{Maker, Swtpm};
 
+use crate::bench::here;
+
 const SECRET: &[u8; SECRET_BYTES] = b"a secret of thirty-two bytes....";
 const KINDS: [(&str, &str); 2] = [("ecc", "ecdsa"), ("rsa", "rsassa")];
-
-/// Whether these tests run: nothing of them depends on the kernel, and a guest has no TPM in software.
-fn here() -> bool {
-    if tests::kernel() == "host" {
-        return true;
-    }
-    println!("NOT RUN: swtpm is on the host, and another kernel changes nothing of a quote");
-    false
-}
 
 fn done(said: Result<(), String>) {
     said.unwrap_or_else(|said| panic!("{said}"));
@@ -92,7 +84,8 @@ fn a_quote_is_of_its_tpm_its_question_and_its_registers() {
     let head = Sha256::digest("a tree head");
     done(tpm.tool(&["tpm2_pcrextend", &format!("11:sha256={}", attestation::hex::encode(&head))]));
     let extended = Sha256::new().chain_update([0; 32]).chain_update(head).finalize();
-    let values = BTreeMap::from([(7, [0; 32]), (11, extended.into())]);
+    let mut values = PcrValues::new();
+    assert!(values.set(7, [0; 32]) && values.set(11, extended.into()));
     for (kind, scheme) in KINDS {
         let (_, key) = keys(&tpm, kind, kind, scheme);
         let quote = ["tpm2_quote", "-c", &format!("{kind}.ak"), "-l", "sha256:7,11", "-q", "0a0b", "-g", "sha256"];

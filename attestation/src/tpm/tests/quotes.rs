@@ -1,38 +1,38 @@
 //! Quotes of swtpm's (attestation/tests/tpm/make.sh), whole and changed.
 
-use super::*;
 use crate::hex;
-use crate::merkle::Hash;
+use crate::tpm::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 const NONCE: &[u8] = b"nonce";
 
 fn of(kind: &str) -> (Vec<u8>, Quote, Vec<u8>) {
     let files: [&[u8]; 4] = match kind {
         "ecc" => [
-            include_bytes!("../../tests/tpm/ecc.pub"),
-            include_bytes!("../../tests/tpm/ecc.attest"),
-            include_bytes!("../../tests/tpm/ecc.sig"),
-            include_bytes!("../../tests/tpm/ecc.name"),
+            include_bytes!("../../../tests/tpm/ecc.pub"),
+            include_bytes!("../../../tests/tpm/ecc.attest"),
+            include_bytes!("../../../tests/tpm/ecc.sig"),
+            include_bytes!("../../../tests/tpm/ecc.name"),
         ],
         _ => [
-            include_bytes!("../../tests/tpm/rsa.pub"),
-            include_bytes!("../../tests/tpm/rsa.attest"),
-            include_bytes!("../../tests/tpm/rsa.sig"),
-            include_bytes!("../../tests/tpm/rsa.name"),
+            include_bytes!("../../../tests/tpm/rsa.pub"),
+            include_bytes!("../../../tests/tpm/rsa.attest"),
+            include_bytes!("../../../tests/tpm/rsa.sig"),
+            include_bytes!("../../../tests/tpm/rsa.name"),
         ],
     };
     let [public, attest, signature, name] = files.map(<[u8]>::to_vec);
     (public, Quote { attest, signature }, name)
 }
 
-fn values() -> BTreeMap<u32, Hash> {
-    let lines = include_str!("../../tests/tpm/pcrs.txt").lines().filter_map(|line| line.split_once(": 0x"));
-    let value = |(register, value): (&str, &str)| {
-        (register.trim().parse().unwrap(), hex::decode_sha256(&value.to_lowercase()).unwrap())
-    };
-    lines.map(value).collect()
+fn values() -> PcrValues {
+    let lines = include_str!("../../../tests/tpm/pcrs.txt").lines().filter_map(|line| line.split_once(": 0x"));
+    let mut values = PcrValues::new();
+    for (register, value) in lines {
+        let value = hex::decode_sha256(&value.to_lowercase()).unwrap();
+        assert!(values.set(register.trim().parse().unwrap(), value));
+    }
+    values
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn a_quote_says_what_the_registers_had() {
         assert_eq!((quoted.registers(), quoted.restart_count), (&[0, 7, 11][..], 0));
         assert_eq!(quoted.had(&values()), Ok(()));
         let mut other = values();
-        other.insert(7, [1; 32]);
+        other.set(7, [1; 32]);
         assert_eq!(quoted.had(&other), Err(QuoteError::Values));
-        other.remove(&7);
+        other.set(8, [1; 32]);
         assert_eq!(quoted.had(&other), Err(QuoteError::Registers));
     }
 }
@@ -67,7 +67,7 @@ fn another_question_key_or_signature_is_refused() {
 
 #[test]
 fn keys_that_attest_nothing() {
-    let signing = include_bytes!("../../tests/tpm/signing.pub");
+    let signing = include_bytes!("../../../tests/tpm/signing.pub");
     assert_eq!(AttestationKey::read(signing), Err(KeyError::NotAttesting));
     let (public, ..) = of("ecc");
     assert_eq!(AttestationKey::read(&[&public[..], &[0]].concat()), Err(KeyError::Malformed));

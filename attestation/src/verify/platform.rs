@@ -1,0 +1,283 @@
+//! The check `platform`: on which machine the session was, by the word of its TPM, and whether what was sealed there while it ran is
+//! what the log has.
+
+use super::checks::{chain, not_claimed, proven, refused};
+use super::{Check, Verdict};
+use crate::codes;
+use crate::dsse::{Envelope, PublicKey};
+use crate::escape::escape;
+use crate::merkle::{Hash, Tree};
+use crate::platform::{Boot, Machine, Quoting, Seals, start_data};
+use crate::statement::Claims;
+use crate::tpm::{AttestationKey, PcrValues, QuoteError, Quoted as Answer};
+use std::collections::BTreeMap;
+use std::error::Error;
+
+const NAME: &str = "platform";
+const OPEN: &str =
+    "That what was sealed is true: the TPM signs what root gives it. What the machine booted, says the check of that.";
+const NOTHING: &str = "On which machine it was.";
+
+/// What is given of the machine.
+#[derive(Clone, Copy, Default)]
+pub struct Platform<'a> {
+    /// Machines to trust.
+    pub machines: &'a [Machine],
+    /// The envelope of the quote, where there is one.
+    pub quote: Option<&'a [u8]>,
+    /// The nonce that the machine was given; without one, its own is taken.
+    pub nonce: Option<&'a [u8]>,
+    /// What is given of its boot.
+    pub boot: Boot<'a>,
+}
+
+/// A quote under a signature by whoever signed the statement.
+pub(super) struct Quoted<'a> {
+    given: &'a Platform<'a>,
+    found: Option<Result<Found, String>>,
+}
+
+struct Found {
+    envelope: Envelope,
+    quoting: Quoting,
+    /// The payload that it is about.
+    about: Hash,
+}
+
+/// Heads of the log at the sizes that were sealed.
+#[derive(Default)]
+pub(super) struct Heads(BTreeMap<u64, Option<Hash>>);
+
+impl Heads {
+    /// Looks at the tree as it grows.
+    pub(super) fn look(&mut self, tree: &Tree) {
+        if let Some(root) = self.0.get_mut(&tree.size()) {
+            *root = Some(tree.root());
+        }
+    }
+}
+
+/// Why nothing is proven.
+struct Refusal(&'static str, String);
+
+impl Refusal {
+    fn quote(says: impl Into<String>) -> Self {
+        Self(codes::QUOTE_REFUSED, says.into())
+    }
+
+    fn of(what: &str, error: &dyn Error) -> Self {
+        Self::quote(format!("{what}: {}", chain(error)))
+    }
+
+    fn seal(says: impl Into<String>) -> Self {
+        Self(codes::SEAL_REFUSED, says.into())
+    }
+}
+
+/// What was found, for the words of the check and for that of the boot.
+struct Proof<'a> {
+    machine: &'a Machine,
+    sealed: usize,
+    closed: bool,
+}
+
+impl<'a> Quoted<'a> {
+    /// Reads the quote. Nothing of it is held against anything yet.
+    pub(super) fn read(given: &'a Platform<'a>) -> Self {
+        let read = |bytes| {
+            let envelope = Envelope::from_bytes(bytes).map_err(|error| chain(&error))?;
+            let (quoting, about) = Quoting::read(envelope.unverified()).map_err(|error| chain(&error))?;
+            Ok(Found { envelope, quoting, about })
+        };
+        Self { given, found: given.quote.map(read) }
+    }
+
+    /// A signing key that the TPM of a machine that is trusted certifies: as good as one that was given.
+    pub(super) fn certified_key(&self) -> Option<PublicKey> {
+        let Found { quoting, .. } = self.found.as_ref()?.as_ref().ok()?;
+        let machine = self.machine(quoting).ok()?;
+        quoting.signing_key.as_ref()?.verify(machine.key()).ok()
+    }
+
+    fn machine(&self, quoting: &Quoting) -> Result<&'a Machine, Refusal> {
+        let key = AttestationKey::read(&quoting.attestation_key);
+        let key = key.map_err(|error| Refusal::of("the attestation key", &error))?;
+        let machine = self.given.machines.iter().find(|machine| machine.key() == &key);
+        machine.ok_or_else(|| Refusal::quote("it is by a machine that was not given"))
+    }
+
+    /// The sizes at which the log is to be looked at.
+    pub(super) fn heads(&self) -> Heads {
+        let Some(Ok(Found { quoting, .. })) = &self.found else { return Heads::default() };
+        Heads(quoting.seals.heads.0.values().map(|head| (head.tree_size, None)).collect())
+    }
+
+    /// The checks, once everything else of the statement was looked at; `keys` are those whose signatures over it held.
+    pub(super) fn checks(&self, verdict: &Verdict, claims: &Claims, keys: &[PublicKey], heads: &Heads) -> Vec<Check> {
+        let machines = self.given.machines;
+        let found = match &self.found {
+            None if machines.is_empty() => return Vec::new(),
+            None => return vec![refused(NAME, codes::QUOTE_MISSING, "no quote is there".to_owned(), NOTHING)],
+            Some(_) if machines.is_empty() => {
+                let says = "a quote is there, and no machine was given to hold it against".to_owned();
+                return vec![not_claimed(NAME, None, says, NOTHING)];
+            }
+            Some(Err(says)) => return vec![refused(NAME, codes::QUOTE_REFUSED, format!("the quote: {says}"), NOTHING)],
+            Some(Ok(found)) => found,
+        };
+        match self.prove(found, verdict, claims, keys, heads) {
+            Ok(proof) => {
+                let mut checks = vec![proven(NAME, self.says(&proof, found, verdict.recomputed), OPEN)];
+                checks.extend(self.given.boot.check(&found.quoting.registers));
+                checks
+            }
+            Err(Refusal(code, says)) => vec![refused(NAME, code, says, NOTHING)],
+        }
+    }
+
+    fn prove(
+        &self,
+        found: &Found,
+        verdict: &Verdict,
+        claims: &Claims,
+        keys: &[PublicKey],
+        heads: &Heads,
+    ) -> Result<Proof<'a>, Refusal> {
+        let Found { envelope, quoting, about } = found;
+        if !envelope.is_signed_by_any(keys) {
+            return Err(Refusal::quote("it is not signed by whoever signed the statement"));
+        }
+        let machine = self.machine(quoting)?;
+        self.is_asked(found, verdict, claims, keys)?;
+        let answer = quoting.quote.verify(machine.key(), &quoting.asked.data(about));
+        let answer = answer.and_then(|answer| answer.had(&quoting.registers).map(|()| answer));
+        let answer = answer.map_err(|error| Refusal::of("the quote at the end", &error))?;
+        let closed = sealed(quoting, &answer, machine.key())?;
+        if verdict.recomputed {
+            compare(quoting, heads)?;
+        }
+        if let Some(id) = machine.spiffe_id().filter(|id| !verdict.signers.iter().any(|signer| signer == id)) {
+            let says = format!("the machine is enrolled for {}, and nobody proved to be that", escape(id.as_bytes()));
+            return Err(Refusal::quote(says));
+        }
+        Ok(Proof { machine, sealed: quoting.seals.heads.0.len(), closed })
+    }
+
+    /// Whether the question was this statement's.
+    fn is_asked(&self, found: &Found, verdict: &Verdict, claims: &Claims, keys: &[PublicKey]) -> Result<(), Refusal> {
+        let Found { quoting: Quoting { asked, .. }, about, .. } = found;
+        let log = (asked.session, asked.log.tree_size, asked.log.root);
+        if verdict.payload_sha256 != Some(*about)
+            || log != (claims.log.session_id, claims.log.tree_size, claims.log.root)
+        {
+            return Err(Refusal::quote("it is about another statement"));
+        }
+        if !asked.signers.iter().any(|signer| keys.iter().any(|key| key.keyid() == signer)) {
+            return Err(Refusal::quote("whoever signed the statement is not among those that it names"));
+        }
+        match self.given.nonce {
+            Some(nonce) if nonce != asked.nonce => Err(Refusal::quote("it does not answer the nonce that was given")),
+            _ => Ok(()),
+        }
+    }
+
+    fn says(&self, proof: &Proof<'_>, found: &Found, compared: bool) -> String {
+        let quoting = &found.quoting;
+        let machine = escape(proof.machine.name().as_bytes());
+        let by = if proof.machine.is_certified() { "a maker vouches for its TPM" } else { "its TPM was believed once" };
+        let heads = match (proof.sealed, proof.closed) {
+            (0, _) => "no head was sealed while it ran".to_owned(),
+            (1, true) => format!("one head sealed in register {}, that of the whole log", quoting.seals.pcr),
+            (count, true) => {
+                format!("{count} heads sealed in register {}, the last one that of the whole log", quoting.seals.pcr)
+            }
+            (count, false) => {
+                format!("{count} heads sealed in register {}, none of them at the end", quoting.seals.pcr)
+            }
+        };
+        let compared = match (proof.sealed, compared) {
+            (0, _) => "",
+            (_, true) => ", each of them the log's",
+            (_, false) => ", not compared with the log",
+        };
+        let nonce = if self.given.nonce.is_some() {
+            "the nonce is the one given"
+        } else {
+            "the nonce is its own, which shows no freshness"
+        };
+        format!("{machine} ({by}), not started anew meanwhile; {heads}{compared}; {nonce}")
+    }
+}
+
+/// Whether all seals since the boot lead to what was quoted, by way of what was quoted at the start, and none of this session's is left
+/// out; whether the last one is that of the whole log.
+fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<bool, Refusal> {
+    let Quoting { asked, seals, registers, .. } = quoting;
+    let start = seals.start.verify(key, &start_data(&asked.nonce, &asked.session));
+    let start = start.and_then(|start| begins(&start, seals).map(|()| start));
+    let start = start.map_err(|error| Refusal::of("the quote at the start", &error))?;
+    if !start.is_same_boot(end) || start.clock_ms > end.clock_ms {
+        return Err(Refusal::seal("the TPM was reset between the start and the end"));
+    }
+    let (mut began, mut last) = (None, Hash::default());
+    for (number, register) in (0_u64..).zip(seals.list.registers()) {
+        if register == seals.value {
+            began.get_or_insert(number);
+        }
+        last = register;
+    }
+    if registers.value(seals.pcr) != Some(&last) {
+        return Err(Refusal::seal(format!(
+            "the seals since the boot do not lead to what register {} holds",
+            seals.pcr
+        )));
+    }
+    let began = began.ok_or_else(|| Refusal::seal("the seals do not lead to what the register held at the start"))?;
+    own_heads(quoting, began)
+}
+
+/// Whether each seal of this session has its head beside it, and they are of one log that grew.
+fn own_heads(Quoting { asked, seals, .. }: &Quoting, began: u64) -> Result<bool, Refusal> {
+    let (mut size, mut time, mut closed, mut own) = (0, 0, false, 0);
+    for (number, seal) in seals.list.iter() {
+        if seal.boottime_ns < time {
+            return Err(Refusal::seal(format!("seal {number} is older than the one before it")));
+        }
+        time = seal.boottime_ns;
+        if seal.session != asked.session {
+            continue;
+        }
+        let head = seals.heads.0.get(&number).filter(|head| head.commitment() == seal.commitment && number > began);
+        let head = head.ok_or_else(|| {
+            Refusal::seal(format!("seal {number} is of this session, and of another head than is said, or of none"))
+        })?;
+        if head.tree_size < size || head.tree_size > asked.log.tree_size {
+            return Err(Refusal::seal(format!("seal {number} is of a log that then became shorter")));
+        }
+        if head.tree_size == asked.log.tree_size && *head != asked.log {
+            return Err(Refusal::seal(format!("seal {number} is of another log as long as this one")));
+        }
+        (size, closed, own) = (head.tree_size, *head == asked.log, own + 1);
+    }
+    if own != seals.heads.0.len() {
+        return Err(Refusal::seal("there are heads of which there is no seal"));
+    }
+    Ok(closed)
+}
+
+fn begins(start: &Answer, seals: &Seals) -> Result<(), QuoteError> {
+    let mut values = PcrValues::new();
+    values.set(seals.pcr, seals.value);
+    start.had(&values)
+}
+
+/// Whether the log had these heads.
+fn compare(quoting: &Quoting, heads: &Heads) -> Result<(), Refusal> {
+    for head in quoting.seals.heads.0.values() {
+        if heads.0.get(&head.tree_size) != Some(&Some(head.root)) {
+            let says = format!("the log has another head at {} frames than was sealed", head.tree_size);
+            return Err(Refusal::seal(says));
+        }
+    }
+    Ok(())
+}
