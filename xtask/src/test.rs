@@ -17,7 +17,7 @@ use crate::{apt, command, ebpf, fuzz, place, threats};
 use tally::Tally;
 
 /// Suites that have nothing to say where only the weakest hooks are, or that would disturb others on a shared machine.
-const GUEST_ONLY_SUITES: [&str; 2] = ["judge", "hotplug"];
+const GUEST_ONLY_SUITES: [&str; 3] = ["judge", "hotplug", "machine"];
 
 /// The variable that tells the tests of threats where to put what they have shown.
 const SHOWN: &str = "TESTIMONY_SHOWN";

@@ -11,6 +11,7 @@ mod initramfs;
 mod kernel;
 mod load;
 mod root;
+mod tpm;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -140,6 +141,7 @@ fn work_folder(version: &str) -> Result<PathBuf> {
 /// The emulator and what makes disks and initramfs.
 fn ensure_programs() -> Result<()> {
     apt::install("guests of the VM tests", &["busybox-static", "cpio", "e2fsprogs", "kmod", "mmdebstrap", "xz-utils"])?;
+    apt::install("TPMs of the guests", &["swtpm", "swtpm-tools"])?;
     if qemu_major().is_some_and(|major| major >= QEMU_MAJOR_MIN) {
         return Ok(());
     }

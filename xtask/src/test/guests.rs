@@ -28,7 +28,8 @@ const NOT_DEALT: [&str; 2] = ["folding::", "asked::"];
 /// The suite of ways to hide, which runs in every kernel that is named.
 const THREATS: &str = "threats";
 /// Suites that are of most use with the strongest hooks, or in a machine of their own: each runs in one guest, the longest first.
-const STRONG_SUITES: [(&str, &str); 4] = [(THREATS, "6.1"), ("oracle", "6.18"), ("judge", "6.12"), ("hotplug", "6.12")];
+const STRONG_SUITES: [(&str, &str); 5] =
+    [(THREATS, "6.1"), ("oracle", "6.18"), ("judge", "6.12"), ("hotplug", "6.12"), ("machine", "6.18")];
 /// Tests of these suites that take minutes each in a guest, or are twins of others and do nothing that those do not: they run
 /// where their kernel is named. On this machine all run.
 const ONLY_NAMED: [&str; 5] = [

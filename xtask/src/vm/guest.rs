@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::initramfs;
 use super::kernel::KernelFiles;
+use super::tpm::Tpm;
 use crate::{command, place};
 
 const MEMORY_MIB: u32 = 2048;
@@ -54,6 +55,7 @@ pub(super) struct Guest<'a> {
 impl Guest<'_> {
     /// A person at the console.
     pub(super) fn shell(&self) -> Result<()> {
+        let _tpm = Tpm::start(self.work)?;
         let mut qemu = self.qemu()?;
         command::run(qemu.args(["-serial", "mon:stdio"]))
     }
@@ -81,6 +83,7 @@ impl Guest<'_> {
     fn boot(&self, deadline: Instant, print: &mut dyn FnMut(&str)) -> Result<Ending> {
         std::fs::create_dir_all(place::vm().join("log"))?;
         let mut log = std::fs::File::create(self.log_path())?;
+        let _tpm = Tpm::start(self.work)?;
         let mut qemu = self.qemu()?;
         qemu.args(["-serial", "stdio"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
@@ -138,6 +141,7 @@ impl Guest<'_> {
             let disk = disk.to_str().context("the path of a disk is not UTF-8")?.replace(',', ",,");
             qemu.arg("-drive").arg(format!("file={disk},if=virtio,format=raw,snapshot=on,cache=unsafe"));
         }
+        Tpm::attach(self.work, &mut qemu)?;
         Ok(qemu)
     }
 }

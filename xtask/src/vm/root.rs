@@ -11,7 +11,7 @@ use super::archive;
 use crate::{apt, command, place};
 
 /// What stands in the root beside Debian's essential packages.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 18] = [
     "autoconf",
     "automake",
     "cargo-web",
@@ -21,6 +21,9 @@ const PACKAGES: [&str; 15] = [
     "iproute2",
     "kmod",
     "libc6-dev",
+    "libtss2-esys-3.0.2-0",
+    "libtss2-tcti-device0",
+    "libtss2-tctildr0",
     "make",
     "procps",
     "python3",
