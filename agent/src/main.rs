@@ -14,6 +14,7 @@ mod explain;
 mod glob;
 mod identity;
 mod keygen;
+mod keyless;
 mod pack;
 mod probe;
 mod recover;

@@ -4,6 +4,7 @@
 //! program stops itself, is made the session's root, and becomes the command. While it runs the ring is drained; at its
 //! end the session is closed, the digests are settled, and the statement is written and signed.
 
+mod bundle;
 mod canaries;
 mod cgroup;
 mod inherited;
@@ -26,6 +27,7 @@ use agent_ebpf::hook;
 use anyhow::Context as _;
 use attestation::codes;
 use proto::evidence::{SessionClosed, SessionOpened};
+use testimony_verify::keyless::BUNDLE;
 
 use canaries::Canaries;
 pub use launch::{Launch, launch};
@@ -37,6 +39,7 @@ use crate::{
     chain::Chain,
     content::{self, Content},
     evidence::Log,
+    keyless::Keyless,
     probe::{Limits, Probe},
     redact::Redaction,
     seal::Sealing,
@@ -109,6 +112,7 @@ struct Prepared {
     chain: Option<Chain>,
     redaction: Arc<Redaction>,
     sealing: Option<Sealing>,
+    keyless: Option<Keyless>,
 }
 
 fn clock_now() -> content::Clock {
@@ -167,6 +171,10 @@ impl Prepared {
         if args.seals.wanted() {
             quote::ALL.iter().try_for_each(|suffix| output.is_free(suffix))?;
         }
+        let keyless = args.keyless.open()?;
+        if keyless.is_some() {
+            output.is_free(BUNDLE)?;
+        }
         let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?;
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
@@ -195,6 +203,7 @@ impl Prepared {
             chain,
             redaction,
             sealing,
+            keyless,
         })
     }
 
@@ -377,8 +386,13 @@ impl Prepared {
             (meta.number, meta.previous) = (Some(link.number), link.previous);
         }
         let quotes = sealing.is_some().then(|| quote::Files::beside(&self.output)).transpose()?;
+        let bundle = self.keyless.is_some().then(|| self.output.beside(BUNDLE)).transpose()?;
         let mut signed = self.output.sign(&trace, (&head, &meta), &ready, &self.owner, link)?;
         clock.lap("sign");
+        if let (Some(keyless), Some(beside)) = (&self.keyless, bundle) {
+            signed.bundle = bundle::write(keyless, beside, &signed.file, &self.owner);
+            clock.lap("keyless");
+        }
         if let (Some(sealing), Some(files)) = (sealing, quotes) {
             signed.quote = quote::write(sealing, files, &head, &signed.payload_sha256, &ready, &self.owner);
         }

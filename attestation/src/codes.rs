@@ -308,6 +308,8 @@ codes! {
             "Do not rely on the log: it was rewritten, cut or put in another order after it was sealed, or the machine was started anew.";
         BOOT_REFUSED: "What the machine booted or ran is not what its registers hold, or not what the policy accepts.",
             "See the check `boot`: name what is good in the policy, or do not rely on the machine.";
+        BUNDLE_REFUSED: "The Sigstore bundle does not hold, is of another statement, or by somebody else, or there is none.",
+            "Get statement and bundle again from their source; see that the trusted root of its own instance was given, and the right identity and issuer.";
         STATEMENT_MALFORMED: "The payload is no runtime-trace statement of Testimony's, or contradicts its own shape.",
             "See that it is the right file; else do not rely on it.";
         VERSION_UNKNOWN: "The statement's format version is not known here.",

@@ -40,6 +40,15 @@ impl Spire {
     /// If they do not come up, with what they said.
     #[must_use]
     pub fn start(ttl: &str) -> Self {
+        Self::issuing(ttl, "https://spire.testimony.test")
+    }
+
+    /// The same; its tokens name this issuer.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn issuing(ttl: &str, issuer: &str) -> Self {
         let folder = Scratch::new();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
         let at = folder.path();
@@ -53,6 +62,7 @@ impl Spire {
   socket_path = "{at}/server.sock"
   default_x509_svid_ttl = "{ttl}"
   ca_ttl = "24h"
+  jwt_issuer = "{issuer}"
   experimental {{ cache_reload_interval = "200ms" }}
 }}
 plugins {{
@@ -102,6 +112,12 @@ plugins {{
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.join("agent.sock")
+    }
+
+    /// The socket of the server's own API.
+    #[must_use]
+    pub fn server_socket(&self) -> PathBuf {
+        self.folder.join("server.sock")
     }
 
     /// The server's bundle, as `pem` or `spiffe`.

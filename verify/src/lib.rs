@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod identity;
+pub mod keyless;
 pub mod pack;
 pub mod platform;
 mod report;
@@ -14,7 +15,7 @@ use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
 use attestation::identity::Identities;
 use attestation::receipt::Receipt;
-use attestation::verify::{Check, Objects, Options, Outcome, Verdict, inclusion, sequence, unsigned, verify};
+use attestation::verify::{Check, Objects, Options, Outcome, Verdict, Voucher, inclusion, sequence, unsigned, verify};
 use files::{Directory, Target};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,9 @@ pub struct Args {
     /// Identities to trust.
     #[command(flatten)]
     pub identity: identity::Args,
+    /// Which keyless signatures to trust.
+    #[command(flatten)]
+    pub keyless: keyless::Args,
     /// Whose word on time to trust.
     #[command(flatten)]
     pub times: times::Args,
@@ -99,7 +103,11 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
             return complain(program, err, &format!("--proof {}: {error}", report::path(path)));
         }
     };
-    for (option, given) in [("--proof", proof.is_some()), ("--quote", args.platform.quote.is_some())] {
+    for (option, given) in [
+        ("--proof", proof.is_some()),
+        ("--quote", args.platform.quote.is_some()),
+        ("--bundle", args.keyless.bundle.is_some()),
+    ] {
         if given && args.files.len() > 1 {
             return complain(program, err, &format!("{option} is of one statement: give one file"));
         }
@@ -146,28 +154,48 @@ struct Trust {
     identities: Option<Identities>,
     times: times::Read,
     platform: platform::Read,
+    keyless: Option<keyless::Read>,
+}
+
+/// What was given with one statement.
+struct Given<'a> {
+    receipts: Vec<Receipt>,
+    platform: platform::Given,
+    keyless: Option<keyless::Given<'a>>,
 }
 
 impl Trust {
     fn read(keys: Vec<PublicKey>, args: &Args) -> Result<Self, String> {
         let (identities, times) = (args.identity.read()?, args.times.read()?);
-        Ok(Self { keys, identities, times, platform: args.platform.read()? })
+        Ok(Self { keys, identities, times, platform: args.platform.read()?, keyless: args.keyless.read()? })
     }
 
-    fn options<'a>(
-        &'a self,
-        evidence: Option<&'a dyn Objects>,
-        receipts: &'a [Receipt],
-        given: &'a platform::Given,
-        args: &Args,
-    ) -> Options<'a> {
+    fn beside(&self, file: &Path) -> io::Result<Given<'_>> {
+        Ok(Given {
+            receipts: self.times.receipts.clone(),
+            platform: self.platform.beside(file)?,
+            keyless: self.keyless.as_ref().map(|keyless| keyless.beside(file)).transpose()?,
+        })
+    }
+
+    fn packed(&self, pack: &pack::Pack) -> io::Result<Given<'_>> {
+        let bundle = pack.beside(platform::BESIDE.len() - 1)?;
+        Ok(Given {
+            receipts: self.times.receipts.iter().chain(&pack.receipts).cloned().collect(),
+            platform: self.platform.packed(pack)?,
+            keyless: self.keyless.as_ref().map(|keyless| keyless.packed(bundle)),
+        })
+    }
+
+    fn options<'a>(&'a self, evidence: Option<&'a dyn Objects>, given: &'a Given<'a>, args: &Args) -> Options<'a> {
         Options {
-            platform: self.platform.platform(given),
+            platform: self.platform.platform(&given.platform),
+            voucher: given.keyless.as_ref().map(|given| given as &dyn Voucher),
             keys: &self.keys,
             identities: self.identities.as_ref(),
             authorities: &self.times.authorities,
             logs: &self.times.logs,
-            receipts,
+            receipts: &given.receipts,
             now: self.times.now,
             clock: self.times.clock,
             evidence,
@@ -182,18 +210,15 @@ fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
         Target::Statement { input, evidence } => {
             let objects = evidence.map(Directory::new);
             let evidence = objects.as_ref().map(|objects| objects as &dyn Objects);
-            match trust.platform.beside(file) {
-                Ok(given) => verify(input, &trust.options(evidence, &trust.times.receipts, &given, args)),
+            match trust.beside(file) {
+                Ok(given) => verify(input, &trust.options(evidence, &given, args)),
                 Err(error) => unreadable(&error),
             }
         }
-        Target::Pack(pack) => {
-            let receipts: Vec<Receipt> = trust.times.receipts.iter().chain(&pack.receipts).cloned().collect();
-            match trust.platform.packed(&pack) {
-                Ok(given) => verify(pack.statement(), &trust.options(Some(&pack), &receipts, &given, args)),
-                Err(error) => unreadable(&error),
-            }
-        }
+        Target::Pack(pack) => match trust.packed(&pack) {
+            Ok(given) => verify(pack.statement(), &trust.options(Some(&pack), &given, args)),
+            Err(error) => unreadable(&error),
+        },
         Target::Evidence(directory) => match Directory::new(directory).in_order() {
             Ok(segments) if segments.is_empty() => {
                 unreadable(&io::Error::new(io::ErrorKind::NotFound, "a directory without a segment of a log"))

@@ -1,5 +1,6 @@
 //! Which machines are trusted, and what was given of the one that a statement was made on.
 
+use crate::keyless::BUNDLE;
 use crate::pack::Pack;
 use crate::{files, report};
 use attestation::dsse::ENVELOPE_BYTES_MAX;
@@ -11,11 +12,12 @@ use attestation::verify::Platform;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What stands beside NAME.intoto.jsonl: the quote, firmware's log and the kernel's list.
-pub const BESIDE: [(&str, usize); 3] = [
+/// What stands beside NAME.intoto.jsonl: the quote, firmware's log and the kernel's list, and a bundle of Sigstore's.
+pub const BESIDE: [(&str, usize); 4] = [
     (".quote.intoto.jsonl", ENVELOPE_BYTES_MAX),
     (".firmware-log", EVENT_LOG_BYTES_MAX),
     (".ima-list", IMA_LIST_BYTES_MAX),
+    (BUNDLE, ENVELOPE_BYTES_MAX),
 ];
 
 /// Machines to trust.

@@ -30,7 +30,7 @@ impl Bench {
         let evidence: Vec<(Hash, File)> = signed.objects.iter().enumerate().map(object).collect();
         assert!(evidence.len() > 1);
         let mut bytes = Vec::new();
-        let (statement, beside, receipts) = (&at("run.intoto.jsonl"), &[None, None, None], &[RECEIPT.to_vec()]);
+        let (statement, beside, receipts) = (&at("run.intoto.jsonl"), &[None, None, None, None], &[RECEIPT.to_vec()]);
         pack::write(&mut bytes, &pack::Parts { statement, evidence: &evidence, beside, receipts }).unwrap();
         let mut archive = Archive::new(bytes.as_slice());
         let member = |entry: std::io::Result<tar::Entry<'_, _>>| {

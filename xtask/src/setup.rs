@@ -2,6 +2,7 @@
 
 mod gomod;
 pub(crate) mod peers;
+mod sigstore;
 mod spire;
 mod timestamp_authority;
 pub(crate) mod toolchain;
@@ -84,6 +85,8 @@ fn tests() -> Result<()> {
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
     spire::SPIRE.ensure()?;
+    sigstore::FULCIO.ensure()?;
+    sigstore::REKOR.ensure()?;
     timestamp_authority::TIMESTAMP_AUTHORITY.ensure()?;
     gomod::ensure_own("witness", &place::root().join("tests/witness"))
 }

@@ -7,6 +7,7 @@ use proto::evidence::Variable;
 use crate::{
     chain,
     glob::Glob,
+    keyless,
     probe::{self, Limits},
     redact::Redaction,
     seal, sign,
@@ -22,6 +23,8 @@ pub struct Args {
     pub(super) signers: sign::Args,
     #[command(flatten)]
     pub(super) seals: seal::Args,
+    #[command(flatten)]
+    pub(super) keyless: keyless::Args,
     /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
     /// not; a name without a slash is of any folder; repeatable [default: every file created and left]
     #[arg(long, value_name = "GLOB")]

@@ -36,6 +36,10 @@ pub(super) struct Signed {
     pub(super) payload_sha256: [u8; 32],
     /// The quote beside it, if one was wanted and could be made.
     pub(super) quote: Option<PathBuf>,
+    /// The keyless signature beside it, likewise.
+    pub(super) bundle: Option<PathBuf>,
+    /// The statement's own file, whoever moves it meanwhile.
+    pub(super) file: File,
     /// Key files that were made for it.
     pub(super) new_keys: Vec<PathBuf>,
     pub(super) summary: summary::Summary,
@@ -116,7 +120,7 @@ impl Output {
         let part = self.held(PART);
         let file = fs::remove_file(&part)
             .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part));
+            .and_then(|()| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&part));
         self.part = Some(file.with_context(|| format!("{} cannot be written", self.statement().display()))?);
         Ok(())
     }
@@ -136,7 +140,8 @@ impl Output {
         let payload = |out: &mut dyn Write| statement::write(out, trace, head, meta);
         let (written, says) = ready.write(&mut out, payload)?;
         says.iter().for_each(|says| summary::warn(says));
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
         // Before anybody can have the statement: the next one must not follow the one before it.
         if let Some(Err(error)) = link.map(|link| link.signed(&written.payload_sha256)) {
             summary::warn(&format!("the next statement will not name this one: {error}"));
@@ -155,6 +160,8 @@ impl Output {
             evidence: self.evidence(),
             payload_sha256: written.payload_sha256,
             quote: None,
+            bundle: None,
+            file,
             new_keys: Vec::new(),
             summary: summary::Summary::of(trace),
         })

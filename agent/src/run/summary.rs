@@ -62,6 +62,7 @@ impl Signed {
             "statement": self.statement,
             "evidence": self.evidence,
             "quote": self.quote,
+            "bundle": self.bundle,
             "payloadSha256": hex(&self.payload_sha256),
             "complete": summary.complete,
             "lossless": summary.lossless,

@@ -202,11 +202,12 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError::PayloadType`] or [`EnvelopeError::Untrusted`]; without keys always the latter.
     pub fn verify(self, keys: &[PublicKey]) -> Result<Verified, EnvelopeError> {
-        self.verify_each(keys, |_| None)
+        self.verify_each(keys, |_| None, false)
     }
 
     /// The same, with a key besides that is trusted for one signature alone, by its place: what vouches for that signature
-    /// (its certificate, its timestamp) says nothing of another by the same key.
+    /// (its certificate, its timestamp) says nothing of another by the same key. `vouched` is for a payload that something else than
+    /// its envelope vouches for: no signature has to hold then.
     ///
     /// # Errors
     /// As [`Self::verify`].
@@ -214,6 +215,7 @@ impl Envelope {
         self,
         keys: &'a [PublicKey],
         own: impl Fn(usize) -> Option<&'a PublicKey>,
+        vouched: bool,
     ) -> Result<Verified, EnvelopeError> {
         let (mut keyids, mut held) = (Vec::new(), Vec::new());
         for place in 0..self.signatures.len() {
@@ -224,7 +226,7 @@ impl Envelope {
                 }
             }
         }
-        if keyids.is_empty() {
+        if keyids.is_empty() && !vouched {
             return Err(EnvelopeError::Untrusted);
         }
         if self.payload_type != PAYLOAD_TYPE {

@@ -59,7 +59,12 @@ pub(super) fn payload_type(error: &EnvelopeError) -> Check {
 
 /// A signature by a trusted key over the payload.
 pub(super) fn signature(verified: &Verified) -> Check {
-    let says = format!("key {} signed payload {}", verified.keyids.join(", "), hex::encode(&verified.payload_sha256));
+    let payload = hex::encode(&verified.payload_sha256);
+    if verified.keyids.is_empty() {
+        let says = format!("no key that was given signed payload {payload}: a bundle vouches for it");
+        return not_claimed(SIGNATURE, None, says, "Who signed the envelope.");
+    }
+    let says = format!("key {} signed payload {payload}", verified.keyids.join(", "));
     proven(SIGNATURE, says, "That what was signed is true, who holds the key, or when it was signed.")
 }
 

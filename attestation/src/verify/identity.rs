@@ -2,7 +2,7 @@
 
 use super::checks::{not_claimed, proven, refused};
 use super::times::{Existed, Times};
-use super::{Check, Options, checks};
+use super::{Check, Options, Vouched, checks};
 use crate::codes;
 use crate::dsse::{Certificates, Envelope, PublicKey, Signature};
 use crate::escape::escape;
@@ -12,6 +12,14 @@ use crate::time;
 const NAME: &str = "identity";
 const OPEN: &str =
     "That the workload was what its registration says. When it signed, the check of the time says, if anything does.";
+
+/// The check of what vouches for the payload beside its envelope.
+pub(super) fn vouched(found: &Result<Vouched, String>) -> Check {
+    match found {
+        Ok(vouched) => proven(NAME, format!("{}, in a bundle of Sigstore's", vouched.says), OPEN),
+        Err(says) => refused(NAME, codes::BUNDLE_REFUSED, says.clone(), "Nothing of who signed."),
+    }
+}
 
 /// What one signature's certificates say.
 enum Found {

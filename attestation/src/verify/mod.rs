@@ -96,6 +96,26 @@ pub trait Objects {
     fn open(&self, sha256: &Hash) -> io::Result<Box<dyn Read + '_>>;
 }
 
+/// Who signed a payload, and when, by something else than the envelope's signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    /// Who: an identity.
+    pub signer: String,
+    /// The same in words, with who says so; escaped.
+    pub says: String,
+    /// A time at which the signature existed.
+    pub at: UnixSeconds,
+}
+
+/// Something that vouches for payloads, such as a bundle of Sigstore's beside an envelope.
+pub trait Voucher {
+    /// Who signed this payload.
+    ///
+    /// # Errors
+    /// Why nothing says so, escaped.
+    fn vouch(&self, payload: &[u8]) -> Result<Vouched, String>;
+}
+
 /// How to verify.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -114,6 +134,8 @@ pub struct Options<'a> {
     /// The time that it is. Where it is verified as of an earlier one, an identity whose SVID has expired since needs a witness
     /// of the time all the same: who has its key could have signed today, for whoever verifies as of then.
     pub clock: UnixSeconds,
+    /// What vouches for the payload beside its envelope.
+    pub voucher: Option<&'a dyn Voucher>,
     /// What is given of the machine.
     pub platform: Platform<'a>,
     /// The evidence, where it is given.
@@ -138,6 +160,7 @@ impl<'a> Options<'a> {
             receipts,
             now: 0,
             clock: 0,
+            voucher: None,
             platform: Platform::default(),
             evidence,
             accept_incomplete: false,
@@ -219,7 +242,8 @@ impl Verdict {
 #[must_use]
 pub fn verify(envelope: impl Read, options: &Options<'_>) -> Verdict {
     let verdict = Verdict::new();
-    if options.keys.is_empty() && options.identities.is_none() && options.platform.machines.is_empty() {
+    let machines = options.platform.machines;
+    if options.keys.is_empty() && options.identities.is_none() && machines.is_empty() && options.voucher.is_none() {
         return verdict.refuse(checks::no_anchor());
     }
     match dsse::read(envelope) {
@@ -237,17 +261,23 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let own = |place: usize| identified.as_ref().and_then(|identified| identified.key(place));
     let quoted = Quoted::read(&options.platform);
     let trusted: Vec<PublicKey> = options.keys.iter().cloned().chain(quoted.certified_key()).collect();
-    let verified = match envelope.verify_each(&trusted, own) {
+    let vouched = options.voucher.map(|voucher| voucher.vouch(envelope.unverified()));
+    let by_voucher = vouched.as_ref().is_some_and(Result::is_ok);
+    let verified = match envelope.verify_each(&trusted, own, by_voucher) {
         Ok(verified) => verified,
         Err(error @ EnvelopeError::PayloadType) => return verdict.not_understood(checks::payload_type(&error)),
         Err(error) => {
             verdict.checks.push(checks::untrusted(&error));
             verdict.checks.extend(identified.iter().map(|identified| identified.check(&[])));
+            verdict.checks.extend(vouched.as_ref().map(identity::vouched));
             return verdict;
         }
     };
     verdict.payload_sha256 = Some(verified.payload_sha256);
     verdict.checks.push(checks::signature(&verified));
+    verdict.checks.extend(vouched.as_ref().map(identity::vouched));
+    let vouched = vouched.and_then(Result::ok);
+    verdict.signers.extend(vouched.iter().map(|vouched| vouched.signer.clone()));
     if let Some(identified) = &identified {
         verdict.checks.push(identified.check(&verified.held));
         verdict.signers.extend(identified.proven(&verified.held));
@@ -259,7 +289,7 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     match statement::read(&verified.payload) {
         Ok(claims) => {
             let by_identity = |place, keyid: &str| own(place).is_some_and(|key| key.keyid() == keyid);
-            verdict.checks.push(times.check(&verified.held, by_identity, &claims));
+            verdict.checks.push(times.check(&verified.held, by_identity, vouched.as_ref(), &claims));
             // Without identities to trust, a signature with a certificate may be by whomever that names.
             let may_be = |(place, _): &&(usize, String)| certified.get(*place) == Some(&true);
             let unproven = identified.is_none().then(|| verified.held.iter().filter(may_be).count());

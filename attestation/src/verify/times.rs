@@ -4,7 +4,7 @@
 //! at a time: it was made then, or before. Nothing here says how long before.
 
 use super::checks::{not_claimed, proven, refused};
-use super::{Check, Options, checks};
+use super::{Check, Options, Vouched, checks};
 use crate::codes;
 use crate::dsse::{Envelope, Signature, Timestamps};
 use crate::escape::escape;
@@ -80,6 +80,7 @@ impl Times {
         &self,
         held: &[(usize, String)],
         by_identity: impl Fn(usize, &str) -> bool,
+        vouched: Option<&Vouched>,
         claims: &Claims,
     ) -> Check {
         let named = |keyid: &String| claims.meta.signer == *keyid || claims.meta.co_signers.contains(keyid);
@@ -91,6 +92,11 @@ impl Times {
         };
         let first = |held: Held<'_>| Some((held.seen.existed.first()?.clone(), held.keyid.to_owned()));
         let mut found: Vec<(Existed, String)> = held().filter(|held| held.key_is_older).filter_map(first).collect();
+        let by_voucher = |vouched: &Vouched| {
+            let existed = Existed { at: vouched.at, by: "the authority in the bundle".to_owned() };
+            (existed, vouched.signer.clone())
+        };
+        found.extend(vouched.map(by_voucher));
         found.dedup_by(|one, other| one.0 == other.0);
         if let Some((existed, _)) = found.iter().min_by_key(|(existed, _)| existed.at) {
             return in_order(existed, claims).unwrap_or_else(|| proven(NAME, all(&found, claims), OPEN));

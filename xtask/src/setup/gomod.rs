@@ -43,7 +43,7 @@ impl Release {
         self.fetch(&go, &source)
             .with_context(|| format!("{name} {version} could not be had from the Go module proxy"))?;
         (self.prepare)(&source)?;
-        for (program, package) in self.programs {
+        for (program, package) in self.programs.iter().filter(|program| !runs(program)) {
             build(&go, &source, package, &bin.join(program))
                 .with_context(|| format!("{program} {version} could not be built"))?;
         }

@@ -1,4 +1,4 @@
-//! SPIRE, which gives identities to workloads: server and agent, built from the Go modules of a release.
+//! SPIRE, which gives identities to workloads: server, agent, and who publishes its keys, built from the Go modules of a release.
 
 use std::path::Path;
 
@@ -15,7 +15,11 @@ pub(super) const SPIRE: Release = Release {
     name: "spire",
     module: "github.com/spiffe/spire",
     version: "1.15.3",
-    programs: &[("spire-agent", "./cmd/spire-agent"), ("spire-server", "./cmd/spire-server")],
+    programs: &[
+        ("spire-agent", "./cmd/spire-agent"),
+        ("spire-server", "./cmd/spire-server"),
+        ("oidc-discovery-provider", "./support/oidc-discovery-provider"),
+    ],
     trial: "--version",
     prepare: leave_out,
 };

@@ -22,6 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     // The machine, by the word of its TPM.
     ("tpm", &[]),
     ("seal", &["tpm"]),
+    // Who signs by a key of the moment, by the word of Sigstore's services.
+    ("keyless", &[]),
     ("sign", &["trace", "identity", "timestamp", "tpm"]),
     ("spool", &["sign"]),
     ("ship", &["spool"]),

@@ -1,0 +1,174 @@
+//! Sigstore's keyless signatures: a certificate of Fulcio's for a key that lives for one signature, by a token that says who we are; the
+//! digest in a log (Rekor v2), and the time by an authority. What comes of it is a bundle beside the statement.
+//!
+//! What the services give is verified here before it is kept: one that answers nonsense, or for another key, is as good as one that is down.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sigstore_oidc::IdentityToken;
+use sigstore_sign::{SigningContext, SigningServices};
+use sigstore_trust_root::{SigningConfig, SigstoreInstance};
+use spiffe::{WorkloadApiClient, WorkloadApiError};
+use testimony_verify::keyless::{Trusted, TrustedError};
+
+/// The instance that anybody may read, by name: nothing is published unless it is asked for.
+const PUBLIC: &str = "public-good";
+/// How long all services together may take.
+const TIME_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a file with a token at most.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+
+/// Whether to have a keyless signature, and by whom.
+#[derive(clap::Args, Debug, Clone)]
+#[group(id = "keyless")]
+pub struct Args {
+    /// Also have a keyless signature by the Sigstore services of this signing config (JSON), in NAME.sigstore.json; or by
+    /// Sigstore's own, `public-good`, which publish who signed and when
+    #[arg(long = "keyless", value_name = "FILE", requires = "trusted_root")]
+    config: Option<PathBuf>,
+    /// The trusted root (JSON) that the services' answers have to hold against, or `public-good`
+    #[arg(long = "keyless-trusted-root", id = "trusted_root", value_name = "FILE", requires = "config")]
+    trusted_root: Option<PathBuf>,
+    /// A file with the token that says who we are (OpenID Connect) [default: a JWT-SVID of the Workload API of
+    /// SPIFFE_ENDPOINT_SOCKET]
+    #[arg(long = "keyless-token", value_name = "FILE", requires = "config")]
+    token: Option<PathBuf>,
+    /// For whom a JWT-SVID is to be
+    #[arg(long = "keyless-audience", value_name = "TEXT", default_value = "sigstore", requires = "config")]
+    audience: String,
+}
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file.
+    #[error("{path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The signing config.
+    #[error("{path} is no signing config of Sigstore's that can be used")]
+    Config {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The trusted root.
+    #[error("the trusted root")]
+    Trusted(#[source] TrustedError),
+    /// The token.
+    #[error("there is no token to sign with")]
+    Token(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The client could not be started.
+    #[error("the client of Sigstore's services could not be started")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A service.
+    #[error("Sigstore's services gave no signature")]
+    Services(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// They took too long.
+    #[error("Sigstore's services gave no signature within {} s", TIME_MAX.as_secs())]
+    Late,
+    /// What they gave does not hold.
+    #[error("what Sigstore's services gave does not hold: {0}")]
+    Answer(String),
+}
+
+/// Services that can be asked.
+pub struct Keyless {
+    services: SigningServices,
+    trusted: Trusted,
+    token: Option<PathBuf>,
+    audience: String,
+}
+
+/// A bundle, and who it says that signed.
+pub struct Signed {
+    /// JSON.
+    pub bundle: String,
+    /// The identity, and who vouches for it.
+    pub says: String,
+}
+
+impl Args {
+    /// Reads what is needed, where a keyless signature is wanted, and asks for a token once: what cannot be had before the command
+    /// could not be had after it.
+    ///
+    /// # Errors
+    /// Why there will be no signature.
+    pub fn open(&self) -> Result<Option<Keyless>, Error> {
+        let (Some(config), Some(root)) = (&self.config, &self.trusted_root) else { return Ok(None) };
+        let services = services(config)?;
+        let trusted = if root == Path::new(PUBLIC) { Trusted::public_good() } else { Trusted::read(root) };
+        let trusted = trusted.map_err(Error::Trusted)?;
+        let keyless = Keyless { services, trusted, token: self.token.clone(), audience: self.audience.clone() };
+        runtime()?.block_on(keyless.token())?;
+        Ok(Some(keyless))
+    }
+}
+
+impl Keyless {
+    /// Signs a statement's payload.
+    ///
+    /// # Errors
+    /// Why it did not.
+    pub fn sign(&self, payload: &[u8]) -> Result<Signed, Error> {
+        let bundle = runtime()?
+            .block_on(async { tokio::time::timeout(TIME_MAX, self.ask(payload)).await.map_err(|_| Error::Late)? })?;
+        let vouched = self.trusted.anybody(&bundle, payload).map_err(Error::Answer)?;
+        Ok(Signed { bundle, says: vouched.says })
+    }
+
+    async fn ask(&self, payload: &[u8]) -> Result<String, Error> {
+        let token = self.token().await?;
+        let client = reqwest::Client::builder().timeout(TIME_MAX).redirect(reqwest::redirect::Policy::none()).build();
+        let client = client.map_err(|error| Error::Client(error.into()))?;
+        let signer = SigningContext::new(self.services.clone()).with_http_client(client).signer(token);
+        let bundle = signer.sign_raw_statement(payload).await.map_err(|error| Error::Services(error.into()))?;
+        bundle.to_json().map_err(|error| Error::Services(error.into()))
+    }
+
+    async fn token(&self) -> Result<IdentityToken, Error> {
+        let text = match &self.token {
+            Some(path) => {
+                let failed = |source| Error::File { path: path.clone(), source };
+                let bytes = testimony_verify::files::read_at_most(path, TOKEN_BYTES_MAX).map_err(failed)?;
+                String::from_utf8_lossy(&bytes).trim().to_owned()
+            }
+            None => {
+                let token = tokio::time::timeout(TIME_MAX, jwt_svid(&self.audience)).await.map_err(|_| Error::Late)?;
+                token.map_err(|error| Error::Token(error.into()))?
+            }
+        };
+        IdentityToken::from_jwt(&text).map_err(|error| Error::Token(error.into()))
+    }
+}
+
+async fn jwt_svid(audience: &str) -> Result<String, WorkloadApiError> {
+    WorkloadApiClient::connect_env().await?.fetch_jwt_token([audience], None).await
+}
+
+fn services(config: &Path) -> Result<SigningServices, Error> {
+    if config == Path::new(PUBLIC) {
+        let services = SigningServices::from_embedded(SigstoreInstance::PublicGood);
+        return services.map_err(|error| Error::Config { path: config.to_owned(), source: error.into() });
+    }
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Config { path: config.to_owned(), source };
+    let json = fs::read_to_string(config).map_err(|source| Error::File { path: config.to_owned(), source })?;
+    let read = SigningConfig::from_json(&json).map_err(|error| failed(error.into()))?;
+    let services = SigningServices::from_signing_config(&read).map_err(|error| failed(error.into()))?;
+    services.validate().map_err(|error| failed(error.into()))?;
+    Ok(services)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Error::Client(error.into()))
+}

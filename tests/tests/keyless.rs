@@ -1,0 +1,206 @@
+//! Keyless signatures by Sigstore's own services: made beside a run's statement, verified offline here and by cosign, and what befalls
+//! one where a service is gone or lies.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tests::{Found, ISSUER, Scratch, Sigstore, binary, check, ended, proven, refused, tool, verifier};
+
+const ID: &str = "spiffe://example.org/testimony/agent";
+
+/// Whether these tests run: nothing of them depends on the kernel, and a guest has no services.
+fn here() -> bool {
+    if tests::kernel() == "host" {
+        return true;
+    }
+    println!("NOT RUN: Sigstore's services are on the host, and another kernel changes nothing of who signs");
+    false
+}
+
+struct Bench {
+    sigstore: Sigstore,
+    scratch: Scratch,
+}
+
+impl Bench {
+    fn new() -> Self {
+        tests::need_root();
+        let bench = Self { sigstore: Sigstore::start(ID), scratch: Scratch::new() };
+        for file in ["trusted_root.json", "signing_config.json"] {
+            fs::copy(bench.sigstore.path(file), bench.scratch.join(file)).expect("copied");
+        }
+        bench
+    }
+
+    fn run(&self, name: &str, options: &[&str]) -> Output {
+        let mut run = self.sigstore.inside(binary());
+        run.args(["run", "--key", "key", "--chain", "chain", "--keyless", "signing_config.json"]);
+        run.args(["--keyless-trusted-root", "trusted_root.json", "-o", name]).args(options).args(["--", "true"]);
+        run.env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", self.sigstore.spire.socket().display()));
+        run.current_dir(self.scratch.path()).output().expect("testimony runs")
+    }
+
+    /// What the verifier says of a check, by the trusted root alone.
+    fn verify(&self, name: &str, check_name: &str, options: &[&str]) -> (i32, Found) {
+        let mut verify = Command::new(verifier());
+        verify.args(["--json", "--accept-incomplete", "--trusted-root", "trusted_root.json", "--insecure-ignore-sct"]);
+        if !options.contains(&"--identity") {
+            verify.args(["--identity", ID]);
+        }
+        if !options.contains(&"--issuer") {
+            verify.args(["--issuer", ISSUER]);
+        }
+        verify.args(options).arg(name).current_dir(self.scratch.path());
+        let said = verify.output().expect("the verifier runs");
+        let verdict: Value = serde_json::from_slice(&said.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)));
+        (said.status.code().unwrap_or(-1), check(&verdict, check_name))
+    }
+
+    fn bundle(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.scratch.join(format!("{name}.sigstore.json"))).expect("a bundle"))
+            .expect("JSON")
+    }
+}
+
+#[test]
+fn a_bundle_says_offline_who_signed_and_when() {
+    if !here() {
+        return;
+    }
+    let mut bench = Bench::new();
+    // A log's first entry has no proof to tamper with.
+    for name in ["first", "out"] {
+        let said = ended(&bench.run(name, &[]), 0);
+        assert!(said.contains(&format!("signed as {ID}, by the word of {ISSUER}")), "{said}");
+    }
+    for service in ["issuer", "certificates", "log", "stamps"] {
+        bench.sigstore.stop(service);
+    }
+    let out = "out.intoto.jsonl";
+    assert_eq!(bench.verify(out, "identity", &[]), proven());
+    assert_eq!(bench.verify(out, "time", &[]), proven());
+    assert_eq!(bench.verify(out, "signature", &[]).1, Some(("not claimed".to_owned(), None)));
+    assert_eq!(bench.verify(out, "signature", &["--key", "key.pub"]), proven());
+    // There is no certificate transparency log here, which has to be said.
+    let mut strict = Command::new(verifier());
+    strict.args(["--trusted-root", "trusted_root.json", "--identity", ID, "--issuer", ISSUER, out]);
+    assert_eq!(strict.current_dir(bench.scratch.path()).output().expect("it runs").status.code(), Some(1));
+    // Cosign says the same.
+    let subject = subject(&bench, "out");
+    let cosign = |identity: &str| {
+        let mut cosign = Command::new(tool("cosign/usr/bin/cosign"));
+        cosign.args([
+            "verify-blob-attestation",
+            "--bundle",
+            "out.sigstore.json",
+            "--trusted-root",
+            "trusted_root.json",
+        ]);
+        cosign.args(["--use-signed-timestamps", "--insecure-ignore-sct", "--certificate-identity", identity]);
+        cosign.args(["--certificate-oidc-issuer", ISSUER, "--digest", &subject, "--digestAlg", "sha256"]);
+        cosign.args(["--type", "https://in-toto.io/attestation/runtime-trace/v0.1"]);
+        let said = cosign.current_dir(bench.scratch.path()).output().expect("cosign runs");
+        (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned())
+    };
+    let (good, said) = cosign(ID);
+    assert!(good, "{said}");
+    assert!(!cosign("spiffe://example.org/another").0);
+    // In a pack too.
+    let pack = Command::new(binary()).args(["pack", "out"]).current_dir(bench.scratch.path()).output();
+    ended(&pack.expect("testimony runs"), 0);
+    for file in [out, "out.sigstore.json"] {
+        fs::rename(bench.scratch.join(file), bench.scratch.join(format!("moved-{file}"))).expect("moved");
+    }
+    assert_eq!(bench.verify("out.pack.tar", "identity", &[]), proven());
+}
+
+fn subject(bench: &Bench, name: &str) -> String {
+    let envelope = fs::read(bench.scratch.join(format!("{name}.intoto.jsonl"))).expect("a statement");
+    let payload = attestation::dsse::read(envelope.as_slice()).expect("an envelope").into_unverified();
+    let statement: Value = serde_json::from_slice(&payload).expect("a statement");
+    statement["subject"][0]["digest"]["sha256"].as_str().expect("a digest").to_owned()
+}
+
+#[test]
+fn another_identity_issuer_statement_or_bundle_is_refused() {
+    if !here() {
+        return;
+    }
+    let bench = Bench::new();
+    for name in ["first", "out", "other"] {
+        ended(&bench.run(name, &[]), 0);
+    }
+    let out = "out.intoto.jsonl";
+    let refused = refused("BUNDLE_REFUSED");
+    for options in [
+        ["--identity", "spiffe://example.org/another"],
+        ["--issuer", "https://example.org"],
+        ["--bundle", "other.sigstore.json"],
+    ] {
+        assert_eq!(bench.verify(out, "identity", &options), refused, "{options:?}");
+    }
+    // Another instance of the services.
+    let stranger = Bench::new();
+    fs::copy(stranger.sigstore.path("trusted_root.json"), bench.scratch.join("trusted_root.json")).expect("copied");
+    assert_eq!(bench.verify(out, "identity", &[]), refused);
+    fs::copy(bench.sigstore.path("trusted_root.json"), bench.scratch.join("trusted_root.json")).expect("copied");
+    assert_eq!(bench.verify(out, "identity", &[]), proven());
+    // Each part of the other bundle. (What a bundle says twice, Rekor v2 counts once: index and root of the proof are not read.)
+    let (own, others) = (bench.bundle("out"), bench.bundle("other"));
+    let material = "/verificationMaterial";
+    let parts = [
+        "/certificate/rawBytes",
+        "/tlogEntries/0/inclusionProof/checkpoint/envelope",
+        "/tlogEntries/0/logIndex",
+        "/tlogEntries/0/inclusionProof/hashes/0",
+        "/tlogEntries/0/canonicalizedBody",
+        "/timestampVerificationData/rfc3161Timestamps/0/signedTimestamp",
+    ];
+    let signature = "/dsseEnvelope/signatures/0/sig".to_owned();
+    for part in parts.map(|part| format!("{material}{part}")).into_iter().chain([signature]) {
+        let mut mixed = own.clone();
+        *mixed.pointer_mut(&part).unwrap_or_else(|| panic!("{part}")) =
+            others.pointer(&part).expect("the part").clone();
+        fs::write(bench.scratch.join("mixed"), mixed.to_string()).expect("written");
+        assert_eq!(bench.verify(out, "identity", &["--bundle", "mixed"]), refused, "{part}");
+    }
+    let mut without = own.clone();
+    without["verificationMaterial"]["timestampVerificationData"] = json!({});
+    for bundle in [without.to_string(), "{}".to_owned(), String::new(), "\u{0}".repeat(100)] {
+        fs::write(bench.scratch.join("mixed"), bundle).expect("written");
+        assert_eq!(bench.verify(out, "identity", &["--bundle", "mixed"]), refused);
+    }
+    fs::remove_file(bench.scratch.join("out.sigstore.json")).expect("removed");
+    assert_eq!(bench.verify(out, "identity", &[]), refused);
+}
+
+#[test]
+fn a_service_that_is_gone_costs_the_bundle_and_not_the_statement() {
+    if !here() {
+        return;
+    }
+    let mut bench = Bench::new();
+    for service in ["certificates", "log", "stamps"] {
+        bench.sigstore.stop(service);
+        let said = ended(&bench.run(service, &[]), 0);
+        assert!(said.contains("there is no keyless signature") && said.contains("COMPLETE"), "{said}");
+        assert!(!bench.scratch.join(format!("{service}.sigstore.json")).exists());
+        bench.sigstore.again(service);
+    }
+    ended(&bench.run("back", &[]), 0);
+    assert_eq!(bench.verify("back.intoto.jsonl", "identity", &[]), proven());
+    // Services of somebody else: what they give does not hold against the root that was given.
+    let stranger = Bench::new();
+    fs::copy(stranger.sigstore.path("trusted_root.json"), bench.scratch.join("stranger.json")).expect("copied");
+    fs::rename(bench.scratch.join("stranger.json"), bench.scratch.join("trusted_root.json")).expect("moved");
+    let said = ended(&bench.run("strange", &[]), 0);
+    assert!(said.contains("what Sigstore's services gave does not hold"), "{said}");
+    assert!(!bench.scratch.join("strange.sigstore.json").exists());
+    // What is not there before the command is refused before it.
+    let said = ended(&bench.run("never", &["--keyless-token", "nowhere"]), 125);
+    assert!(said.contains("nowhere") && !bench.scratch.join("never.evidence").exists(), "{said}");
+    fs::write(bench.scratch.join("signing_config.json"), "{}").expect("written");
+    assert!(ended(&bench.run("never", &[]), 125).contains("no signing config"));
+}
