@@ -52,6 +52,9 @@ enum Step {
         /// The SPIFFE ID that signs there: a quote of the machine under another one is refused then
         #[arg(long, value_name = "ID")]
         spiffe_id: Option<attestation::identity::SpiffeId>,
+        /// The register that `run --seal-pcr` names there: a quote of seals in another one is refused
+        #[arg(long, value_name = "PCR", default_value_t = 12, value_parser = clap::value_parser!(u8).range(11..=15))]
+        seal_pcr: u8,
         /// The challenge; it may not be there
         #[arg(short = 'o', long = "output", value_name = "FILE")]
         output: PathBuf,
@@ -143,12 +146,12 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
             write(output, &request)?;
             println!("{}: to be sent to where machines are enrolled", shown(output));
         }
-        Step::Challenge { makers, name, spiffe_id, output, pending, lifetime, request } => {
+        Step::Challenge { makers, name, spiffe_id, seal_pcr, output, pending, lifetime, request } => {
             let makers = read_makers(makers)?;
             let spiffe_id = spiffe_id.as_ref().map(ToString::to_string);
             let failed = |source| Error::Enrol { path: request.clone(), source };
             let asked = read::<Request>(request)?;
-            let made = asked.challenge(name, spiffe_id.as_deref(), makers.as_ref(), now()?, *lifetime);
+            let made = asked.challenge(name, spiffe_id.as_deref(), *seal_pcr, makers.as_ref(), now()?, *lifetime);
             let (challenge, kept) = made.map_err(failed)?;
             write(pending, &kept)?;
             write(output, &challenge)?;

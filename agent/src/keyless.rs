@@ -14,6 +14,7 @@ use sigstore_sign::{SigningContext, SigningServices};
 use sigstore_trust_root::{SigningConfig, SigstoreInstance};
 use spiffe::{WorkloadApiClient, WorkloadApiError};
 use testimony_verify::keyless::{Trusted, TrustedError};
+use zeroize::Zeroizing;
 
 /// The instance that anybody may read, by name: nothing is published unless it is asked for.
 const PUBLIC: &str = "public-good";
@@ -136,7 +137,7 @@ impl Keyless {
     }
 
     async fn token(&self) -> Result<IdentityToken, Error> {
-        let text = match &self.token {
+        let text = Zeroizing::new(match &self.token {
             Some(path) => {
                 let failed = |source| Error::File { path: path.clone(), source };
                 let bytes = testimony_verify::files::read_at_most(path, TOKEN_BYTES_MAX).map_err(failed)?;
@@ -146,7 +147,7 @@ impl Keyless {
                 let token = tokio::time::timeout(TIME_MAX, jwt_svid(&self.audience)).await.map_err(|_| Error::Late)?;
                 token.map_err(|error| Error::Token(error.into()))?
             }
-        };
+        });
         IdentityToken::from_jwt(&text).map_err(|error| Error::Token(error.into()))
     }
 }

@@ -79,6 +79,12 @@ pub enum Error {
     Thread,
 }
 
+impl Error {
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Tpm(error) if error.is_late())
+    }
+}
+
 /// Who seals for one session.
 struct Sealer {
     tpm: Tpm,
@@ -163,6 +169,9 @@ impl Stopped {
         signers: Vec<String>,
         signing_key: Option<CertifiedKey>,
     ) -> Result<Quoting, Error> {
+        if let Some(late) = self.failed.take_if(|failed| failed.is_late()) {
+            return Err(late);
+        }
         let sealer = &mut self.sealer;
         let mut locked = sealer.seal(log, true)?.ok_or(Error::Disturbed(sealer.pcr))?;
         let asked = Asked { nonce: sealer.nonce.clone(), session: sealer.session, log, signers };
@@ -183,6 +192,10 @@ impl Sealer {
     fn follow(mut self, heads: &mpsc::Receiver<Head>) -> (Self, Option<Error>) {
         let mut failed = None;
         for head in heads {
+            // A TPM that hangs is not asked again: each time would take as long, and the end waits for it.
+            if failed.as_ref().is_some_and(Error::is_late) {
+                continue;
+            }
             if let Err(error) = self.seal(head, false) {
                 failed.get_or_insert(error);
             }

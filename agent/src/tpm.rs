@@ -16,7 +16,7 @@ use tpm_protocol::{Answer, Ask, Fault, FaultCode, Outcome, Register, Request, Re
 
 const HELPER: &str = "testimony-tpm";
 /// How long a question may take: deriving an RSA key takes a slow TPM many seconds.
-const ASK_TIME_MAX: Duration = Duration::from_secs(60);
+const ASK_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of an answer at most.
 const ANSWER_BYTES_MAX: u64 = 256 << 10;
 
@@ -73,6 +73,11 @@ impl Error {
             Self::Fault(fault) => fault.code == FaultCode::NoDevice,
             Self::Gone | Self::Late | Self::Answer => false,
         }
+    }
+
+    /// Whether it hangs, so that asking again would take as long.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Late)
     }
 
     /// Whether it may have done what it was asked to do.

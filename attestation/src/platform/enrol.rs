@@ -128,7 +128,7 @@ impl Request {
         Self { version: VERSION, attestation_key: attestation_key.to_vec(), endorsement_keys }
     }
 
-    /// A challenge for this machine, to be called `name`, where `spiffe_id` signs. With makers, one of them has to vouch for an
+    /// A challenge for this machine, to be called `name`, where `spiffe_id` signs and logs are sealed in `seal_pcr`. With makers, one of them has to vouch for an
     /// endorsement key of its TPM at `now`; without, the TPM is believed this once, and the enrolment says so.
     ///
     /// # Errors
@@ -137,6 +137,7 @@ impl Request {
         &self,
         name: &str,
         spiffe_id: Option<&str>,
+        seal_pcr: u8,
         makers: Option<&Makers>,
         now: UnixSeconds,
         lifetime: UnixSeconds,
@@ -146,7 +147,7 @@ impl Request {
         let mut secret = [0; SECRET_BYTES];
         aws_lc_rs::rand::fill(&mut secret).map_err(|_| EnrolError::Random)?;
         let credential = endorsement.make_credential(&key, &secret)?;
-        let machine = Machine::new(name, &self.attestation_key, spiffe_id, makers.is_some())?;
+        let machine = Machine::new(name, &self.attestation_key, spiffe_id, seal_pcr, makers.is_some())?;
         let challenge = Challenge {
             version: VERSION,
             endorsement: endorsement.template().to_owned(),

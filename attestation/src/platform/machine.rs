@@ -9,6 +9,8 @@ use thiserror::Error;
 /// Bytes of an enrolment at most.
 pub const MACHINE_BYTES_MAX: usize = 64 << 10;
 const VERSION: u32 = 1;
+/// Registers that may be sealed in: static ones, which firmware leaves to others.
+pub const SEAL_PCRS: std::ops::RangeInclusive<u8> = 11..=15;
 
 /// Why an enrolment is none.
 #[derive(Debug, Error)]
@@ -19,6 +21,9 @@ pub enum MachineError {
     /// It is too long, or of another version.
     #[error("no enrolment of a machine of version {VERSION}, of at most {MACHINE_BYTES_MAX} bytes")]
     Version,
+    /// Its register.
+    #[error("logs are sealed in one of the registers 11 to 15, which only a reset sets back")]
+    Register,
     /// Its key.
     #[error("the enrolment's attestation key")]
     Key(#[from] KeyError),
@@ -43,6 +48,8 @@ struct Record {
     /// Who signs there, if that was settled.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::json::present")]
     spiffe_id: Option<String>,
+    /// The register that its logs are sealed in. Another one could be filled with whatever fits, at any time.
+    seal_pcr: u8,
     /// Whether the key's TPM is one that a maker vouches for, and opened a credential for it. Else it was believed once.
     certified: bool,
 }
@@ -52,12 +59,22 @@ impl Machine {
     ///
     /// # Errors
     /// Why that is none.
-    pub fn new(name: &str, tpm2b_public: &[u8], spiffe_id: Option<&str>, certified: bool) -> Result<Self, KeyError> {
+    pub fn new(
+        name: &str,
+        tpm2b_public: &[u8],
+        spiffe_id: Option<&str>,
+        seal_pcr: u8,
+        certified: bool,
+    ) -> Result<Self, MachineError> {
+        if !SEAL_PCRS.contains(&seal_pcr) {
+            return Err(MachineError::Register);
+        }
         let record = Record {
             version: VERSION,
             name: name.to_owned(),
             attestation_key: tpm2b_public.to_vec(),
             spiffe_id: spiffe_id.map(ToOwned::to_owned),
+            seal_pcr,
             certified,
         };
         Ok(Self { key: AttestationKey::read(tpm2b_public)?, record })
@@ -74,6 +91,9 @@ impl Machine {
         let Object(record) = serde_json::from_slice::<Object<Record>>(json)?;
         if record.version != VERSION {
             return Err(MachineError::Version);
+        }
+        if !SEAL_PCRS.contains(&record.seal_pcr) {
+            return Err(MachineError::Register);
         }
         Ok(Self { key: AttestationKey::read(&record.attestation_key)?, record })
     }
@@ -104,6 +124,12 @@ impl Machine {
     #[must_use]
     pub fn spiffe_id(&self) -> Option<&str> {
         self.record.spiffe_id.as_deref()
+    }
+
+    /// The register that its logs are sealed in.
+    #[must_use]
+    pub fn seal_pcr(&self) -> u8 {
+        self.record.seal_pcr
     }
 
     /// Whether a maker stands behind its TPM.

@@ -64,11 +64,11 @@ pub struct Quoted {
 }
 
 impl Quoted {
-    /// Whether the machine was not started anew between the two, so that no register was set back. Of one key's quotes only: a TPM may
-    /// blur the counters of what others sign.
+    /// Whether the TPM was neither reset nor restarted between the two, so that no register was set back: a restart, which a machine that
+    /// slept may need, counts apart. Of one key's quotes only: a TPM may blur the counters of what others sign.
     #[must_use]
     pub fn is_same_boot(&self, other: &Self) -> bool {
-        self.reset_count == other.reset_count
+        (self.reset_count, self.restart_count) == (other.reset_count, other.restart_count)
     }
 }
 

@@ -78,7 +78,6 @@ impl Refusal {
 struct Proof<'a> {
     machine: &'a Machine,
     sealed: usize,
-    closed: bool,
 }
 
 impl<'a> Quoted<'a> {
@@ -152,7 +151,11 @@ impl<'a> Quoted<'a> {
         let answer = quoting.quote.verify(machine.key(), &quoting.asked.data(about));
         let answer = answer.and_then(|answer| answer.had(&quoting.registers).map(|()| answer));
         let answer = answer.map_err(|error| Refusal::of("the quote at the end", &error))?;
-        let closed = sealed(quoting, &answer, machine.key())?;
+        if quoting.seals.pcr != machine.seal_pcr() {
+            let says = format!("it is sealed in register {}, and not in that of the enrolment", quoting.seals.pcr);
+            return Err(Refusal::seal(says));
+        }
+        sealed(quoting, &answer, machine.key())?;
         if verdict.recomputed {
             compare(quoting, heads)?;
         }
@@ -160,7 +163,7 @@ impl<'a> Quoted<'a> {
             let says = format!("the machine is enrolled for {}, and nobody proved to be that", escape(id.as_bytes()));
             return Err(Refusal::quote(says));
         }
-        Ok(Proof { machine, sealed: quoting.seals.heads.0.len(), closed })
+        Ok(Proof { machine, sealed: quoting.seals.heads.0.len() })
     }
 
     /// Whether the question was this statement's.
@@ -185,39 +188,32 @@ impl<'a> Quoted<'a> {
         let quoting = &found.quoting;
         let machine = escape(proof.machine.name().as_bytes());
         let by = if proof.machine.is_certified() { "a maker vouches for its TPM" } else { "its TPM was believed once" };
-        let heads = match (proof.sealed, proof.closed) {
-            (0, _) => "no head was sealed while it ran".to_owned(),
-            (1, true) => format!("one head sealed in register {}, that of the whole log", quoting.seals.pcr),
-            (count, true) => {
-                format!("{count} heads sealed in register {}, the last one that of the whole log", quoting.seals.pcr)
-            }
-            (count, false) => {
-                format!("{count} heads sealed in register {}, none of them at the end", quoting.seals.pcr)
-            }
+        let heads = match proof.sealed {
+            1 => "one head sealed".to_owned(),
+            count => format!("{count} heads sealed"),
         };
-        let compared = match (proof.sealed, compared) {
-            (0, _) => "",
-            (_, true) => ", each of them the log's",
-            (_, false) => ", not compared with the log",
-        };
+        let compared = if compared { "each of them the log's" } else { "not compared with the log" };
         let nonce = if self.given.nonce.is_some() {
             "the nonce is the one given"
         } else {
             "the nonce is its own, which shows no freshness"
         };
-        format!("{machine} ({by}), not started anew meanwhile; {heads}{compared}; {nonce}")
+        let register = quoting.seals.pcr;
+        format!(
+            "{machine} ({by}), not started anew meanwhile; {heads} in register {register}, the last one that of the whole log, {compared}; {nonce}"
+        )
     }
 }
 
 /// Whether all seals since the boot lead to what was quoted, by way of what was quoted at the start, and none of this session's is left
-/// out; whether the last one is that of the whole log.
-fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<bool, Refusal> {
+/// out.
+fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<(), Refusal> {
     let Quoting { asked, seals, registers, .. } = quoting;
     let start = seals.start.verify(key, &start_data(&asked.nonce, &asked.session));
     let start = start.and_then(|start| begins(&start, seals).map(|()| start));
     let start = start.map_err(|error| Refusal::of("the quote at the start", &error))?;
     if !start.is_same_boot(end) || start.clock_ms > end.clock_ms {
-        return Err(Refusal::seal("the TPM was reset between the start and the end"));
+        return Err(Refusal::seal("the TPM was reset, or restarted, between the start and the end"));
     }
     let (mut began, mut last) = (None, Hash::default());
     for (number, register) in (0_u64..).zip(seals.list.registers()) {
@@ -236,8 +232,8 @@ fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<bool,
     own_heads(quoting, began)
 }
 
-/// Whether each seal of this session has its head beside it, and they are of one log that grew.
-fn own_heads(Quoting { asked, seals, .. }: &Quoting, began: u64) -> Result<bool, Refusal> {
+/// Whether each seal of this session has its head beside it, and they are of one log that grew, the last one of all of it.
+fn own_heads(Quoting { asked, seals, .. }: &Quoting, began: u64) -> Result<(), Refusal> {
     let (mut size, mut time, mut closed, mut own) = (0, 0, false, 0);
     for (number, seal) in seals.list.iter() {
         if seal.boottime_ns < time {
@@ -262,7 +258,8 @@ fn own_heads(Quoting { asked, seals, .. }: &Quoting, began: u64) -> Result<bool,
     if own != seals.heads.0.len() {
         return Err(Refusal::seal("there are heads of which there is no seal"));
     }
-    Ok(closed)
+    // Whoever quotes has sealed the whole log before: what was added to it later is none of the node's.
+    if closed { Ok(()) } else { Err(Refusal::seal("the last seal is not that of the whole log")) }
 }
 
 fn begins(start: &Answer, seals: &Seals) -> Result<(), QuoteError> {

@@ -12,6 +12,8 @@ pub(crate) struct Node {
     pub(crate) maker: Maker,
     pub(crate) tpm: Swtpm,
     pub(crate) scratch: Scratch,
+    /// That runs seal in.
+    pub(crate) register: &'static str,
 }
 
 impl Node {
@@ -20,7 +22,7 @@ impl Node {
         need_root();
         let maker = Maker::new();
         let (tpm, scratch) = (Swtpm::made_by(&maker), Scratch::new());
-        let node = Self { maker, tpm, scratch };
+        let node = Self { maker, tpm, scratch, register: "12" };
         fs::write(node.path("makers"), node.maker.authorities()).expect("written");
         node
     }
@@ -62,7 +64,7 @@ impl Node {
     /// A run that seals each second in register 12.
     pub(crate) fn command(&self, name: &str, options: &[&str], command: &[&str]) -> Command {
         let mut run = Command::new(binary());
-        run.args(["run", "--seal-pcr", "12", "--seal-every", "1", "--seals", "seals", "--chain", "chain"]);
+        run.args(["run", "--seal-pcr", self.register, "--seal-every", "1", "--seals", "seals", "--chain", "chain"]);
         run.args(["-o", name]).args(self.tpm()).args(options).arg("--").args(command);
         run.current_dir(self.scratch.path());
         run

@@ -239,7 +239,10 @@ fn what_is_rewritten_reordered_or_dropped_after_a_seal_is_refused() {
     reordered.swap(at, at + 1);
     let mut dropped = forger.frames.clone();
     dropped.remove(at);
-    for (what, frames) in [("rewritten", rewritten), ("reordered", reordered), ("dropped", dropped)] {
+    let mut longer = forger.frames.clone();
+    longer.push(rewritten[at].clone());
+    for (what, frames) in [("rewritten", rewritten), ("reordered", reordered), ("dropped", dropped), ("longer", longer)]
+    {
         let forged = forger.write(what, &frames);
         for (how, bend) in bends(&forged.heads) {
             assert_eq!(forger.verify(what, &forged, bend.as_ref()), refused("SEAL_REFUSED"), "{what}: {how}");

@@ -162,6 +162,38 @@ fn a_tpm_that_goes_away_costs_the_quote_and_not_the_statement() {
 }
 
 #[test]
+fn another_register_than_the_enrolments_proves_nothing() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::enrolled();
+    well(&node.run("out", &[], &["true"]));
+    // One that is still as it was at the boot takes any history.
+    node.register = "13";
+    well(&node.run("other", &[], &["true"]));
+    assert_eq!((node.verify("out", &[]), node.verify("other", &[])), (proven(), refused("SEAL_REFUSED")));
+    node.enrol("thirteen", &["--name", "builder", "--seal-pcr", "13"]);
+    let all = ["--key", "key.pub", "--enrolment", "thirteen"];
+    assert_eq!(node.check("platform", "other", &all), proven());
+    assert_eq!(node.check("platform", "out", &all), refused("SEAL_REFUSED"));
+}
+
+#[test]
+fn a_tpm_that_hangs_holds_up_the_end_for_a_while_and_no_longer() {
+    if !here() {
+        return;
+    }
+    let node = Node::enrolled();
+    let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
+    let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    sleep(Duration::from_millis(1500));
+    node.tpm.freeze();
+    let said = well(&run.wait_with_output().expect("it ends"));
+    assert!(said.contains("the TPM did not answer within 30 s") && said.contains("there is no quote"), "{said}");
+    assert!(said.contains("COMPLETE"), "{said}");
+}
+
+#[test]
 fn others_that_extend_the_register_are_seen() {
     if !here() {
         return;
