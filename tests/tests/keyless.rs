@@ -2,7 +2,8 @@
 //! one where a service is gone or lies.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{Found, ISSUER, Scratch, Sigstore, binary, check, ended, proven, refused, tool, verifier};
@@ -203,4 +204,85 @@ fn a_service_that_is_gone_costs_the_bundle_and_not_the_statement() {
     assert!(said.contains("nowhere") && !bench.scratch.join("never.evidence").exists(), "{said}");
     fs::write(bench.scratch.join("signing_config.json"), "{}").expect("written");
     assert!(ended(&bench.run("never", &[]), 125).contains("no signing config"));
+}
+
+#[test]
+fn services_that_answer_nonsense_or_nothing_are_not_waited_for() {
+    if !here() {
+        return;
+    }
+    const SILENT: &str = "import socket,time;s=socket.create_server(('127.0.0.1',PORT));time.sleep(600)";
+    let mut bench = Bench::new();
+    for (service, port) in [("certificates", "4002"), ("log", "4004"), ("stamps", "4007")] {
+        bench.sigstore.stop(service);
+        // A web server that knows nothing of it.
+        let nonsense = ["-m", "http.server", port, "--bind", "127.0.0.1"];
+        let impostor = Impostor::start(&bench, &nonsense, port);
+        let said = ended(&bench.run(&format!("nonsense-{service}"), &[]), 0);
+        assert!(said.contains("there is no keyless signature") && said.contains("COMPLETE"), "{service}: {said}");
+        drop(impostor);
+        if service == "stamps" {
+            let silent = SILENT.replace("PORT", port);
+            let _impostor = Impostor::start(&bench, &["-c", &silent], port);
+            let began = Instant::now();
+            let said = ended(&bench.run("silent", &[]), 0);
+            assert!(said.contains("there is no keyless signature") && said.contains("COMPLETE"), "{said}");
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        }
+        bench.sigstore.again(service);
+    }
+}
+
+/// Something else in the place of a service.
+struct Impostor(Child);
+
+impl Impostor {
+    fn start(bench: &Bench, words: &[&str], port: &str) -> Self {
+        let mut python = bench.sigstore.inside("python3");
+        python.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let impostor = Self(python.spawn().expect("python starts"));
+        let mut listens = bench.sigstore.inside("bash");
+        listens.args(["-c", &format!("until exec 3<>/dev/tcp/127.0.0.1/{port}; do sleep 0.05; done 2>/dev/null")]);
+        assert!(listens.status().expect("bash runs").success());
+        impostor
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_was_not_valid_when_it_was_signed_vouches_for_nothing() {
+    if !here() {
+        return;
+    }
+    let bench = Bench::new();
+    ended(&bench.run("out", &[]), 0);
+    let out = "out.intoto.jsonl";
+    let root: Value =
+        serde_json::from_slice(&fs::read(bench.scratch.join("trusted_root.json")).expect("a root")).expect("JSON");
+    let with = |part: &str, start: &str, end: Option<&str>| {
+        let mut root = root.clone();
+        let valid = root.pointer_mut(part).unwrap_or_else(|| panic!("{part}"));
+        *valid = end.map_or_else(|| json!({"start": start}), |end| json!({"start": start, "end": end}));
+        fs::write(bench.scratch.join("trusted_root.json"), root.to_string()).expect("written");
+        bench.verify(out, "identity", &[])
+    };
+    for part in
+        ["/certificateAuthorities/0/validFor", "/timestampAuthorities/0/validFor", "/tlogs/0/publicKey/validFor"]
+    {
+        // Replaced long after it was signed: as an auditor finds it years later.
+        assert_eq!(with(part, "2020-01-01T00:00:00Z", Some("2099-01-01T00:00:00Z")), proven(), "{part}");
+        // Replaced before, or not there yet.
+        assert_eq!(
+            with(part, "2020-01-01T00:00:00Z", Some("2021-01-01T00:00:00Z")),
+            refused("BUNDLE_REFUSED"),
+            "{part}"
+        );
+        assert_eq!(with(part, "2098-01-01T00:00:00Z", None), refused("BUNDLE_REFUSED"), "{part}");
+    }
 }

@@ -55,7 +55,7 @@ pub enum TrustedError {
 }
 
 /// Authorities and logs.
-pub struct Trusted(Verifier);
+pub struct Trusted(TrustedRoot);
 
 /// Who is trusted, and by whom.
 pub struct Read {
@@ -91,7 +91,8 @@ impl Trusted {
 
     fn from_json(json: &str) -> Result<Self, TrustedError> {
         let root = TrustedRoot::from_json(json).map_err(|error| TrustedError::Format(error.to_string()))?;
-        Verifier::new(&root).map(Self).map_err(|error| TrustedError::Format(error.to_string()))
+        Verifier::new(&root).map_err(|error| TrustedError::Format(error.to_string()))?;
+        Ok(Self(root))
     }
 
     /// Who signed this payload, whoever that is: to see that a bundle holds at all.
@@ -114,9 +115,17 @@ impl Trusted {
         let claims = statement::read(payload).map_err(|error| said(&error))?;
         let (_, sha256) = claims.subjects.first().ok_or("the statement is about nothing")?;
         let subject = Sha256Hash::from_hex(sha256).map_err(|error| said(&error))?;
-        let result = self.0.verify(Artifact::from_digest(subject), &bundle, policy).map_err(|error| said(&error))?;
-        let times = result.verified_timestamps();
-        let at = times.iter().map(|time| time.as_second()).min().and_then(|time| u64::try_from(time).ok());
+        let verify = |root: &TrustedRoot| {
+            let verifier = Verifier::new(root).map_err(|error| said(&error))?;
+            verifier.verify(Artifact::from_digest(subject), &bundle, policy).map_err(|error| said(&error))
+        };
+        let result = verify(&self.0)?;
+        let first = result.verified_timestamps().iter().min().ok_or("the bundle names no time")?;
+        // The library takes a log by any key that was valid once: a key that was replaced says nothing of what was signed afterwards.
+        let mut then = self.0.clone();
+        then.tlogs.retain(|log| log.public_key.valid_for.as_ref().is_none_or(|valid| valid.contains(*first)));
+        let result = verify(&then).map_err(|error| format!("with the logs that were valid then: {error}"))?;
+        let at = u64::try_from(first.as_second()).ok();
         let (identity, issuer) = (result.identity(), result.issuer());
         match (identity, issuer, at) {
             (Some(identity), Some(issuer), Some(at))
