@@ -16,6 +16,8 @@ mod enrol;
 mod machine;
 mod quoting;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 pub use boot::{Accepted, BOOT_POLICY_BYTES_MAX, Boot, BootPolicy, BootPolicyError};
 pub use enrol::{Answer, Challenge, ENROL_BYTES_MAX, Endorsement, EnrolError, Message, Pending, Request};
