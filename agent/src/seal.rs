@@ -211,6 +211,8 @@ impl Sealer {
             if !log.settle(&register)? {
                 return Err(Error::Disturbed(self.pcr));
             }
+            // What was taken back is no seal of ours any more.
+            self.heads.0.retain(|number, _| *number <= log.count);
             let now = boottime();
             let turn = log.last.map_or(Duration::ZERO, |last| Duration::from_nanos(last.boottime_ns) + TURN);
             if now < turn {
@@ -224,8 +226,9 @@ impl Sealer {
             let boottime_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
             let seal = Seal { session: self.session, boottime_ns, commitment: head.commitment() };
             let (digest, after) = log.append(seal)?;
-            self.extend(&digest, &register, &after)?;
+            // Before it is known whether it came to the register: if so, and nobody hears of it, it is ours all the same.
             self.heads.0.insert(log.count, head);
+            self.extend(&digest, &register, &after)?;
             return Ok(Some(log));
         }
     }

@@ -81,6 +81,7 @@ fn tests() -> Result<()> {
         "a TPM in software, and what speaks to it",
         &["libtss2-tcti-swtpm0", "swtpm", "swtpm-tools", "tpm2-tools"],
     )?;
+    apt::install("networks of services' own", &["iproute2"])?;
     tpm_library()?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;

@@ -87,7 +87,8 @@ impl SealLog {
 
     /// Goes on from what is known. Only the last seal may ever be taken back.
     fn follow(&mut self, file: File, count: u64) -> io::Result<Locked> {
-        let (from, register) = if self.known.0 <= count { self.known } else { (0, Hash::default()) };
+        // The last one is always read: it is what the register is held against.
+        let (from, register) = if self.known.0 < count { self.known } else { (0, Hash::default()) };
         let mut locked = Locked { file, count, last: None, before: register, after: register };
         let records = locked.read(from)?;
         for (number, record) in (from + 1..).zip(records.as_chunks::<SEAL_BYTES>().0) {
@@ -192,6 +193,25 @@ mod tests {
             let mut locked = other.lock().unwrap();
             assert!(locked.settle(&register).unwrap());
             assert_eq!((locked.count, locked.last), (u64::from(left) + 1, Some(seal(left))));
+        }
+    }
+
+    #[test]
+    fn whoever_takes_a_seal_back_goes_on_from_what_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut own = log(folder.path());
+        let mut register = own.lock().unwrap().append(seal(1)).unwrap().1;
+        own.lock().unwrap().append(seal(99)).unwrap();
+        for turn in 2..6 {
+            for _ in 0..2 {
+                let mut locked = own.lock().unwrap();
+                assert!(locked.settle(&register).unwrap(), "{turn}");
+                assert_eq!((locked.count, locked.last), (u64::from(turn) - 1, Some(seal(turn - 1))));
+            }
+            let mut locked = own.lock().unwrap();
+            assert!(locked.settle(&register).unwrap());
+            register = locked.append(seal(turn)).unwrap().1;
+            locked.append(seal(99)).unwrap();
         }
     }
 

@@ -260,7 +260,10 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let identified = options.identities.map(|identities| Identified::read(&envelope, identities, &times, options));
     let own = |place: usize| identified.as_ref().and_then(|identified| identified.key(place));
     let quoted = Quoted::read(&options.platform);
-    let trusted: Vec<PublicKey> = options.keys.iter().cloned().chain(quoted.certified_key()).collect();
+    // Who gave a key or an identity wants that one to have signed, and the machine besides.
+    let alone = options.keys.is_empty() && options.identities.is_none() && options.voucher.is_none();
+    let certified_key = quoted.certified_key().filter(|_| alone);
+    let trusted: Vec<PublicKey> = options.keys.iter().cloned().chain(certified_key).collect();
     let vouched = options.voucher.map(|voucher| voucher.vouch(envelope.unverified()));
     let by_voucher = vouched.as_ref().is_some_and(Result::is_ok);
     let verified = match envelope.verify_each(&trusted, own, by_voucher) {
@@ -316,6 +319,7 @@ fn verify_statement(
     match options.evidence {
         Some(objects) => {
             let trace = evidence::log(objects, &claims, options.limits, &mut heads, &mut verdict.checks);
+            trace.iter().for_each(|trace| heads.whole(trace));
             if trace.is_some() && gave_up(&claims.gaps) {
                 verdict.checks.extend(checks::too_large(&claims));
             } else if let Some(trace) = trace {

@@ -10,6 +10,7 @@ use crate::merkle::{Hash, Tree};
 use crate::platform::{Boot, Machine, Quoting, Seals, start_data};
 use crate::statement::Claims;
 use crate::tpm::{AttestationKey, PcrValues, QuoteError, Quoted as Answer};
+use crate::trace::Trace;
 use std::collections::BTreeMap;
 use std::error::Error;
 
@@ -44,16 +45,25 @@ struct Found {
     about: Hash,
 }
 
-/// Heads of the log at the sizes that were sealed.
+/// Heads of the log at the sizes that were sealed, and when it says that its session was.
 #[derive(Default)]
-pub(super) struct Heads(BTreeMap<u64, Option<Hash>>);
+pub(super) struct Heads {
+    roots: BTreeMap<u64, Option<Hash>>,
+    session: Option<(u64, u64)>,
+}
 
 impl Heads {
     /// Looks at the tree as it grows.
     pub(super) fn look(&mut self, tree: &Tree) {
-        if let Some(root) = self.0.get_mut(&tree.size()) {
+        if let Some(root) = self.roots.get_mut(&tree.size()) {
             *root = Some(tree.root());
         }
+    }
+
+    /// The log was read to its end.
+    pub(super) fn whole(&mut self, trace: &Trace) {
+        let opened = trace.opened().opened_boottime_ns;
+        self.session = Some((opened, trace.closed().map_or(opened, |closed| closed.closed_boottime_ns)));
     }
 }
 
@@ -108,7 +118,7 @@ impl<'a> Quoted<'a> {
     /// The sizes at which the log is to be looked at.
     pub(super) fn heads(&self) -> Heads {
         let Some(Ok(Found { quoting, .. })) = &self.found else { return Heads::default() };
-        Heads(quoting.seals.heads.0.values().map(|head| (head.tree_size, None)).collect())
+        Heads { roots: quoting.seals.heads.0.values().map(|head| (head.tree_size, None)).collect(), session: None }
     }
 
     /// The checks, once everything else of the statement was looked at; `keys` are those whose signatures over it held.
@@ -126,7 +136,7 @@ impl<'a> Quoted<'a> {
         };
         match self.prove(found, verdict, claims, keys, heads) {
             Ok(proof) => {
-                let mut checks = vec![proven(NAME, self.says(&proof, found, verdict.recomputed), OPEN)];
+                let mut checks = vec![proven(NAME, self.says(&proof, found, heads.session.is_some()), OPEN)];
                 checks.extend(self.given.boot.check(&found.quoting.registers));
                 checks
             }
@@ -155,9 +165,10 @@ impl<'a> Quoted<'a> {
             let says = format!("it is sealed in register {}, and not in that of the enrolment", quoting.seals.pcr);
             return Err(Refusal::seal(says));
         }
-        sealed(quoting, &answer, machine.key())?;
-        if verdict.recomputed {
+        let lasted = sealed(quoting, &answer, machine.key())?;
+        if let Some(session) = heads.session {
             compare(quoting, heads)?;
+            fits(quoting, session, &lasted)?;
         }
         if let Some(id) = machine.spiffe_id().filter(|id| !verdict.signers.iter().any(|signer| signer == id)) {
             let says = format!("the machine is enrolled for {}, and nobody proved to be that", escape(id.as_bytes()));
@@ -207,7 +218,7 @@ impl<'a> Quoted<'a> {
 
 /// Whether all seals since the boot lead to what was quoted, by way of what was quoted at the start, and none of this session's is left
 /// out.
-fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<(), Refusal> {
+fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<Lasted, Refusal> {
     let Quoting { asked, seals, registers, .. } = quoting;
     let start = seals.start.verify(key, &start_data(&asked.nonce, &asked.session));
     let start = start.and_then(|start| begins(&start, seals).map(|()| start));
@@ -229,7 +240,35 @@ fn sealed(quoting: &Quoting, end: &Answer, key: &AttestationKey) -> Result<(), R
         )));
     }
     let began = began.ok_or_else(|| Refusal::seal("the seals do not lead to what the register held at the start"))?;
-    own_heads(quoting, began)
+    own_heads(quoting, began)?;
+    Ok(Lasted { began, clock_ms: end.clock_ms - start.clock_ms })
+}
+
+/// What was between the two quotes.
+struct Lasted {
+    /// How many seals there were when the first was made.
+    began: u64,
+    /// How long it was, by the TPM's clock.
+    clock_ms: u64,
+}
+
+/// Whether the session was when it says that it was: it began after what was sealed before its first quote, and did not last longer than
+/// the time between the two. So nobody makes up a log as of a time that is over; one of a later session, anybody can who has key and TPM.
+fn fits(quoting: &Quoting, (opened, closed): (u64, u64), lasted: &Lasted) -> Result<(), Refusal> {
+    let before = quoting.seals.list.iter().take_while(|(number, _)| *number <= lasted.began).last();
+    if before.is_some_and(|(_, seal)| seal.boottime_ns > opened) {
+        return Err(Refusal::seal("the session says that it began before its first quote was made"));
+    }
+    let own = quoting.seals.list.iter().find(|(_, seal)| seal.session == quoting.asked.session);
+    if own.is_some_and(|(_, seal)| seal.boottime_ns < opened) {
+        return Err(Refusal::seal("a head was sealed before the session began"));
+    }
+    let claimed_ms = closed.saturating_sub(opened) / 1_000_000;
+    // The clock of a TPM may go wrong by a third (part 1 of its library, section 36.7).
+    if lasted.clock_ms < claimed_ms / 3 * 2 {
+        return Err(Refusal::seal("the session says that it lasted longer than was between its two quotes"));
+    }
+    Ok(())
 }
 
 /// Whether each seal of this session has its head beside it, and they are of one log that grew, the last one of all of it.
@@ -271,7 +310,7 @@ fn begins(start: &Answer, seals: &Seals) -> Result<(), QuoteError> {
 /// Whether the log had these heads.
 fn compare(quoting: &Quoting, heads: &Heads) -> Result<(), Refusal> {
     for head in quoting.seals.heads.0.values() {
-        if heads.0.get(&head.tree_size) != Some(&Some(head.root)) {
+        if heads.roots.get(&head.tree_size) != Some(&Some(head.root)) {
             let says = format!("the log has another head at {} frames than was sealed", head.tree_size);
             return Err(Refusal::seal(says));
         }

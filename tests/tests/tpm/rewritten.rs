@@ -80,8 +80,12 @@ impl<'a> Forger<'a> {
 
     /// Writes and signs the log of these frames under another name.
     fn write(&self, name: &str, frames: &[Frame]) -> Forged {
-        let (mut log, mut builder, mut object) =
-            (LogWriter::new(self.claims.log.session_id), Builder::default(), Vec::new());
+        self.write_as(self.claims.log.session_id, name, frames)
+    }
+
+    /// The same as of another session.
+    fn write_as(&self, session: [u8; 16], name: &str, frames: &[Frame]) -> Forged {
+        let (mut log, mut builder, mut object) = (LogWriter::new(session), Builder::default(), Vec::new());
         let mut segment = log.begin_segment(&mut object).expect("a segment");
         let mut heads = BTreeMap::new();
         for frame in frames {
@@ -117,6 +121,19 @@ impl<'a> Forger<'a> {
                 (Quote { attest: attest.to_vec(), signature: signature.to_vec() }, held(&values))
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Seals the whole of a forged log; how that is said comes back.
+    fn seal_anew(&self, forged: &Forged, session: [u8; 16]) -> impl Fn(&Forger<'_>, &mut Quoting) + use<> {
+        let before = seals(&self.quoting);
+        let (number, head) = (before.len() as u64 + 1, forged.log());
+        let boottime_ns = before.last().expect("a seal").boottime_ns + 1_000_000_000;
+        let seal = Seal { session, boottime_ns, commitment: head.commitment() };
+        self.ask(Ask::Extend { pcr: 12, sha256: seal.digest(number).as_slice().into() });
+        move |_, quoting| {
+            quoting.seals.list = list(seals(quoting).into_iter().chain([seal]));
+            quoting.seals.heads.0.insert(number, head);
         }
     }
 
@@ -259,6 +276,50 @@ fn what_is_rewritten_reordered_or_dropped_after_a_seal_is_refused() {
         quoting.seals.heads.0.insert(number, forged.log());
     };
     assert_eq!(forger.verify("late", &forged, &bend), refused("SEAL_REFUSED"));
+}
+
+#[test]
+fn a_log_that_grew_after_it_was_rewritten_has_other_heads() {
+    if !here() {
+        return;
+    }
+    let node = Node::enrolled();
+    fs::write(node.path("script"), SOME_SECONDS).expect("written");
+    well(&node.run("out", &[], &["sh", "script"]));
+    let forger = Forger::new(&node, "out");
+    let mut frames = forger.frames.clone();
+    frames.swap(forger.place(), forger.place() + 1);
+    // One more before the end, so that no seal is of its size, and a last seal of all of it.
+    frames.insert(forger.place(), frames[forger.place()].clone());
+    let forged = forger.write("longer", &frames);
+    let bend = forger.seal_anew(&forged, forger.claims.log.session_id);
+    assert_eq!(forger.verify("longer", &forged, &bend), refused("SEAL_REFUSED"));
+    let says = node.says("longer", &["--accept-incomplete"]);
+    assert!(says.contains("the log has another head"), "{says}");
+}
+
+#[test]
+fn a_log_of_a_time_that_is_over_cannot_be_made_up_under_another_session() {
+    if !here() {
+        return;
+    }
+    let node = Node::enrolled();
+    fs::write(node.path("script"), SOME_SECONDS).expect("written");
+    well(&node.run("out", &[], &["sh", "script"]));
+    let forger = Forger::new(&node, "out");
+    let session = [7; 16];
+    let forged = forger.write_as(session, "again", &forger.frames);
+    let (start, values) = forger.quote(start_data(&forger.quoting.asked.nonce, &session), vec![12]);
+    let seal = forger.seal_anew(&forged, session);
+    let bend = |forger: &Forger<'_>, quoting: &mut Quoting| {
+        quoting.asked.session = session;
+        (quoting.seals.start, quoting.seals.value) = (start.clone(), *values.value(12).expect("a value"));
+        quoting.seals.heads = Heads::default();
+        seal(forger, quoting);
+    };
+    assert_eq!(forger.verify("again", &forged, &bend), refused("SEAL_REFUSED"));
+    let says = node.says("again", &["--accept-incomplete"]);
+    assert!(says.contains("began before its first quote"), "{says}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attestation::platform::{SEAL_BYTES, SealList};
 use tests::{Swtpm, ended, proven, refused};
@@ -27,7 +27,7 @@ fn a_run_is_sealed_while_it_runs_and_its_quote_is_the_machines() {
     assert_eq!(node.verify("out", &[]), proven());
     let says = node.says("out", &["--nonce", NONCE]);
     let heads: u32 = says.split("; ").find_map(|part| part.split_once(" heads")?.0.parse().ok()).expect("heads");
-    assert!((3..=5).contains(&heads), "{says}");
+    assert!((2..=12).contains(&heads), "{says}");
     assert!(
         says.contains("builder (a maker vouches for its TPM)") && says.contains("each of them the log's"),
         "{says}"
@@ -120,7 +120,7 @@ fn a_reset_meanwhile_is_seen_whatever_is_extended_afterwards() {
     let mut node = Node::enrolled();
     let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
     let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
-    sleep(Duration::from_millis(2200));
+    wait_for_a_seal(&node);
     node.tpm.power_off();
     node.tpm.power_on();
     // What was sealed is extended again, so that the register has the value that it had.
@@ -143,7 +143,7 @@ fn a_tpm_that_goes_away_costs_the_quote_and_not_the_statement() {
     let mut node = Node::enrolled();
     let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
     let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
-    sleep(Duration::from_millis(1500));
+    wait_for_a_seal(&node);
     node.tpm.power_off();
     let said = well(&run.wait_with_output().expect("it ends"));
     assert!(said.contains("heads of the log were not sealed") && said.contains("there is no quote"), "{said}");
@@ -186,7 +186,7 @@ fn a_tpm_that_hangs_holds_up_the_end_for_a_while_and_no_longer() {
     let node = Node::enrolled();
     let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
     let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
-    sleep(Duration::from_millis(1500));
+    wait_for_a_seal(&node);
     node.tpm.freeze();
     let said = well(&run.wait_with_output().expect("it ends"));
     assert!(said.contains("the TPM did not answer within 30 s") && said.contains("there is no quote"), "{said}");
@@ -201,7 +201,7 @@ fn others_that_extend_the_register_are_seen() {
     let node = Node::enrolled();
     let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
     let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
-    sleep(Duration::from_millis(1500));
+    wait_for_a_seal(&node);
     let extend = format!("12:sha256={}", "11".repeat(32));
     node.tpm.tool(&["tpm2_pcrextend", &extend]).expect("extended");
     let said = well(&run.wait_with_output().expect("it ends"));
@@ -296,6 +296,16 @@ fn what_cannot_be_is_refused_before_the_command() {
     let known = node.testimony(&["doctor", "--json", "--tpm", &without.tcti(), "--tpm-state", "other"]);
     let known = String::from_utf8_lossy(&known.stdout).into_owned();
     assert!(known.contains("without a certificate of its maker's"), "{known}");
+}
+
+/// Until a run that was started sealed for the first time: its command goes on for some seconds then.
+fn wait_for_a_seal(node: &Node) {
+    let sealed = || fs::read_dir(node.path("seals")).ok()?.next()?.ok()?.metadata().ok().map(|log| log.len());
+    let began = Instant::now();
+    while sealed().unwrap_or_default() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is sealed");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 fn log_of(node: &Node) -> std::path::PathBuf {
