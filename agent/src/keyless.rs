@@ -10,7 +10,7 @@ use std::{
 };
 
 use sigstore_oidc::IdentityToken;
-use sigstore_sign::{SigningContext, SigningServices};
+use sigstore_sign::{SigningContext, SigningServices, rekor::RekorApiVersion};
 use sigstore_trust_root::{SigningConfig, SigstoreInstance};
 use spiffe::{WorkloadApiClient, WorkloadApiError};
 use testimony_verify::keyless::{Trusted, TrustedError};
@@ -62,6 +62,11 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The log is of version 1.
+    #[error(
+        "the log of these services is not Rekor of version 2: it would be given the whole statement, and not a digest"
+    )]
+    Log,
     /// The trusted root.
     #[error("the trusted root")]
     Trusted(#[source] TrustedError),
@@ -159,14 +164,20 @@ async fn jwt_svid(audience: &str) -> Result<String, WorkloadApiError> {
 fn services(config: &Path) -> Result<SigningServices, Error> {
     if config == Path::new(PUBLIC) {
         let services = SigningServices::from_embedded(SigstoreInstance::PublicGood);
-        return services.map_err(|error| Error::Config { path: config.to_owned(), source: error.into() });
+        let services = services.map_err(|error| Error::Config { path: config.to_owned(), source: error.into() })?;
+        return logs_a_digest(services);
     }
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Config { path: config.to_owned(), source };
     let json = fs::read_to_string(config).map_err(|source| Error::File { path: config.to_owned(), source })?;
     let read = SigningConfig::from_json(&json).map_err(|error| failed(error.into()))?;
     let services = SigningServices::from_signing_config(&read).map_err(|error| failed(error.into()))?;
     services.validate().map_err(|error| failed(error.into()))?;
-    Ok(services)
+    logs_a_digest(services)
+}
+
+/// A log of version 1 is given the whole statement, and publishes it.
+fn logs_a_digest(services: SigningServices) -> Result<SigningServices, Error> {
+    if services.rekor_api_version() == RekorApiVersion::V2 { Ok(services) } else { Err(Error::Log) }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
