@@ -4,7 +4,7 @@
 //! What the services give is verified here before it is kept: one that answers nonsense, or for another key, is as good as one that is down.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +13,10 @@ use sigstore_oidc::IdentityToken;
 use sigstore_sign::{SigningContext, SigningServices, rekor::RekorApiVersion};
 use sigstore_trust_root::{SigningConfig, SigstoreInstance};
 use spiffe::{WorkloadApiClient, WorkloadApiError};
-use testimony_verify::keyless::{Trusted, TrustedError};
+use testimony_verify::{
+    files::read_at_most,
+    keyless::{Trusted, TrustedError},
+};
 use zeroize::Zeroizing;
 
 /// The instance that anybody may read, by name: nothing is published unless it is asked for.
@@ -22,13 +25,16 @@ const PUBLIC: &str = "public-good";
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a file with a token at most.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a signing config at most.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Whether to have a keyless signature, and by whom.
 #[derive(clap::Args, Debug, Clone)]
 #[group(id = "keyless")]
 pub struct Args {
-    /// Also have a keyless signature by the Sigstore services of this signing config (JSON), in NAME.sigstore.json; or by
-    /// Sigstore's own, `public-good`, which publish who signed and when
+    /// Also have a keyless signature by the Sigstore services of this signing config (JSON), in NAME.sigstore.json. Their log has
+    /// to be Rekor of version 2. `public-good` stands for Sigstore's own services, which publish who signed and when, and are
+    /// refused as long as their log is of version 1
     #[arg(long = "keyless", value_name = "FILE", requires = "trusted_root")]
     config: Option<PathBuf>,
     /// The trusted root (JSON) that the services' answers have to hold against, or `public-good`
@@ -93,6 +99,7 @@ pub struct Keyless {
     trusted: Trusted,
     token: Option<PathBuf>,
     audience: String,
+    client: reqwest::Client,
 }
 
 /// A bundle, and who it says that signed.
@@ -114,7 +121,10 @@ impl Args {
         let services = services(config)?;
         let trusted = if root == Path::new(PUBLIC) { Trusted::public_good() } else { Trusted::read(root) };
         let trusted = trusted.map_err(Error::Trusted)?;
-        let keyless = Keyless { services, trusted, token: self.token.clone(), audience: self.audience.clone() };
+        let client = reqwest::Client::builder().timeout(TIME_MAX).redirect(reqwest::redirect::Policy::none()).build();
+        let client = client.map_err(|error| Error::Client(error.into()))?;
+        let (token, audience) = (self.token.clone(), self.audience.clone());
+        let keyless = Keyless { services, trusted, token, audience, client };
         runtime()?.block_on(keyless.token())?;
         Ok(Some(keyless))
     }
@@ -134,9 +144,7 @@ impl Keyless {
 
     async fn ask(&self, payload: &[u8]) -> Result<String, Error> {
         let token = self.token().await?;
-        let client = reqwest::Client::builder().timeout(TIME_MAX).redirect(reqwest::redirect::Policy::none()).build();
-        let client = client.map_err(|error| Error::Client(error.into()))?;
-        let signer = SigningContext::new(self.services.clone()).with_http_client(client).signer(token);
+        let signer = SigningContext::new(self.services.clone()).with_http_client(self.client.clone()).signer(token);
         let bundle = signer.sign_raw_statement(payload).await.map_err(|error| Error::Services(error.into()))?;
         bundle.to_json().map_err(|error| Error::Services(error.into()))
     }
@@ -145,7 +153,7 @@ impl Keyless {
         let text = Zeroizing::new(match &self.token {
             Some(path) => {
                 let failed = |source| Error::File { path: path.clone(), source };
-                let bytes = testimony_verify::files::read_at_most(path, TOKEN_BYTES_MAX).map_err(failed)?;
+                let bytes = read_at_most(path, TOKEN_BYTES_MAX).map_err(failed)?;
                 String::from_utf8_lossy(&bytes).trim().to_owned()
             }
             None => {
@@ -168,8 +176,9 @@ fn services(config: &Path) -> Result<SigningServices, Error> {
         return logs_a_digest(services);
     }
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Config { path: config.to_owned(), source };
-    let json = fs::read_to_string(config).map_err(|source| Error::File { path: config.to_owned(), source })?;
-    let read = SigningConfig::from_json(&json).map_err(|error| failed(error.into()))?;
+    let json = read_at_most(config, CONFIG_BYTES_MAX);
+    let json = json.map_err(|source| Error::File { path: config.to_owned(), source })?;
+    let read = SigningConfig::from_json(&String::from_utf8_lossy(&json)).map_err(|error| failed(error.into()))?;
     let services = SigningServices::from_signing_config(&read).map_err(|error| failed(error.into()))?;
     services.validate().map_err(|error| failed(error.into()))?;
     logs_a_digest(services)

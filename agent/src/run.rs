@@ -169,7 +169,7 @@ impl Prepared {
         let mut session_id = [0; 16];
         rustix::rand::getrandom(&mut session_id, rustix::rand::GetRandomFlags::empty())?;
         if args.seals.wanted() {
-            quote::ALL.iter().try_for_each(|suffix| output.is_free(suffix))?;
+            quote::ALL.iter().try_for_each(|(suffix, _)| output.is_free(suffix))?;
         }
         let keyless = args.keyless.open()?;
         if keyless.is_some() {

@@ -1,7 +1,7 @@
 //! Heads of a session's tree, sealed in the TPM while it runs, and quoted at its end.
 //!
-//! A thread of its own asks the TPM, so that a slow one holds up nothing. What could not be sealed is said in the log; that costs
-//! nobody the statement.
+//! A thread of its own asks the TPM, so that a slow one does not hold up the command; its end waits for it. What could not be sealed is
+//! said in the log; that costs nobody the statement.
 
 mod log;
 
@@ -14,12 +14,12 @@ use std::{
 };
 
 use attestation::{
-    hex,
     merkle::Hash,
-    platform::{Asked, CertifiedKey, Head, Heads, NONCE_BYTES_MAX, Quoting, Seal, Seals, start_data},
+    platform::{Asked, CertifiedKey, Head, Heads, Quoting, Seal, Seals, start_data},
     tpm::Quote,
 };
 use rustix::time::{ClockId, clock_gettime};
+use testimony_verify::platform::{Nonce, nonce};
 
 use crate::tpm::{self, Quoted, Tpm};
 use log::{Locked, SealLog};
@@ -48,15 +48,6 @@ pub struct Args {
     /// The folder of the node's log of seals
     #[arg(long, value_name = "DIR", default_value = "/var/lib/testimony/seals", requires = "seal_pcr")]
     seals: PathBuf,
-}
-
-/// Bytes of a nonce.
-#[derive(Debug, Clone)]
-struct Nonce(Vec<u8>);
-
-fn nonce(text: &str) -> Result<Nonce, String> {
-    let bytes = hex::decode(text).filter(|bytes| (1..=NONCE_BYTES_MAX).contains(&bytes.len()));
-    bytes.map(Nonce).ok_or_else(|| format!("say 1 to {NONCE_BYTES_MAX} bytes in lowercase hexadecimal"))
 }
 
 /// Why nothing was sealed or quoted.

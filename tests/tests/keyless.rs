@@ -82,6 +82,8 @@ fn a_bundle_says_offline_who_signed_and_when() {
     let out = "out.intoto.jsonl";
     assert_eq!(bench.verify(out, "identity", &[]), proven());
     assert_eq!(bench.verify(out, "time", &[]), proven());
+    assert_eq!(bench.verify(out, "identity", &["--at", "2020-01-01"]), refused("BUNDLE_REFUSED"));
+    assert_eq!(bench.verify(out, "identity", &["--at", "2090-01-01"]), proven());
     assert_eq!(bench.verify(out, "signature", &[]).1, Some(("not claimed".to_owned(), None)));
     assert_eq!(bench.verify(out, "signature", &["--key", "key.pub"]), proven());
     // There is no certificate transparency log here, which has to be said.

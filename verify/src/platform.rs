@@ -40,7 +40,7 @@ pub struct Args {
 
 /// Bytes of a nonce.
 #[derive(Debug, Clone)]
-pub struct Nonce(Vec<u8>);
+pub struct Nonce(pub Vec<u8>);
 
 /// What is trusted.
 pub struct Read {
@@ -116,7 +116,11 @@ impl Read {
     }
 }
 
-fn nonce(text: &str) -> Result<Nonce, String> {
+/// Reads a nonce as the command line has it.
+///
+/// # Errors
+/// How to say it.
+pub fn nonce(text: &str) -> Result<Nonce, String> {
     let bytes = hex::decode(text).filter(|bytes| (1..=NONCE_BYTES_MAX).contains(&bytes.len()));
     bytes.map(Nonce).ok_or_else(|| format!("say 1 to {NONCE_BYTES_MAX} bytes in lowercase hexadecimal"))
 }

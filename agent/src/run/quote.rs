@@ -12,8 +12,9 @@ use attestation::{
     evidence::LogHead,
     merkle::Hash,
     platform::{Head, Quoting},
-    tpm::{event_log::EVENT_LOG_BYTES_MAX, ima::IMA_LIST_BYTES_MAX},
 };
+
+use testimony_verify::platform::BESIDE;
 
 use super::{
     output::{Beside, Output},
@@ -27,13 +28,11 @@ use crate::{
     sign::{self, Ready},
 };
 
-/// What follows the name: of the quote, of firmware's log, and of the kernel's list.
-pub(super) const ALL: [&str; 3] = [".quote.intoto.jsonl", ".firmware-log", ".ima-list"];
-/// Where the kernel has the logs, and how much of each is taken.
-const LOGS: [(&str, usize); 2] = [
-    ("/sys/kernel/security/tpm0/binary_bios_measurements", EVENT_LOG_BYTES_MAX),
-    ("/sys/kernel/security/ima/binary_runtime_measurements", IMA_LIST_BYTES_MAX),
-];
+/// The quote, firmware's log and the kernel's list: what follows the name, and how much a reader takes.
+pub(super) const ALL: [(&str, usize); 3] = [BESIDE[0], BESIDE[1], BESIDE[2]];
+/// Where the kernel has the logs.
+const LOGS: [&str; 2] =
+    ["/sys/kernel/security/tpm0/binary_bios_measurements", "/sys/kernel/security/ima/binary_runtime_measurements"];
 
 /// Where the quote and the logs are to be.
 pub(super) struct Files {
@@ -43,7 +42,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn beside(output: &Output) -> anyhow::Result<Self> {
-        let [quote, firmware, ima] = ALL;
+        let [quote, firmware, ima] = ALL.map(|(suffix, _)| suffix);
         Ok(Self { quote: output.beside(quote)?, logs: [output.beside(firmware)?, output.beside(ima)?] })
     }
 }
@@ -77,7 +76,8 @@ pub(super) fn write(
         .and_then(|quoting| files.quote.write(owner, |out| sign_quote(&quoting, payload_sha256, ready, out)));
     if written.is_ok() {
         // After the quote: what was measured since then is more than what was quoted.
-        LOGS.into_iter().zip(files.logs).for_each(|(log, beside)| copy(log, beside, owner));
+        let limits = ALL.into_iter().skip(1).map(|(_, bytes_max)| bytes_max);
+        LOGS.into_iter().zip(limits).zip(files.logs).for_each(|(log, beside)| copy(log, beside, owner));
     }
     written.inspect_err(|error| summary::warn(&format!("there is no quote of the TPM: {error:#}"))).ok()
 }

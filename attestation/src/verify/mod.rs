@@ -264,7 +264,11 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
     let alone = options.keys.is_empty() && options.identities.is_none() && options.voucher.is_none();
     let certified_key = quoted.certified_key().filter(|_| alone);
     let trusted: Vec<PublicKey> = options.keys.iter().cloned().chain(certified_key).collect();
-    let vouched = options.voucher.map(|voucher| voucher.vouch(envelope.unverified()));
+    let in_time = |vouched: Vouched| {
+        let late = "its time is later than that as of which it is verified";
+        if vouched.at <= options.now.saturating_add(times::SKEW_S) { Ok(vouched) } else { Err(late.to_owned()) }
+    };
+    let vouched = options.voucher.map(|voucher| voucher.vouch(envelope.unverified()).and_then(in_time));
     let by_voucher = vouched.as_ref().is_some_and(Result::is_ok);
     let verified = match envelope.verify_each(&trusted, own, by_voucher) {
         Ok(verified) => verified,

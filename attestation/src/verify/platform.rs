@@ -17,6 +17,7 @@ use std::error::Error;
 const NAME: &str = "platform";
 const OPEN: &str =
     "That what was sealed is true: the TPM signs what root gives it. What the machine booted, says the check of that.";
+const NOT_COMPARED: &str = "That the log is the one that was sealed: the evidence was not given. What the machine booted, says the check of that.";
 const NOTHING: &str = "On which machine it was.";
 
 /// What is given of the machine.
@@ -136,7 +137,9 @@ impl<'a> Quoted<'a> {
         };
         match self.prove(found, verdict, claims, keys, heads) {
             Ok(proof) => {
-                let mut checks = vec![proven(NAME, self.says(&proof, found, heads.session.is_some()), OPEN)];
+                let compared = heads.session.is_some();
+                let open = if compared { OPEN } else { NOT_COMPARED };
+                let mut checks = vec![proven(NAME, self.says(&proof, found, compared), open)];
                 checks.extend(self.given.boot.check(&found.quoting.registers));
                 checks
             }
@@ -264,7 +267,7 @@ fn fits(quoting: &Quoting, (opened, closed): (u64, u64), lasted: &Lasted) -> Res
         return Err(Refusal::seal("a head was sealed before the session began"));
     }
     let claimed_ms = closed.saturating_sub(opened) / 1_000_000;
-    // The clock of a TPM may go wrong by a third (part 1 of its library, section 36.7).
+    // Clocks of TPMs need not be good: one that loses less than a third is taken.
     if lasted.clock_ms < claimed_ms / 3 * 2 {
         return Err(Refusal::seal("the session says that it lasted longer than was between its two quotes"));
     }

@@ -19,7 +19,7 @@ const NAME: &str = "time";
 const OPEN: &str = "How long before that it was signed, and that the host's clock was right meanwhile.";
 const CLOCK: &str = "When it was signed: its times are those of the host's clock.";
 /// Clocks of authorities, hosts and verifiers may differ by so many seconds.
-const SKEW_S: u64 = 300;
+pub(super) const SKEW_S: u64 = 300;
 
 /// A time at which a signature existed.
 #[derive(Debug, Clone, PartialEq, Eq)]

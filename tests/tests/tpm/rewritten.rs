@@ -151,6 +151,14 @@ impl<'a> Forger<'a> {
     }
 }
 
+/// A node with a run `out` of some seconds.
+fn with_a_run() -> Node {
+    let node = Node::enrolled();
+    fs::write(node.path("script"), SOME_SECONDS).expect("written");
+    well(&node.run("out", &[], &["sh", "script"]));
+    node
+}
+
 fn pem(node: &Node) -> Vec<u8> {
     fs::read(node.path("key")).expect("a key")
 }
@@ -238,9 +246,7 @@ fn what_is_rewritten_reordered_or_dropped_after_a_seal_is_refused() {
     if !here() {
         return;
     }
-    let node = Node::enrolled();
-    fs::write(node.path("script"), SOME_SECONDS).expect("written");
-    well(&node.run("out", &[], &["sh", "script"]));
+    let node = with_a_run();
     let forger = Forger::new(&node, "out");
     assert!(forger.quoting.seals.heads.0.len() >= 2);
     // The same frames, written and quoted anew, are no forgery: so it is not the way that is refused.
@@ -283,9 +289,7 @@ fn a_log_that_grew_after_it_was_rewritten_has_other_heads() {
     if !here() {
         return;
     }
-    let node = Node::enrolled();
-    fs::write(node.path("script"), SOME_SECONDS).expect("written");
-    well(&node.run("out", &[], &["sh", "script"]));
+    let node = with_a_run();
     let forger = Forger::new(&node, "out");
     let mut frames = forger.frames.clone();
     frames.swap(forger.place(), forger.place() + 1);
@@ -303,9 +307,7 @@ fn a_log_of_a_time_that_is_over_cannot_be_made_up_under_another_session() {
     if !here() {
         return;
     }
-    let node = Node::enrolled();
-    fs::write(node.path("script"), SOME_SECONDS).expect("written");
-    well(&node.run("out", &[], &["sh", "script"]));
+    let node = with_a_run();
     let forger = Forger::new(&node, "out");
     let session = [7; 16];
     let forged = forger.write_as(session, "again", &forger.frames);

@@ -1,6 +1,7 @@
 //! Runs that are sealed in a TPM: what their quotes prove, and what befalls one whose TPM goes away, is reset, or is used by others.
 
 use std::fs;
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -118,8 +119,7 @@ fn a_reset_meanwhile_is_seen_whatever_is_extended_afterwards() {
         return;
     }
     let mut node = Node::enrolled();
-    let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
-    let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let run = begin(&node, "out");
     wait_for_a_seal(&node);
     node.tpm.power_off();
     node.tpm.power_on();
@@ -141,8 +141,7 @@ fn a_tpm_that_goes_away_costs_the_quote_and_not_the_statement() {
         return;
     }
     let mut node = Node::enrolled();
-    let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
-    let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let run = begin(&node, "out");
     wait_for_a_seal(&node);
     node.tpm.power_off();
     let said = well(&run.wait_with_output().expect("it ends"));
@@ -184,8 +183,7 @@ fn a_tpm_that_hangs_holds_up_the_end_for_a_while_and_no_longer() {
         return;
     }
     let node = Node::enrolled();
-    let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
-    let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let run = begin(&node, "out");
     wait_for_a_seal(&node);
     node.tpm.freeze();
     let said = well(&run.wait_with_output().expect("it ends"));
@@ -199,8 +197,7 @@ fn others_that_extend_the_register_are_seen() {
         return;
     }
     let node = Node::enrolled();
-    let mut run = node.command("out", &["--key", "key"], &SOME_SECONDS);
-    let run = run.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let run = begin(&node, "out");
     wait_for_a_seal(&node);
     let extend = format!("12:sha256={}", "11".repeat(32));
     node.tpm.tool(&["tpm2_pcrextend", &extend]).expect("extended");
@@ -226,11 +223,7 @@ fn runs_of_one_node_share_the_register_once_a_second() {
     let node = Node::enrolled();
     let names = ["a", "b", "c"];
     well(&node.run("first", &[], &["true"]));
-    let begin = |name: &&str| {
-        let mut run = node.command(name, &["--key", "key"], &SOME_SECONDS);
-        run.stderr(std::process::Stdio::piped()).spawn().expect("it starts")
-    };
-    let runs: Vec<_> = names.iter().map(begin).collect();
+    let runs: Vec<_> = names.iter().map(|name| begin(&node, name)).collect();
     for run in runs {
         well(&run.wait_with_output().expect("it ends"));
     }
@@ -296,6 +289,12 @@ fn what_cannot_be_is_refused_before_the_command() {
     let known = node.testimony(&["doctor", "--json", "--tpm", &without.tcti(), "--tpm-state", "other"]);
     let known = String::from_utf8_lossy(&known.stdout).into_owned();
     assert!(known.contains("without a certificate of its maker's"), "{known}");
+}
+
+/// Starts a run of some seconds.
+fn begin(node: &Node, name: &str) -> Child {
+    let mut run = node.command(name, &["--key", "key"], &SOME_SECONDS);
+    run.stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
 /// Until a run that was started sealed for the first time: its command goes on for some seconds then.
