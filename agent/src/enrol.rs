@@ -11,7 +11,7 @@ use std::{
 
 use attestation::{
     escape::escape,
-    platform::{Answer, Challenge, ENROL_BYTES_MAX, Endorsement, EnrolError, Message, Pending, Request},
+    platform::{Answer, Challenge, ENROL_BYTES_MAX, Endorsement, EnrolError, Message, Pending, Request, Terms},
     tpm::{MakerError, Makers},
     x509::BUNDLE_BYTES_MAX,
 };
@@ -46,6 +46,9 @@ enum Step {
         /// once, and the enrolment says so]
         #[arg(long = "maker", value_name = "FILE")]
         makers: Vec<PathBuf>,
+        /// The name of the TPM's endorsement key, as `enrol request` shows it on the machine: another TPM is refused
+        #[arg(long, value_name = "HEX")]
+        endorsement_key: Option<String>,
         /// What the machine is to be called
         #[arg(long, value_name = "TEXT")]
         name: String,
@@ -145,18 +148,30 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
             let request = request(tpm)?;
             write(output, &request)?;
             println!("{}: to be sent to where machines are enrolled", shown(output));
+            let failed = |source| Error::Enrol { path: output.clone(), source };
+            for name in request.endorsement_names().map_err(failed)? {
+                println!("the TPM's endorsement key is {name}");
+            }
         }
-        Step::Challenge { makers, name, spiffe_id, seal_pcr, output, pending, lifetime, request } => {
-            let makers = read_makers(makers)?;
-            let spiffe_id = spiffe_id.as_ref().map(ToString::to_string);
+        Step::Challenge { makers, endorsement_key, name, spiffe_id, seal_pcr, output, pending, lifetime, request } => {
+            let (makers, spiffe_id) = (read_makers(makers)?, spiffe_id.as_ref().map(ToString::to_string));
             let failed = |source| Error::Enrol { path: request.clone(), source };
             let asked = read::<Request>(request)?;
-            let made = asked.challenge(name, spiffe_id.as_deref(), *seal_pcr, makers.as_ref(), now()?, *lifetime);
-            let (challenge, kept) = made.map_err(failed)?;
+            let terms = Terms {
+                name,
+                spiffe_id: spiffe_id.as_deref(),
+                seal_pcr: *seal_pcr,
+                makers: makers.as_ref(),
+                endorsement_key: endorsement_key.as_deref(),
+            };
+            let (challenge, kept) = asked.challenge(&terms, now()?, *lifetime).map_err(failed)?;
             write(pending, &kept)?;
-            write(output, &challenge)?;
+            // What is kept is of use with its challenge alone.
+            write(output, &challenge).inspect_err(|_| drop(fs::remove_file(pending)))?;
             let by = if makers.is_some() { "a maker vouches for its TPM" } else { "its TPM is believed this once" };
             println!("{}: to be sent to the machine; {by}", shown(output));
+            let names = asked.endorsement_names().map_err(failed)?;
+            println!("the request's endorsement keys are {}: hold them against the machine's own", names.join(", "));
         }
         Step::Answer { output, tpm, challenge } => {
             let answer = answer(&read::<Challenge>(challenge)?, challenge, tpm)?;

@@ -111,8 +111,8 @@ struct Prepared {
     platform: platform::Platforms,
     chain: Option<Chain>,
     redaction: Arc<Redaction>,
-    sealing: Option<Sealing>,
-    keyless: Option<Keyless>,
+    sealing: Option<(Sealing, quote::Files)>,
+    keyless: Option<(Keyless, output::Beside)>,
 }
 
 fn clock_now() -> content::Clock {
@@ -168,14 +168,10 @@ impl Prepared {
         clock.lap("load and attach");
         let mut session_id = [0; 16];
         rustix::rand::getrandom(&mut session_id, rustix::rand::GetRandomFlags::empty())?;
-        if args.seals.wanted() {
-            quote::ALL.iter().try_for_each(|(suffix, _)| output.is_free(suffix))?;
-        }
-        let keyless = args.keyless.open()?;
-        if keyless.is_some() {
-            output.is_free(BUNDLE)?;
-        }
-        let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?;
+        let quoted = args.seals.wanted().then(|| quote::Files::claim(&output)).transpose()?;
+        let keyless = args.keyless.open()?.map(|keyless| Ok::<_, anyhow::Error>((keyless, output.beside(BUNDLE)?)));
+        let keyless = keyless.transpose()?;
+        let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?.zip(quoted);
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
@@ -312,19 +308,25 @@ impl Prepared {
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
             self.content.pump();
             self.log.tick()?;
-            if let Some(sealing) = &mut self.sealing {
-                sealing.look(|| self.log.head());
-            }
+            self.seal();
         }
         let limit = Instant::now() + Duration::from_secs_f64(args.grace.clamp(0.0, 86_400.0));
         loop {
             canaries.look(&mut self.into(session))?;
             session.drain(&mut self.probe, &mut self.log, &mut self.content)?;
             self.content.pump();
+            self.seal();
             if session.living() == 0 || Instant::now() > limit {
                 return canaries.end(&mut self.into(session));
             }
             self.probe.wait(GRACE_LOOK_MS)?;
+        }
+    }
+
+    /// Has the log's head sealed, if it is time.
+    fn seal(&mut self) {
+        if let Some((sealing, _)) = &mut self.sealing {
+            sealing.look(|| self.log.head());
         }
     }
 
@@ -385,15 +387,13 @@ impl Prepared {
         if let Some(link) = &link {
             (meta.number, meta.previous) = (Some(link.number), link.previous);
         }
-        let quotes = sealing.is_some().then(|| quote::Files::beside(&self.output)).transpose()?;
-        let bundle = self.keyless.is_some().then(|| self.output.beside(BUNDLE)).transpose()?;
         let mut signed = self.output.sign(&trace, (&head, &meta), &ready, &self.owner, link)?;
         clock.lap("sign");
-        if let (Some(keyless), Some(beside)) = (&self.keyless, bundle) {
-            signed.bundle = bundle::write(keyless, beside, &signed.file, &self.owner);
+        if let Some((keyless, beside)) = self.keyless {
+            signed.bundle = bundle::write(&keyless, beside, &signed.file, &self.owner);
             clock.lap("keyless");
         }
-        if let (Some(sealing), Some(files)) = (sealing, quotes) {
+        if let Some((sealing, files)) = sealing {
             signed.quote = quote::write(sealing, files, &head, &signed.payload_sha256, &ready, &self.owner);
         }
         clock.lap("seal and quote");

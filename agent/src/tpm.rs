@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use attestation::{merkle::Hash, tpm::PcrValues, tpm::Quote};
@@ -55,7 +55,7 @@ pub enum Error {
     #[error("testimony-tpm ended before it answered")]
     Gone,
     /// It took too long, and was ended.
-    #[error("the TPM did not answer within {} s", ASK_TIME_MAX.as_secs())]
+    #[error("the TPM did not answer in time")]
     Late,
     /// It answered something else.
     #[error("testimony-tpm answered what it was not asked")]
@@ -73,6 +73,11 @@ impl Error {
             Self::Fault(fault) => fault.code == FaultCode::NoDevice,
             Self::Gone | Self::Late | Self::Answer => false,
         }
+    }
+
+    /// Whether a register did not hold still while it was quoted.
+    pub fn is_changing(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.code == FaultCode::Changing)
     }
 
     /// Whether it hangs, so that asking again would take as long.
@@ -106,25 +111,34 @@ pub struct Tpm {
     seal_pcr: Option<u8>,
     helper: Option<Helper>,
     asked: u64,
+    limit: Option<Instant>,
 }
 
 struct Helper {
-    child: Child,
+    /// Until it is dropped.
+    child: Option<Child>,
     input: ChildStdin,
     answers: Receiver<Vec<u8>>,
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let Some(mut child) = self.child.take() else { return };
+        let _ = child.kill();
+        // In a TPM's driver it may sleep where no signal wakes it. Who asks does not wait for that.
+        let _ = thread::Builder::new().spawn(move || child.wait());
     }
 }
 
 impl Tpm {
     /// One of which this register may be extended.
     pub fn new(args: &Args, seal_pcr: Option<u8>) -> Self {
-        Self { args: args.clone(), seal_pcr, helper: None, asked: 0 }
+        Self { args: args.clone(), seal_pcr, helper: None, asked: 0, limit: None }
+    }
+
+    /// From now on no answer is waited for longer than until then.
+    pub fn end_by(&mut self, limit: Instant) {
+        self.limit = Some(limit);
     }
 
     /// A question and its answer.
@@ -150,7 +164,9 @@ impl Tpm {
         let mut line = serde_json::to_vec(request).map_err(|_| Error::Answer)?;
         line.push(b'\n');
         helper.input.write_all(&line).and_then(|()| helper.input.flush()).map_err(|_| Error::Gone)?;
-        let answer = helper.answers.recv_timeout(ASK_TIME_MAX).map_err(|error| match error {
+        let wait =
+            self.limit.map_or(ASK_TIME_MAX, |limit| ASK_TIME_MAX.min(limit.saturating_duration_since(Instant::now())));
+        let answer = helper.answers.recv_timeout(wait).map_err(|error| match error {
             RecvTimeoutError::Timeout => Error::Late,
             RecvTimeoutError::Disconnected => Error::Gone,
         })?;
@@ -222,7 +238,7 @@ fn start(args: &Args, seal_pcr: Option<u8>) -> Result<Helper, Error> {
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|source| Error::Helper { path, source })?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Err(Error::Gone) };
-    Ok(Helper { child, input, answers: answers(output) })
+    Ok(Helper { child: Some(child), input, answers: answers(output) })
 }
 
 /// In the folder of our own program, and nowhere else: what it says is signed.

@@ -115,9 +115,21 @@ impl Swtpm {
     /// # Panics
     /// If it does not run.
     pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let server = self.server.as_ref().expect("it runs");
         let pid = Pid::from_raw(server.id().cast_signed()).expect("a process");
-        kill_process(pid, Signal::STOP).expect("it stops");
+        kill_process(pid, signal).expect("it is there");
     }
 
     /// Sends a command as it is, and gives the answer.

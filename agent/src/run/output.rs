@@ -23,11 +23,11 @@ pub(super) struct Output {
     name: PathBuf,
     /// Where they are. The command may move or replace the directory's name, and we may be root.
     directory: File,
-    part: Option<File>,
+    part: Option<Claimed>,
 }
 
 const STATEMENT: &str = ".intoto.jsonl";
-const PART: &str = ".intoto.jsonl.part";
+const PART: &str = ".part";
 
 /// A statement on disk.
 pub(super) struct Signed {
@@ -45,11 +45,44 @@ pub(super) struct Signed {
     pub(super) summary: summary::Summary,
 }
 
-/// A file beside the statement.
+/// A file beside the statement: claimed before the command starts, as the statement is, so that the command cannot take its name.
 pub(super) struct Beside {
     /// Kept open: the path leads by it.
     directory: File,
     named: PathBuf,
+    claimed: Claimed,
+}
+
+/// A file that is being written.
+struct Claimed {
+    /// Where it is until it is whole.
+    part: PathBuf,
+    file: File,
+}
+
+impl Claimed {
+    /// One that only its owner may open, in place of what an earlier run may have left there.
+    fn new(part: PathBuf) -> io::Result<Self> {
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&part)?;
+        Ok(Self { part, file })
+    }
+
+    /// Gives it its name, in place of whatever has that by now.
+    fn keep(&self, path: &Path, named: &Path) -> anyhow::Result<()> {
+        let ours = self.file.metadata()?;
+        fs::rename(&self.part, path)?;
+        let there = fs::symlink_metadata(path)?;
+        anyhow::ensure!(
+            (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            "{} was replaced by somebody else while the command ran",
+            named.display()
+        );
+        Ok(())
+    }
 }
 
 impl Beside {
@@ -60,18 +93,21 @@ impl Beside {
         write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<PathBuf> {
         let path = descriptor_path(&self.directory).join(self.named.file_name().unwrap_or_default());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let mut out = BufWriter::new(file.with_context(|| format!("{} cannot be written", self.named.display()))?);
-        let written = write(&mut out).and_then(|()| {
-            out.flush()?;
-            Ok(out.get_ref().sync_all()?)
-        });
-        if let Err(error) = written {
-            let _ = fs::remove_file(&path);
-            return Err(error);
-        }
+        let mut out = BufWriter::new(&self.claimed.file);
+        write(&mut out)?;
+        out.flush()?;
+        drop(out);
+        self.claimed.file.sync_all()?;
+        self.claimed.keep(&path, &self.named)?;
         owner.give(&path)?;
-        Ok(self.named)
+        Ok(self.named.clone())
+    }
+}
+
+impl Drop for Beside {
+    /// What was not written leaves nothing.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.claimed.part);
     }
 }
 
@@ -103,25 +139,29 @@ impl Output {
     }
 
     /// Refuses a file beside the statement that is there already.
-    pub(super) fn is_free(&self, suffix: &str) -> anyhow::Result<()> {
+    fn is_free(&self, suffix: &str) -> anyhow::Result<()> {
         let path = with_suffix(&self.name, suffix);
         anyhow::ensure!(!path.exists(), "{} exists already: choose another name with -o, or remove it", path.display());
         Ok(())
     }
 
-    /// A file beside the statement, which may not be there yet.
+    /// Claims a file beside the statement, which may not be there yet.
     pub(super) fn beside(&self, suffix: &str) -> anyhow::Result<Beside> {
-        Ok(Beside { directory: self.directory.try_clone()?, named: with_suffix(&self.name, suffix) })
+        self.is_free(suffix)?;
+        let named = with_suffix(&self.name, suffix);
+        // By a descriptor of its own: it is written when the statement is done.
+        let directory = self.directory.try_clone()?;
+        let part = with_suffix(Path::new(named.file_name().unwrap_or_default()), PART);
+        let claimed = Claimed::new(descriptor_path(&directory).join(part));
+        let claimed = claimed.with_context(|| format!("{} cannot be written", named.display()))?;
+        Ok(Beside { directory, named, claimed })
     }
 
     /// Makes sure that the statement can be written where it belongs: its file is open from here on, and
     /// for its owner alone.
     pub(super) fn claim(&mut self) -> anyhow::Result<()> {
-        let part = self.held(PART);
-        let file = fs::remove_file(&part)
-            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .and_then(|()| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&part));
-        self.part = Some(file.with_context(|| format!("{} cannot be written", self.statement().display()))?);
+        let claimed = Claimed::new(self.held(&format!("{STATEMENT}{PART}")));
+        self.part = Some(claimed.with_context(|| format!("{} cannot be written", self.statement().display()))?);
         Ok(())
     }
 
@@ -134,26 +174,20 @@ impl Output {
         owner: &Owner,
         link: Option<Link>,
     ) -> anyhow::Result<Signed> {
-        let file = self.part.take().context("the statement's file was not claimed")?;
-        let ours = file.metadata()?;
-        let mut out = BufWriter::with_capacity(1 << 16, file);
+        let claimed = self.part.take().context("the statement's file was not claimed")?;
+        let mut out = BufWriter::with_capacity(1 << 16, &claimed.file);
         let payload = |out: &mut dyn Write| statement::write(out, trace, head, meta);
         let (written, says) = ready.write(&mut out, payload)?;
         says.iter().for_each(|says| summary::warn(says));
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        out.flush()?;
+        drop(out);
+        claimed.file.sync_all()?;
         // Before anybody can have the statement: the next one must not follow the one before it.
         if let Some(Err(error)) = link.map(|link| link.signed(&written.payload_sha256)) {
             summary::warn(&format!("the next statement will not name this one: {error}"));
         }
         let statement = self.held(STATEMENT);
-        fs::rename(self.held(PART), &statement)?;
-        let there = fs::symlink_metadata(&statement)?;
-        anyhow::ensure!(
-            (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
-            "{} was replaced by somebody else while the command ran",
-            self.statement().display()
-        );
+        claimed.keep(&statement, &self.statement())?;
         owner.give(&statement)?;
         Ok(Signed {
             statement: self.statement(),
@@ -161,7 +195,7 @@ impl Output {
             payload_sha256: written.payload_sha256,
             quote: None,
             bundle: None,
-            file,
+            file: claimed.file,
             new_keys: Vec::new(),
             summary: summary::Summary::of(trace),
         })

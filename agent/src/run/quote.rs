@@ -1,5 +1,5 @@
-//! The quote beside a statement: `NAME.quote.intoto.jsonl`, signed by whoever signed that. Beside it the logs of what the quoted registers
-//! were extended with, where the kernel hands them out.
+//! The quote beside a statement: `NAME.quote.intoto.jsonl`, signed by whoever signed that. Beside it the logs of what the quoted
+//! registers were extended with, where the kernel hands them out.
 
 use std::{
     fs::File,
@@ -30,7 +30,7 @@ use crate::{
 
 /// The quote, firmware's log and the kernel's list: what follows the name, and how much a reader takes.
 pub(super) const ALL: [(&str, usize); 3] = [BESIDE[0], BESIDE[1], BESIDE[2]];
-/// Where the kernel has the logs.
+/// Where the kernel has the logs. The list names files of all users, with their digests: it stays root's own.
 const LOGS: [&str; 2] =
     ["/sys/kernel/security/tpm0/binary_bios_measurements", "/sys/kernel/security/ima/binary_runtime_measurements"];
 
@@ -41,22 +41,26 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn beside(output: &Output) -> anyhow::Result<Self> {
+    /// Claims them.
+    pub(super) fn claim(output: &Output) -> anyhow::Result<Self> {
         let [quote, firmware, ima] = ALL.map(|(suffix, _)| suffix);
         Ok(Self { quote: output.beside(quote)?, logs: [output.beside(firmware)?, output.beside(ima)?] })
     }
 }
 
 /// Ends sealing beside the command. What could not be sealed is said in the log.
-pub(super) fn stop(sealing: Option<Sealing>, log: &mut Log) -> Result<Option<Stopped>, session::Error> {
-    let Some(sealing) = sealing else { return Ok(None) };
+pub(super) fn stop(
+    sealing: Option<(Sealing, Files)>,
+    log: &mut Log,
+) -> Result<Option<(Stopped, Files)>, session::Error> {
+    let Some((sealing, files)) = sealing else { return Ok(None) };
     let stopped = sealing.stop();
-    if let Some(error) = stopped.as_ref().err().or(stopped.as_ref().ok().and_then(|stopped| stopped.failed.as_ref())) {
+    if let Some(error) = stopped.as_ref().map_or_else(Some, Stopped::failed) {
         let why = sign::chain_of(error);
         summary::warn(&format!("heads of the log were not sealed: {why}"));
         log.append(blind_spot(codes::NOT_SEALED, &why, false))?;
     }
-    Ok(stopped.ok())
+    Ok(stopped.ok().map(|stopped| (stopped, files)))
 }
 
 /// Has the TPM quote, and writes that. A statement without a quote is better than none.
@@ -77,7 +81,9 @@ pub(super) fn write(
     if written.is_ok() {
         // After the quote: what was measured since then is more than what was quoted.
         let limits = ALL.into_iter().skip(1).map(|(_, bytes_max)| bytes_max);
-        LOGS.into_iter().zip(limits).zip(files.logs).for_each(|(log, beside)| copy(log, beside, owner));
+        let owners = [owner, &Owner::Caller];
+        let logs = LOGS.into_iter().zip(limits).zip(files.logs).zip(owners);
+        logs.for_each(|((log, beside), owner)| copy(log, beside, owner));
     }
     written.inspect_err(|error| summary::warn(&format!("there is no quote of the TPM: {error:#}"))).ok()
 }

@@ -22,7 +22,7 @@ use rustix::{
 };
 
 /// How long another run is waited for: it may wait for its TPM.
-const WAIT_MAX: Duration = Duration::from_secs(70);
+const WAIT_MAX: Duration = Duration::from_secs(40);
 const SUFFIX: &str = ".seals";
 
 /// Where it is, and what of it is known already.
@@ -30,6 +30,7 @@ pub(super) struct SealLog {
     path: PathBuf,
     /// Seals that are in the register, without the last one, and what the register had then.
     known: (u64, Hash),
+    limit: Option<Instant>,
 }
 
 /// The list while nobody else has it.
@@ -58,7 +59,12 @@ impl SealLog {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Self { path: folder.join(format!("{boot}-{pcr}{SUFFIX}")), known: (0, Hash::default()) })
+        Ok(Self { path: folder.join(format!("{boot}-{pcr}{SUFFIX}")), known: (0, Hash::default()), limit: None })
+    }
+
+    /// From now on nobody is waited for longer than until then.
+    pub(super) fn end_by(&mut self, limit: Instant) {
+        self.limit = Some(limit);
     }
 
     /// Waits for whoever has it, but not for ever.
@@ -67,9 +73,14 @@ impl SealLog {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path)?;
         let limit = Instant::now() + WAIT_MAX;
+        let limit = self.limit.map_or(limit, |end| end.min(limit));
         while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            if error != Errno::WOULDBLOCK || Instant::now() > limit {
+            if error != Errno::WOULDBLOCK {
                 return Err(error.into());
+            }
+            if Instant::now() > limit {
+                let says = format!("another run holds {} and does not let go of it", self.path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, says));
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -118,12 +129,18 @@ impl Locked {
         Ok(self.after == *register)
     }
 
+    /// Refuses more seals than a list may have.
+    pub(super) fn has_room(&self) -> io::Result<()> {
+        if self.count < SEALS_MAX as u64 {
+            return Ok(());
+        }
+        let says = format!("{SEALS_MAX} seals were made since the boot, and no more are kept until the next one");
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, says))
+    }
+
     /// Adds a seal; it is durable then. Its digest comes back, and what the register is to have after it.
     pub(super) fn append(&mut self, seal: Seal) -> io::Result<(Hash, Hash)> {
-        if self.count >= SEALS_MAX as u64 {
-            let says = format!("{SEALS_MAX} seals were made since the boot, and no more are kept until the next one");
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, says));
-        }
+        self.has_room()?;
         self.file.write_all_at(&seal.to_bytes(), self.count * SEAL_BYTES as u64)?;
         self.file.sync_data()?;
         self.count += 1;

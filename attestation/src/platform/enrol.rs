@@ -7,6 +7,7 @@
 //! moved, and an attestation key dies with the TPM's clearing.
 
 use super::machine::{Machine, MachineError};
+use crate::hex;
 use crate::json::Object;
 use crate::merkle::Hash;
 use crate::text;
@@ -38,6 +39,11 @@ pub enum EnrolError {
     /// No endorsement key.
     #[error("the request has no endorsement key, or more than {ENDORSEMENT_KEYS_MAX}")]
     NoEndorsementKey,
+    /// Another one is wanted.
+    #[error(
+        "the request has no endorsement key {0}: it is of another TPM, or the name was not written as `enrol request` shows it"
+    )]
+    OtherKey(String),
     /// None of them has a certificate.
     #[error("no endorsement key of the TPM has a certificate: no maker can vouch for it")]
     NoCertificate,
@@ -82,6 +88,21 @@ pub struct Endorsement {
     /// In DER, with what may follow it; empty if it has none.
     #[serde(with = "text::base64")]
     pub certificate: Vec<u8>,
+}
+
+/// What is settled of a machine by whoever enrols it.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Who signs there.
+    pub spiffe_id: Option<&'a str>,
+    /// The register that it seals in.
+    pub seal_pcr: u8,
+    /// Who may have made its TPM; without them it is believed.
+    pub makers: Option<&'a Makers>,
+    /// The name of its endorsement key in hexadecimal, where that is known.
+    pub endorsement_key: Option<&'a str>,
 }
 
 /// What a machine is to open.
@@ -135,19 +156,17 @@ impl Request {
     /// Why there is none.
     pub fn challenge(
         &self,
-        name: &str,
-        spiffe_id: Option<&str>,
-        seal_pcr: u8,
-        makers: Option<&Makers>,
+        terms: &Terms,
         now: UnixSeconds,
         lifetime: UnixSeconds,
     ) -> Result<(Challenge, Pending), EnrolError> {
         let key = AttestationKey::read(&self.attestation_key)?;
-        let endorsement = self.endorsement_key(makers, now)?;
+        let endorsement = self.endorsement_key(terms, now)?;
         let mut secret = [0; SECRET_BYTES];
         aws_lc_rs::rand::fill(&mut secret).map_err(|_| EnrolError::Random)?;
         let credential = endorsement.make_credential(&key, &secret)?;
-        let machine = Machine::new(name, &self.attestation_key, spiffe_id, seal_pcr, makers.is_some())?;
+        let certified = terms.makers.is_some();
+        let machine = Machine::new(terms.name, &self.attestation_key, terms.spiffe_id, terms.seal_pcr, certified)?;
         let challenge = Challenge {
             version: VERSION,
             endorsement: endorsement.template().to_owned(),
@@ -163,19 +182,35 @@ impl Request {
         Ok((challenge, pending))
     }
 
-    fn endorsement_key(&self, makers: Option<&Makers>, now: UnixSeconds) -> Result<EndorsementKey, EnrolError> {
-        let keys = &self.endorsement_keys;
-        if keys.is_empty() || keys.len() > ENDORSEMENT_KEYS_MAX {
+    /// The TPM's names of its endorsement keys, in hexadecimal, as TPM2_ReadPublic has them: whoever enrols can hold them against
+    /// what was noted when the machine was set up.
+    ///
+    /// # Errors
+    /// Why one cannot be read.
+    pub fn endorsement_names(&self) -> Result<Vec<String>, EnrolError> {
+        let name = |key: &Endorsement| Ok(hex::encode(EndorsementKey::read(&key.public)?.name()));
+        self.endorsement_keys.iter().map(name).collect()
+    }
+
+    fn endorsement_key(&self, terms: &Terms, now: UnixSeconds) -> Result<EndorsementKey, EnrolError> {
+        let mut keys = Vec::new();
+        if self.endorsement_keys.is_empty() || self.endorsement_keys.len() > ENDORSEMENT_KEYS_MAX {
             return Err(EnrolError::NoEndorsementKey);
         }
-        let Some(makers) = makers else {
-            return keys
-                .first()
-                .map_or(Err(EnrolError::NoEndorsementKey), |key| Ok(EndorsementKey::read(&key.public)?));
+        for key in &self.endorsement_keys {
+            keys.push((EndorsementKey::read(&key.public)?, &key.certificate));
+        }
+        if let Some(wanted) = terms.endorsement_key {
+            keys.retain(|(key, _)| hex::encode(key.name()).eq_ignore_ascii_case(wanted));
+            if keys.is_empty() {
+                return Err(EnrolError::OtherKey(wanted.to_owned()));
+            }
+        }
+        let Some(makers) = terms.makers else {
+            return keys.into_iter().next().map(|(key, _)| key).ok_or(EnrolError::NoEndorsementKey);
         };
         let mut error = EnrolError::NoCertificate;
-        for Endorsement { public, certificate } in keys.iter().filter(|key| !key.certificate.is_empty()) {
-            let key = EndorsementKey::read(public)?;
+        for (key, certificate) in keys.into_iter().filter(|(_, certificate)| !certificate.is_empty()) {
             match makers.vouch(&key, certificate, now) {
                 Ok(()) => return Ok(key),
                 Err(refused) => error = refused.into(),

@@ -20,7 +20,7 @@ mod seal;
 mod tests;
 
 pub use boot::{Accepted, BOOT_POLICY_BYTES_MAX, Boot, BootPolicy, BootPolicyError};
-pub use enrol::{Answer, Challenge, ENROL_BYTES_MAX, Endorsement, EnrolError, Message, Pending, Request};
+pub use enrol::{Answer, Challenge, ENROL_BYTES_MAX, Endorsement, EnrolError, Message, Pending, Request, Terms};
 pub use machine::{MACHINE_BYTES_MAX, Machine, MachineError, SEAL_PCRS};
 pub use quoting::{
     Asked, CERTIFIED_DATA, CertifiedError, CertifiedKey, NONCE_BYTES_MAX, PREDICATE_TYPE, QUOTE_BYTES_MAX, Quoting,

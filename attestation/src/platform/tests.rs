@@ -141,7 +141,8 @@ fn an_answer_counts_for_its_own_challenge_and_for_a_while() {
         assert!(Answer::read(wrong.as_bytes()).is_err(), "{wrong}");
     }
     let none = Request::new(KEY, Vec::new());
-    assert!(matches!(none.challenge("m", None, 12, None, 0, 1), Err(EnrolError::NoEndorsementKey)));
+    let terms = Terms { name: "m", spiffe_id: None, seal_pcr: 12, makers: None, endorsement_key: None };
+    assert!(matches!(none.challenge(&terms, 0, 1), Err(EnrolError::NoEndorsementKey)));
 }
 
 proptest! {

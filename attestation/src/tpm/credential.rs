@@ -71,6 +71,12 @@ impl EndorsementKey {
         Ok(Self(public))
     }
 
+    /// The TPM's name for it: the digest's algorithm, and the digest of the public area.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.0.name
+    }
+
     /// Which of TCG's templates it is of: `rsa-2048` (L-1) or `ecc-p256` (L-2), as far as its kind says.
     #[must_use]
     pub fn template(&self) -> &'static str {

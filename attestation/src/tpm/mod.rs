@@ -20,6 +20,7 @@ mod registers;
 mod tests;
 
 pub use credential::{Credential, CredentialError, EndorsementKey, SECRET_BYTES};
+pub use ima::IMA_PCR;
 pub use key::{AttestationKey, KeyError, SigningKey, signature_to_der};
 pub use maker::{MakerError, Makers};
 pub use quote::{Quote, QuoteError, Quoted};

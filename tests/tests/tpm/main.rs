@@ -2,6 +2,7 @@
 
 mod bench;
 mod helper;
+mod hindered;
 mod node;
 mod rewritten;
 mod seals;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::{Found, Maker, Scratch, Swtpm, TpmHelper, binary, ended, need_root, verifier};
@@ -110,6 +112,22 @@ impl Node {
     pub(crate) fn helper(&self) -> TpmHelper {
         TpmHelper::start(&self.tpm.tcti(), &self.path("tpm"))
     }
+}
+
+/// Until a run that was started sealed for the first time: its command goes on for some seconds then.
+pub(crate) fn wait_for_a_seal(node: &Node) {
+    let sealed = || fs::read_dir(node.path("seals")).ok()?.next()?.ok()?.metadata().ok().map(|log| log.len());
+    let began = Instant::now();
+    while sealed().unwrap_or_default() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is sealed");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// The node's list of seals.
+pub(crate) fn log_of(node: &Node) -> PathBuf {
+    let mut logs = fs::read_dir(node.path("seals")).expect("a folder");
+    logs.next().expect("a log").expect("a log").path()
 }
 
 /// What was said, if it went well.

@@ -25,6 +25,8 @@ fn keys(tpm: &Swtpm, name: &str, kind: &str, scheme: &str) -> (EndorsementKey, A
     done(tpm.tool(&[&ak[..], &["-u", &file("ak.pub")]].concat()));
     done(tpm.tool(&["tpm2_flushcontext", "-t"]));
     let endorsement = EndorsementKey::read(&tpm.file(&file("ek.pub"))).expect("an endorsement key");
+    done(tpm.tool(&["tpm2_readpublic", "-c", &file("ek"), "-n", &file("ek.name")]));
+    assert_eq!(tpm.file(&file("ek.name")), endorsement.name());
     let attestation = AttestationKey::read(&tpm.file(&file("ak.pub"))).expect("an attestation key");
     (endorsement, attestation)
 }
