@@ -4,6 +4,8 @@
 //!
 //! A proof shows that a frame stands in the log whose root was signed. It does not show that the frame is true.
 
+pub mod stored;
+
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 

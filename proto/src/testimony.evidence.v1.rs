@@ -325,7 +325,10 @@ pub struct Event {
     /// Bits of what could not be taken whole; 0 is whole. See TRUNCATED_* in docs/format.md.
     #[prost(uint32, tag = "8")]
     pub flags: u32,
-    #[prost(oneof = "event::Body", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
+    #[prost(
+        oneof = "event::Body",
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28"
+    )]
     pub body: ::core::option::Option<event::Body>,
 }
 /// Nested message and enum types in `Event`.
@@ -497,7 +500,17 @@ pub struct NameChange {
 }
 /// Nested message and enum types in `NameChange`.
 pub mod name_change {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Operation {
         Unspecified = 0,
@@ -590,7 +603,17 @@ pub struct Network {
 }
 /// Nested message and enum types in `Network`.
 pub mod network {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Operation {
         Unspecified = 0,
@@ -810,7 +833,17 @@ pub struct Measure {
 }
 /// Nested message and enum types in `Measure`.
 pub mod measure {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Means {
         Unspecified = 0,
@@ -839,7 +872,17 @@ pub mod measure {
             }
         }
     }
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Algorithm {
         Unspecified = 0,
@@ -925,8 +968,7 @@ pub struct CanaryAct {
 }
 /// An event of the agent's own known acts. It is numbered as any other, and is no part of the trace.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CanaryEvent {
-}
+pub struct CanaryEvent {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BlindSpot {
     #[prost(string, tag = "1")]

@@ -1,4 +1,4 @@
-//! `proto`: regenerates the evidence log's messages from their .proto file, or checks that they are as generated.
+//! `proto`: regenerates messages and services from their .proto files, or checks that they are as generated.
 //!
 //! The parser is written in Rust, so no protoc is needed and every machine generates the same text.
 
@@ -6,8 +6,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{command, place};
 
-const PACKAGE: &str = "testimony.evidence.v1";
-const SOURCE: &str = "testimony/evidence/v1/evidence.proto";
+/// Packages and their files.
+const PACKAGES: [(&str, &str); 2] = [
+    ("testimony.evidence.v1", "testimony/evidence/v1/evidence.proto"),
+    ("testimony.collector.v1", "testimony/collector/v1/collector.proto"),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,33 +23,38 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.check { check() } else { write() }
 }
 
-/// Fails when the generated file is not what the .proto file gives.
+/// Fails when a generated file is not what its .proto file gives.
 pub(crate) fn check() -> Result<()> {
-    let file = place::root().join(generated_path());
-    let old = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-    match first_difference(&old, &generate()?) {
-        None => Ok(()),
-        Some(line) => {
-            bail!("{}:{line}: not what {SOURCE} gives: run `cargo xtask proto`", generated_path())
+    PACKAGES.iter().try_for_each(|(package, source)| {
+        let path = generated_path(package);
+        let file = place::root().join(&path);
+        let old = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        match first_difference(&old, &generate(package, source)?) {
+            None => Ok(()),
+            Some(line) => bail!("{path}:{line}: not what {source} gives: run `cargo xtask proto`"),
         }
-    }
+    })
 }
 
 fn write() -> Result<()> {
-    let file = place::root().join(generated_path());
-    std::fs::write(&file, generate()?).with_context(|| format!("{} cannot be written", file.display()))?;
-    println!("{} written from {SOURCE}.", generated_path());
-    Ok(())
+    PACKAGES.iter().try_for_each(|(package, source)| {
+        let path = generated_path(package);
+        let file = place::root().join(&path);
+        let generated = generate(package, source)?;
+        std::fs::write(&file, generated).with_context(|| format!("{} cannot be written", file.display()))?;
+        println!("{path} written from {source}.");
+        Ok(())
+    })
 }
 
-fn generated_path() -> String {
-    format!("proto/src/{PACKAGE}.rs")
+fn generated_path(package: &str) -> String {
+    format!("proto/src/{package}.rs")
 }
 
 /// A program of its own generates, because what it depends on takes longer to build than all developer commands.
-fn generate() -> Result<String> {
+fn generate(package: &str, source: &str) -> Result<String> {
     let run = ["run", "--quiet", "--profile", "xtask", "--package", "proto-generate", "--"];
-    command::read_loud(command::cargo().args(run).arg(place::root().join("proto")).args([SOURCE, PACKAGE]))
+    command::read_loud(command::cargo().args(run).arg(place::root().join("proto")).args([source, package]))
 }
 
 /// The first line, from 1, in which two texts differ.

@@ -5,6 +5,7 @@ use crate::x509::UnixSeconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use std::fmt;
 use thiserror::Error;
 use webpki::aws_lc_rs::ED25519;
 
@@ -46,16 +47,28 @@ impl LogKey {
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(KeyError::Form);
         };
-        let is_name =
-            |name: &str| !name.is_empty() && !name.chars().any(|char| char.is_whitespace() || char.is_control());
-        let key = STANDARD.decode(key).ok().filter(|_| is_name(name)).ok_or(KeyError::Form)?;
+        let name = Name::read(name)?;
+        let key = STANDARD.decode(key).map_err(|_| KeyError::Form)?;
         let (kind, key) = key.split_first().ok_or(KeyError::Form)?;
         if *kind != TIMED {
             return Err(KeyError::Type(*kind));
         }
         let key: [u8; KEY_BYTES] = key.try_into().map_err(|_| KeyError::Form)?;
-        let found = Self { name: name.to_owned(), id: id_of(name, &key), key };
+        let found = Self::new(name, key);
         if hex::encode(&found.id) == id { Ok(found) } else { Err(KeyError::Id) }
+    }
+
+    pub(super) fn new(Name(name): Name, key: [u8; KEY_BYTES]) -> Self {
+        Self { id: id_of(&name, &key), name, key }
+    }
+
+    pub(super) fn id(&self) -> &[u8; ID_BYTES] {
+        &self.id
+    }
+
+    /// What is signed of a checkpoint.
+    pub(super) fn signed(time: UnixSeconds, checkpoint: &str) -> String {
+        format!("cosignature/v1\ntime {time}\n{checkpoint}")
     }
 
     /// Whose it is.
@@ -69,8 +82,25 @@ impl LogKey {
         let signature = signature.strip_prefix(&self.id).filter(|_| name == self.name)?;
         let (time, signature) = signature.split_first_chunk::<TIME_BYTES>()?;
         let time = UnixSeconds::from_be_bytes(*time);
-        let signed = format!("cosignature/v1\ntime {time}\n{checkpoint}");
+        let signed = Self::signed(time, checkpoint);
         ED25519.verify_signature(&self.key, signed.as_bytes(), signature).is_ok().then_some(time)
+    }
+}
+
+impl fmt::Display for LogKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = [&[TIMED], &self.key[..]].concat();
+        write!(out, "{}+{}+{}", self.name, hex::encode(&self.id), STANDARD.encode(key))
+    }
+}
+
+/// The name of a log, as it may stand in keys and checkpoints.
+pub(super) struct Name(String);
+
+impl Name {
+    pub(super) fn read(name: &str) -> Result<Self, KeyError> {
+        let is_bad = |char: char| char.is_whitespace() || char.is_control() || char == '+';
+        if name.is_empty() || name.contains(is_bad) { Err(KeyError::Form) } else { Ok(Self(name.to_owned())) }
     }
 }
 

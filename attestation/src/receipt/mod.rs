@@ -9,12 +9,14 @@
 //! section 2.1.
 
 mod entry;
+mod issue;
 mod key;
 mod note;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use entry::Entry;
+pub use issue::{Checkpoint, LogSigner, SIGNING_KEY_BYTES_MAX, SigningKeyError, write};
 pub use key::{KeyError, LogKey};
 
 use crate::merkle::{self, Hash, MerkleError};

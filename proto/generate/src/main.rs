@@ -1,4 +1,4 @@
-//! Prints the evidence log's messages as generated from their .proto file: what `cargo xtask proto` writes or compares.
+//! Prints messages and services as generated from their .proto file: what `cargo xtask proto` writes or compares.
 //! It stands apart because no other developer command needs its dependencies.
 //!
 //! The parser is written in Rust, so no protoc is needed and every machine generates the same text.
@@ -14,13 +14,13 @@ fn main() -> Result<()> {
     };
     let descriptors = protox::compile([source], [Path::new(folder)])?;
     let out = tempfile::tempdir()?;
-    // A frame is as large as its largest message, and these are rare.
-    let large = ["SessionOpened.platform", "SessionClosed.platform"].map(|field| format!(".{package}.{field}"));
     let mut config = prost_build::Config::new();
-    for field in large {
-        config.boxed(field);
+    // A frame is as large as its largest message, and these are rare.
+    for field in ["SessionOpened.platform", "SessionClosed.platform"] {
+        config.boxed(format!(".testimony.evidence.v1.{field}"));
     }
-    config.out_dir(out.path()).compile_fds(descriptors)?;
+    config.out_dir(out.path());
+    tonic_prost_build::configure().out_dir(out.path()).compile_fds_with_config(descriptors, config)?;
     print!("{}", std::fs::read_to_string(out.path().join(format!("{package}.rs")))?);
     Ok(())
 }
