@@ -1,0 +1,92 @@
+//! The server's end: its identity, and who may connect.
+
+use std::sync::Arc;
+use std::{fmt, io};
+
+use futures_util::Stream;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+
+use crate::accept::Acceptor;
+use crate::{Accepted, Error, Files, Identity, Peers, Refusal, Refused, svid};
+
+/// Takes connections by mutual TLS.
+pub struct Server {
+    identity: Source,
+    allowed: Peers,
+    refused: Box<dyn Fn(Refused) + Send + Sync>,
+}
+
+enum Source {
+    /// Follows the Workload API by itself.
+    Spiffe(Arc<ServerConfig>),
+    Files(Files),
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Server").field("allowed", &self.allowed).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server of this identity, which is obtained before anything listens. By the Workload API it needs a Tokio runtime,
+    /// which follows it from then on.
+    ///
+    /// # Errors
+    /// If the identity cannot be had.
+    pub async fn new(identity: &Identity, allowed: Peers) -> Result<Self, Error> {
+        let identity = match identity {
+            Identity::Spiffe { socket } => {
+                Source::Spiffe(Arc::new(svid::server(socket.as_deref(), allowed.clone()).await?))
+            }
+            Identity::Files(files) => {
+                files.server(&allowed)?;
+                Source::Files(files.clone())
+            }
+        };
+        Ok(Self { identity, allowed, refused: Box::new(drop) })
+    }
+
+    /// Calls this for each connection that is not taken, to count it, and to log it at a limited rate: anybody who reaches
+    /// the port can cause it.
+    #[must_use]
+    pub fn on_refused(mut self, refused: impl Fn(Refused) + Send + Sync + 'static) -> Self {
+        self.refused = Box::new(refused);
+        self
+    }
+
+    /// Connections that were taken, for `serve_with_incoming`. It has no errors, and ends only if the task behind it does,
+    /// which panics alone can bring about; that task ends when the stream is dropped.
+    ///
+    /// At most [`HANDSHAKES_MAX`](crate::HANDSHAKES_MAX) handshakes run at a time, each for at most
+    /// [`HANDSHAKE_SECONDS_MAX`](crate::HANDSHAKE_SECONDS_MAX). While so many run, others wait in the listener's backlog. How
+    /// many connections that were taken stand at a time is not limited here: whoever serves them knows what they cost.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn accept(self, listener: TcpListener) -> impl Stream<Item = io::Result<Accepted>> + Send + use<> {
+        Acceptor::start(self, listener)
+    }
+
+    /// What the next connection is made with.
+    pub(crate) async fn config(&self) -> Result<Arc<ServerConfig>, Refusal> {
+        match &self.identity {
+            Source::Spiffe(config) => Ok(Arc::clone(config)),
+            Source::Files(files) => {
+                let (files, allowed) = (files.clone(), self.allowed.clone());
+                let config = tokio::task::spawn_blocking(move || files.server(&allowed));
+                let config = config.await.map_err(Refusal::BrokeOff)?;
+                Ok(Arc::new(config.map_err(Refusal::Identity)?))
+            }
+        }
+    }
+
+    pub(crate) fn allowed(&self) -> &Peers {
+        &self.allowed
+    }
+
+    pub(crate) fn refuse(&self, refused: Refused) {
+        (self.refused)(refused);
+    }
+}
