@@ -10,16 +10,15 @@ pub mod pack;
 pub mod platform;
 mod report;
 pub mod times;
+pub mod trust;
 
-use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
-use attestation::identity::Identities;
-use attestation::receipt::Receipt;
-use attestation::verify::{Check, Objects, Options, Outcome, Verdict, Voucher, inclusion, sequence, unsigned, verify};
+use attestation::verify::{Check, Objects, Outcome, Verdict, inclusion, sequence, unsigned, verify};
 use files::{Directory, Target};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use trust::Trust;
 
 /// Exit code of wrong usage.
 pub const USAGE: u8 = 64;
@@ -85,11 +84,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// Verifies and prints to `out`, with complaints in the program's name to `err`; returns the exit code.
 pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let keys = match args.keys.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>() {
-        Ok(keys) => keys,
-        Err(message) => return complain(program, err, &message),
-    };
-    let trust = match Trust::read(keys, args) {
+    let trust = match Trust::read(args) {
         Ok(trust) => trust,
         Err(message) => return complain(program, err, &message),
     };
@@ -137,72 +132,18 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
     exit_code.max(u8::from(refused))
 }
 
+/// A verdict in JSON, as `--json` prints it, of something that was in no file.
+#[must_use]
+pub fn describe(verdict: &Verdict) -> String {
+    let mut json = Vec::new();
+    // Into memory nothing fails.
+    let _ = report::json(&mut json, Path::new("-"), verdict, None);
+    String::from_utf8_lossy(json.trim_ascii_end()).into_owned()
+}
+
 fn complain(program: &str, err: &mut dyn Write, message: &str) -> u8 {
     let _ = writeln!(err, "{program}: {message}");
     USAGE
-}
-
-fn read_key(path: &Path) -> Result<PublicKey, String> {
-    let named = |error: &dyn std::error::Error| format!("--key {}: {error}", report::path(path));
-    let pem = files::read_small(path).map_err(|error| named(&error))?;
-    PublicKey::from_pem(&pem).map_err(|error| named(&error))
-}
-
-/// All that was given to trust, and the time that it is.
-struct Trust {
-    keys: Vec<PublicKey>,
-    identities: Option<Identities>,
-    times: times::Read,
-    platform: platform::Read,
-    keyless: Option<keyless::Read>,
-}
-
-/// What was given with one statement.
-struct Given<'a> {
-    receipts: Vec<Receipt>,
-    platform: platform::Given,
-    keyless: Option<keyless::Given<'a>>,
-}
-
-impl Trust {
-    fn read(keys: Vec<PublicKey>, args: &Args) -> Result<Self, String> {
-        let (identities, times) = (args.identity.read()?, args.times.read()?);
-        Ok(Self { keys, identities, times, platform: args.platform.read()?, keyless: args.keyless.read()? })
-    }
-
-    fn beside(&self, file: &Path) -> io::Result<Given<'_>> {
-        Ok(Given {
-            receipts: self.times.receipts.clone(),
-            platform: self.platform.beside(file)?,
-            keyless: self.keyless.as_ref().map(|keyless| keyless.beside(file)).transpose()?,
-        })
-    }
-
-    fn packed(&self, pack: &pack::Pack) -> io::Result<Given<'_>> {
-        let bundle = pack.beside(platform::BESIDE.len() - 1)?;
-        Ok(Given {
-            receipts: self.times.receipts.iter().chain(&pack.receipts).cloned().collect(),
-            platform: self.platform.packed(pack)?,
-            keyless: self.keyless.as_ref().map(|keyless| keyless.packed(bundle)),
-        })
-    }
-
-    fn options<'a>(&'a self, evidence: Option<&'a dyn Objects>, given: &'a Given<'a>, args: &Args) -> Options<'a> {
-        Options {
-            platform: self.platform.platform(&given.platform),
-            voucher: given.keyless.as_ref().map(|given| given as &dyn Voucher),
-            keys: &self.keys,
-            identities: self.identities.as_ref(),
-            authorities: &self.times.authorities,
-            logs: &self.times.logs,
-            receipts: &given.receipts,
-            now: self.times.now,
-            clock: self.times.clock,
-            evidence,
-            accept_incomplete: args.accept_incomplete,
-            limits: Limits::default(),
-        }
-    }
 }
 
 fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
@@ -211,12 +152,12 @@ fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
             let objects = evidence.map(Directory::new);
             let evidence = objects.as_ref().map(|objects| objects as &dyn Objects);
             match trust.beside(file) {
-                Ok(given) => verify(input, &trust.options(evidence, &given, args)),
+                Ok(given) => verify(input, &trust.options(evidence, &given, args.accept_incomplete)),
                 Err(error) => unreadable(&error),
             }
         }
         Target::Pack(pack) => match trust.packed(&pack) {
-            Ok(given) => verify(pack.statement(), &trust.options(Some(&pack), &given, args)),
+            Ok(given) => verify(pack.statement(), &trust.options(Some(&pack), &given, args.accept_incomplete)),
             Err(error) => unreadable(&error),
         },
         Target::Evidence(directory) => match Directory::new(directory).in_order() {

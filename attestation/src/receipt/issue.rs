@@ -60,6 +60,12 @@ impl LogSigner {
         Ok(Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *base64)))
     }
 
+    /// Whether a log may be called so.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        Name::read(name).is_ok()
+    }
+
     /// The key of the log of this name, from PEM.
     ///
     /// # Errors

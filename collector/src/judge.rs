@@ -1,0 +1,122 @@
+//! What is made of a submission: verified by the functions that `testimony verify` has, and turned into what is kept, or refused.
+
+use std::sync::{Arc, RwLock};
+
+use attestation::{
+    codes, dsse,
+    platform::Machine,
+    receipt::Entry,
+    verify::{Outcome, Verdict},
+};
+use proto::collector::Submission;
+use sha2::{Digest as _, Sha256};
+use testimony_verify::{
+    describe,
+    trust::{Sent, Trust},
+};
+
+use crate::{clock, store::Statement};
+
+/// Why a statement is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// A code of `testimony explain`.
+    pub(crate) code: String,
+    /// In a sentence, escaped.
+    pub(crate) says: String,
+}
+
+/// Who is trusted: what the configuration names, and machines as they are enrolled.
+pub(crate) struct Judge {
+    trust: Trust,
+    /// Whether a statement needs a quote.
+    quotes_required: bool,
+    machines: RwLock<Arc<[Machine]>>,
+}
+
+impl Judge {
+    pub(crate) fn new(trust: Trust, quotes_required: bool, machines: Vec<Machine>) -> Self {
+        Self { trust, quotes_required, machines: RwLock::new(machines.into()) }
+    }
+
+    /// From now on this machine is known.
+    pub(crate) fn enrolled(&self, machine: Machine) {
+        let mut machines = self.machines.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *machines = machines.iter().cloned().chain([machine]).collect();
+    }
+
+    /// Machines that are enrolled for this peer, and those for nobody in particular.
+    fn machines(&self, peer: &str) -> Vec<Machine> {
+        let machines = Arc::clone(&self.machines.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+        machines.iter().filter(|machine| machine.spiffe_id().is_none_or(|id| id == peer)).cloned().collect()
+    }
+
+    /// Verifies. What it costs is bounded by the submission's size.
+    pub(crate) fn judge(&self, submission: Submission, peer: &str) -> Result<Statement, Refusal> {
+        let now = clock::now();
+        let sha256 = digest(&submission);
+        let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
+        let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
+        let sent = Sent { envelope, beside: [some(quote), some(firmware_log), some(ima_list)], bundle: some(bundle) };
+        // A quote is held against the machines; where none came, that is a refusal only if it has to.
+        let wanted = sent.beside[0].is_some() || self.quotes_required;
+        let machines = if wanted { self.machines(peer) } else { Vec::new() };
+        let verdict = self.trust.verify_sent(&sent, &machines, now);
+        if let Some(refusal) = refusal(&verdict, self.quotes_required && machines.is_empty()) {
+            return Err(refusal);
+        }
+        let (Some(payload_sha256), Some(claims)) = (verdict.payload_sha256, &verdict.claims) else {
+            return Err(Refusal { code: codes::NO_STATEMENT.to_owned(), says: "nothing was claimed".to_owned() });
+        };
+        let malformed =
+            |error: dsse::EnvelopeError| Refusal { code: codes::UNREADABLE_FILE.to_owned(), says: error.to_string() };
+        let signatures = dsse::read(sent.envelope.as_slice()).map_err(malformed)?;
+        let entry = Entry::new(payload_sha256, signatures.signatures().iter().map(dsse::Signature::bytes));
+        let [host, boot] = claims.host_and_boot.clone();
+        let [quote, firmware_log, ima_list] = sent.beside.map(Option::unwrap_or_default);
+        Ok(Statement {
+            sha256,
+            payload_sha256,
+            envelope: sent.envelope,
+            quote,
+            bundle: sent.bundle.unwrap_or_default(),
+            firmware_log,
+            ima_list,
+            entry: entry.to_bytes(),
+            received_s: now,
+            peer: peer.to_owned(),
+            signer: claims.meta.signer.clone(),
+            host,
+            boot,
+            number: claims.meta.number,
+            previous: claims.meta.previous,
+            complete: verdict.complete,
+            verdict: describe(&verdict),
+        })
+    }
+}
+
+/// SHA-256 of all that was sent, each part with its length before it, so that nothing of one can pass for another's.
+fn digest(submission: &Submission) -> [u8; 32] {
+    let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
+    let parts = [envelope, quote, bundle, firmware_log, ima_list];
+    let add = |sha256: Sha256, part: &Vec<u8>| {
+        sha256.chain_update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes()).chain_update(part)
+    };
+    parts.into_iter().fold(Sha256::new(), add).finalize().into()
+}
+
+/// The first reason not to take it. That it is incomplete is none: that stands in what is signed.
+fn refusal(verdict: &Verdict, no_machine: bool) -> Option<Refusal> {
+    let refused = verdict.checks.iter().find(|check| check.outcome == Outcome::Refused);
+    let refused = refused.map(|check| Refusal {
+        code: check.code.unwrap_or(codes::UNREADABLE_FILE).to_owned(),
+        says: format!("{}: {}", check.name, check.says),
+    });
+    refused.or_else(|| {
+        no_machine.then(|| Refusal {
+            code: codes::QUOTE_MISSING.to_owned(),
+            says: "platform: no machine is enrolled for whoever sent it".to_owned(),
+        })
+    })
+}

@@ -1,0 +1,164 @@
+//! The one that writes: whatever waits is kept in one transaction, which is one wait for the disk, signed for in one checkpoint, and
+//! answered with receipts. While the disk is waited for the next ones come together, so that a busy collector waits less often.
+
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use attestation::{
+    receipt::{self, LogSigner},
+    x509::UnixSeconds,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    clock,
+    store::{Enrolled, Error, Statement, Store},
+};
+
+/// Jobs that wait at most; then who sends waits.
+const WAITING_MAX: usize = 256;
+/// Statements of one transaction at most.
+const BATCH_MAX: usize = 256;
+
+/// A statement's receipt, and whether it was there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Receipted {
+    /// C2SP's `tlog-proof`.
+    pub(crate) receipt: String,
+    pub(crate) repeated: bool,
+}
+
+/// Why it was not kept; the chain of causes in words.
+pub(crate) type Kept<T> = Result<T, Arc<Error>>;
+
+/// What is to be written.
+enum Job {
+    Statement(Box<Statement>, oneshot::Sender<Kept<Receipted>>),
+    Challenge { id: String, peer: String, pending: Vec<u8>, expires_s: UnixSeconds, done: oneshot::Sender<Kept<bool>> },
+    TakeChallenge { id: String, peer: String, done: oneshot::Sender<Kept<Option<Vec<u8>>>> },
+    Enrol { enrolled: Enrolled, done: oneshot::Sender<Kept<()>> },
+}
+
+/// Gives work to the one that writes.
+#[derive(Clone)]
+pub(crate) struct Keeper(mpsc::Sender<Job>);
+
+/// The one that writes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the collector is being stopped")]
+pub(crate) struct Gone;
+
+/// Starts it; it ends when nobody can give it work any more.
+pub(crate) fn start(store: Store, signer: LogSigner) -> std::io::Result<(Keeper, JoinHandle<()>)> {
+    let (give, jobs) = mpsc::channel(WAITING_MAX);
+    let thread = thread::Builder::new().name("keep".to_owned()).spawn(move || Writer { store, signer }.run(jobs))?;
+    Ok((Keeper(give), thread))
+}
+
+impl Keeper {
+    /// Hands a statement over, in its turn; the answer comes when it is durable.
+    pub(crate) async fn statement(&self, statement: Statement) -> Result<oneshot::Receiver<Kept<Receipted>>, Gone> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Job::Statement(Box::new(statement), done)).await.map_err(|_| Gone)?;
+        Ok(answer)
+    }
+
+    /// Keeps a challenge; false if too many are open.
+    pub(crate) async fn challenge(
+        &self,
+        id: String,
+        peer: String,
+        pending: Vec<u8>,
+        expires_s: UnixSeconds,
+    ) -> Result<Kept<bool>, Gone> {
+        self.ask(|done| Job::Challenge { id, peer, pending, expires_s, done }).await
+    }
+
+    /// Takes a challenge of this peer.
+    pub(crate) async fn take_challenge(&self, id: String, peer: String) -> Result<Kept<Option<Vec<u8>>>, Gone> {
+        self.ask(|done| Job::TakeChallenge { id, peer, done }).await
+    }
+
+    /// Keeps a machine.
+    pub(crate) async fn enrol(&self, enrolled: Enrolled) -> Result<Kept<()>, Gone> {
+        self.ask(|done| Job::Enrol { enrolled, done }).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Gone> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(job(done)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+struct Writer {
+    store: Store,
+    signer: LogSigner,
+}
+
+impl Writer {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let batch = NonZeroUsize::new(BATCH_MAX).map_or(1, NonZeroUsize::get);
+        let mut waiting = Vec::new();
+        while jobs.blocking_recv_many(&mut waiting, batch) > 0 {
+            let mut statements = Vec::new();
+            for job in waiting.drain(..) {
+                match job {
+                    Job::Statement(statement, done) => statements.push((*statement, done)),
+                    // In its turn: what came before it is written before it.
+                    other => {
+                        self.keep(std::mem::take(&mut statements));
+                        self.other(other);
+                    }
+                }
+            }
+            self.keep(statements);
+        }
+    }
+
+    fn keep(&mut self, batch: Vec<(Statement, oneshot::Sender<Kept<Receipted>>)>) {
+        if batch.is_empty() {
+            return;
+        }
+        let (statements, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        // Who does not wait for the answer any more sends it again, and gets it then.
+        match self.receipts(&statements) {
+            Ok(receipts) => waiting.into_iter().zip(receipts).for_each(|(done, receipt)| drop(done.send(Ok(receipt)))),
+            Err(error) => {
+                let error = Arc::new(error);
+                waiting.into_iter().for_each(|done| drop(done.send(Err(Arc::clone(&error)))));
+            }
+        }
+    }
+
+    fn receipts(&mut self, statements: &[Statement]) -> Result<Vec<Receipted>, Error> {
+        let places = self.store.keep(statements)?;
+        // After it is durable: what is signed for can be shown.
+        let checkpoint = self.signer.sign(self.store.size(), &self.store.root(), clock::now());
+        let receipt = |(place, repeated)| {
+            let proven = self.store.prove(place)?;
+            Ok(Receipted { receipt: receipt::write(&proven.entry, proven.place, &proven.proof, &checkpoint), repeated })
+        };
+        places.into_iter().map(receipt).collect()
+    }
+
+    fn other(&mut self, job: Job) {
+        let now = clock::now();
+        match job {
+            Job::Statement(..) => {}
+            Job::Challenge { id, peer, pending, expires_s, done } => {
+                let kept = self.store.challenge((&id, &peer), &pending, now, expires_s);
+                let _ = done.send(kept.map_err(Arc::new));
+            }
+            Job::TakeChallenge { id, peer, done } => {
+                let _ = done.send(self.store.take_challenge(&id, &peer).map_err(Arc::new));
+            }
+            Job::Enrol { enrolled, done } => {
+                let _ = done.send(self.store.enrol(&enrolled, now).map_err(Arc::new));
+            }
+        }
+    }
+}

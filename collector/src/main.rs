@@ -1,0 +1,83 @@
+//! `testimony-collector`: takes what nodes swear to, verifies it again, keeps it, and answers with receipts of its own log.
+#![forbid(unsafe_code)]
+
+mod chains;
+mod clock;
+mod enrol;
+mod judge;
+mod keep;
+mod key;
+mod list;
+mod receive;
+mod serve;
+mod settings;
+mod store;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser as _;
+use settings::{DEFAULT, Settings};
+
+/// Takes what nodes swear to: verifies each statement again, keeps it, and answers with a receipt of its own append-only log.
+#[derive(clap::Parser)]
+#[command(name = "testimony-collector", version)]
+struct Cli {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Receive statements until it is stopped [default]
+    Serve,
+    /// Say all that is wrong with the configuration, and end
+    CheckConfig,
+    /// Print the key of the log, for `verify --log-key`; it is made if there is none
+    LogKey,
+    /// Print what was kept, a line of JSON each, in the order of the log
+    Statements {
+        /// From this place of the log on
+        #[arg(long, value_name = "PLACE", default_value_t = 0)]
+        from: u64,
+    },
+    /// Print the chains of statements, a line of JSON each, with what is missing or contradicts
+    Chains,
+    /// Print the envelope of a statement
+    Envelope {
+        /// SHA-256 of its payload
+        #[arg(value_name = "SHA256")]
+        payload: String,
+    },
+    /// Print the enrolments of machines, for `verify --enrolment`, a line of JSON each
+    Machines,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return testimony_verify::usage(&error),
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("testimony-collector: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let settings = Settings::read(&cli.config)?;
+    match &cli.command {
+        None | Some(Command::Serve) => serve::run(&settings),
+        Some(Command::CheckConfig) => serve::check(&settings),
+        Some(Command::LogKey) => key::print(&settings),
+        Some(Command::Statements { from }) => list::statements(&settings, *from),
+        Some(Command::Chains) => chains::print(&settings),
+        Some(Command::Envelope { payload }) => list::envelope(&settings, payload),
+        Some(Command::Machines) => list::machines(&settings),
+    }
+}

@@ -1,0 +1,117 @@
+//! Receiving, from the start to the last answer.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use attestation::{platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
+use mtls::Identity;
+use proto::collector::collector_server::CollectorServer;
+use testimony_verify::{files::read_at_most, trust};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tonic::transport::Server;
+
+use crate::{
+    enrol::Enrolling,
+    judge::Judge,
+    keep, key,
+    receive::{Receiver, SUBMISSION_BYTES_MAX},
+    settings::{Enrolment, Settings},
+    store::{Reader, Store},
+};
+
+/// What a submission's message may have beside its parts.
+const FRAMING_BYTES_MAX: usize = 4096;
+
+/// All that is read from files before anything listens.
+struct Prepared {
+    trust: trust::Trust,
+    enrolling: Enrolling,
+}
+
+impl Prepared {
+    fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let trust = trust::Trust::read(&settings.trust.args()).map_err(|says| anyhow::anyhow!("[trust] {says}"))?;
+        Ok(Self { trust, enrolling: enrolling(&settings.enrolment)? })
+    }
+}
+
+/// Looks at everything that the configuration names, and changes nothing.
+///
+/// # Errors
+/// What cannot be used.
+pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+    Prepared::read(settings)?;
+    // A Workload API is asked when it starts; files can be looked at now.
+    if let identity @ Identity::Files(_) = identity(settings)? {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(mtls::Server::new(&identity, settings.peers.allowed())).context("[tls]")?;
+    }
+    println!("the configuration can be used");
+    Ok(())
+}
+
+/// Receives until it is told to stop; what was handed over by then is answered.
+///
+/// # Errors
+/// Why it could not start, or had to end.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let prepared = Prepared::read(settings)?;
+    let (identity, signer) = (identity(settings)?, key::open(settings)?);
+    let log_key = signer.key().to_string();
+    let store = Store::open(&settings.state).with_context(|| settings.state.display().to_string())?;
+    let machines = machines(settings)?;
+    let size = store.size();
+    let (keeper, thread) = keep::start(store, signer)?;
+    let judge = Arc::new(Judge::new(prepared.trust, settings.trust.quotes_required, machines));
+    let receiver = Receiver::new(judge, keeper, prepared.enrolling);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        // Who we are before anybody is listened to.
+        let tls = mtls::Server::new(&identity, settings.peers.allowed()).await.context("[tls]")?;
+        let listener = TcpListener::bind(&settings.listen).await.with_context(|| settings.listen.clone())?;
+        let address = listener.local_addr()?;
+        let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        eprintln!("testimony-collector: listening on {address}, log {log_key}, {size} statements");
+        let service =
+            CollectorServer::new(receiver).max_decoding_message_size(SUBMISSION_BYTES_MAX + FRAMING_BYTES_MAX);
+        let stopped = async move {
+            tokio::select! {
+                _ = stop.0.recv() => {}
+                _ = stop.1.recv() => {}
+            }
+        };
+        let server = Server::builder().add_service(service);
+        server.serve_with_incoming_shutdown(tls.accept(listener), stopped).await?;
+        anyhow::Ok(())
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    // Nobody gives it work any more.
+    thread.join().map_err(|_| anyhow::anyhow!("the thread that writes ended early"))?;
+    served
+}
+
+fn identity(settings: &Settings) -> anyhow::Result<Identity> {
+    // That it is one was held when it was read.
+    settings.tls.identity().map_err(|_| anyhow::anyhow!("[tls] no identity"))
+}
+
+fn machines(settings: &Settings) -> anyhow::Result<Vec<Machine>> {
+    let enrolled = Reader::open(&settings.state)?.machines()?;
+    let read = |enrolled: crate::store::Enrolled| Machine::read(&enrolled.machine).with_context(|| enrolled.name);
+    enrolled.into_iter().map(read).collect()
+}
+
+fn enrolling(settings: &Enrolment) -> anyhow::Result<Enrolling> {
+    let mut pem = Vec::new();
+    for path in &settings.makers {
+        let read = read_at_most(path, BUNDLE_BYTES_MAX as u64 + 1);
+        pem.extend(read.with_context(|| format!("[enrolment] makers: {}", path.display()))?);
+        pem.push(b'\n');
+    }
+    let makers = if pem.is_empty() { None } else { Some(Makers::read(&pem).context("[enrolment] makers")?) };
+    let Enrolment { trust_on_first_use: first_use, seal_pcr, lifetime, .. } = *settings;
+    Ok(Enrolling { makers, first_use, seal_pcr, lifetime_s: lifetime.get() })
+}

@@ -1,0 +1,103 @@
+//! What the collector keeps, in one SQLite database: the statements, the tree of its own log, and the machines that it enrolled.
+//!
+//! Whatever is answered with a receipt is in the database before, forced to the disk (write-ahead log, `synchronous = FULL`). A
+//! statement, its leaf and the nodes that are full by it are written in one transaction, so that there is none without the others.
+
+mod machines;
+mod schema;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
+
+use attestation::merkle::{MerkleError, Tree};
+use rusqlite::Connection;
+
+pub(crate) use machines::Enrolled;
+pub(crate) use statements::{Listed, Statement};
+
+const FILE: &str = "collector.db";
+
+/// Why something is not kept, or not found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The folder.
+    #[error("the folder of the store cannot be used")]
+    Folder(#[from] io::Error),
+    /// The database.
+    #[error("the database of the store")]
+    Database(#[from] rusqlite::Error),
+    /// It is of a newer version.
+    #[error("the database is of version {0}, and this program knows up to {known}: use a newer one", known = schema::VERSION)]
+    Newer(i64),
+    /// It is another program's.
+    #[error("the database is not a collector's")]
+    Foreign,
+    /// The tree does not hold together.
+    #[error("the log's tree is damaged")]
+    Tree(#[from] MerkleError),
+    /// What stands in it is no log's.
+    #[error("the log has {kept} leaves, and its statements are {statements}: it is damaged")]
+    Counts {
+        /// Leaves.
+        kept: u64,
+        /// Statements.
+        statements: u64,
+    },
+}
+
+impl Error {
+    /// Whether there is no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
+/// The database, open for writing: one at a time.
+pub(crate) struct Store {
+    connection: Connection,
+    tree: Tree,
+}
+
+impl Store {
+    /// Opens the store in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let connection = Connection::open(folder.join(FILE))?;
+        schema::prepare(&connection)?;
+        let tree = tree::kept(&connection)?;
+        let statements = statements::count(&connection)?;
+        if tree.size() != statements {
+            return Err(Error::Counts { kept: tree.size(), statements });
+        }
+        Ok(Self { connection, tree })
+    }
+
+    /// Leaves of the log.
+    pub(crate) fn size(&self) -> u64 {
+        self.tree.size()
+    }
+}
+
+/// The database, open for reading beside the one that writes.
+pub(crate) struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens the store of a folder.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(folder.join(FILE), flags)?;
+        schema::check(&connection)?;
+        Ok(Self { connection })
+    }
+}

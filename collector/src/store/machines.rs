@@ -1,0 +1,77 @@
+//! Machines that are enrolled, and challenges that were not answered yet.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Error, Reader, Store};
+
+/// Challenges that may be open at once: each costs a node a word, and us a row.
+const PENDING_MAX: i64 = 10_000;
+
+/// A machine, as it was enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Enrolled {
+    /// The TPM's name for its attestation key.
+    pub(crate) key: Vec<u8>,
+    /// What it is called.
+    pub(crate) name: String,
+    /// The enrolment (JSON).
+    pub(crate) machine: Vec<u8>,
+}
+
+impl Store {
+    /// Keeps a challenge; those that are too old go. False if too many are open.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) fn challenge(
+        &mut self,
+        (id, peer): (&str, &str),
+        pending: &[u8],
+        now_s: u64,
+        expires_s: u64,
+    ) -> Result<bool, Error> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM pending WHERE expires_s < ?1", [now_s.cast_signed()])?;
+        // A node that asks again has lost its challenge.
+        transaction.execute("DELETE FROM pending WHERE peer = ?1", [peer])?;
+        let open: i64 = transaction.query_row("SELECT count(*) FROM pending", (), |row| row.get(0))?;
+        if open >= PENDING_MAX {
+            return Ok(false);
+        }
+        let insert = "INSERT INTO pending (id, peer, expires_s, pending) VALUES (?1, ?2, ?3, ?4)";
+        transaction.execute(insert, params![id, peer, expires_s.cast_signed(), pending])?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Takes a challenge of this peer: it is answered once, whatever the answer is worth.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) fn take_challenge(&mut self, id: &str, peer: &str) -> Result<Option<Vec<u8>>, Error> {
+        let take = "DELETE FROM pending WHERE id = ?1 AND peer = ?2 RETURNING pending";
+        Ok(self.connection.query_row(take, params![id, peer], |row| row.get(0)).optional()?)
+    }
+
+    /// Keeps a machine, in place of what was known of its key.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) fn enrol(&mut self, enrolled: &Enrolled, now_s: u64) -> Result<(), Error> {
+        let insert = "INSERT OR REPLACE INTO machine (key, name, enrolled_s, machine) VALUES (?1, ?2, ?3, ?4)";
+        self.connection.execute(insert, params![enrolled.key, enrolled.name, now_s.cast_signed(), enrolled.machine])?;
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// All machines.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(crate) fn machines(&self) -> Result<Vec<Enrolled>, Error> {
+        let mut select = self.connection.prepare("SELECT key, name, machine FROM machine ORDER BY name, key")?;
+        let read = |row: &rusqlite::Row<'_>| Ok(Enrolled { key: row.get(0)?, name: row.get(1)?, machine: row.get(2)? });
+        Ok(select.query_map((), read)?.collect::<Result<_, _>>()?)
+    }
+}
