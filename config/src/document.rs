@@ -155,8 +155,8 @@ impl Place {
         rest: &'n DeTable<'i>,
         whole: &'n DeTable<'i>,
     ) -> Option<(Both<'n, 'i>, &'p str)> {
-        let on_the_way = rest.keys().filter_map(|key| Some((key, after(path, &written(key.get_ref()))?)));
-        let (key, further) = on_the_way.min_by_key(|(_, further)| further.len())?;
+        // At most one: a key with a dot stands in quotes.
+        let (key, further) = rest.keys().find_map(|key| Some((key, after(path, &written(key.get_ref()))?)))?;
         Some((self.key(key.get_ref(), rest, whole)?, further.strip_prefix('.').unwrap_or(further)))
     }
 
