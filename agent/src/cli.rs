@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use attestation::escape::escape;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{canary, doctor, enrol, explain, keygen, pack, recover, run, show, stamp};
+use crate::{canary, daemon, doctor, enrol, explain, keygen, pack, recover, run, show, spooled, stamp};
 
 /// Traces what a build really does, and swears to it with what it could not see.
 #[derive(Debug, Parser)]
@@ -31,6 +31,12 @@ enum Command {
     Pack(pack::Args),
     /// Bind a machine's TPM to who signs there, so that its quotes can be relied on
     Enrol(enrol::Args),
+    /// Be the node's service: deliver what was put into the spool to a collector
+    Agent(daemon::Args),
+    /// Say all that is wrong with the configuration of the agent
+    CheckConfig(daemon::CheckArgs),
+    /// Show what waits in the spool, what was delivered, and what was not taken
+    Spool(spooled::Args),
     /// Say what a code means and what to do about it
     Explain(explain::Args),
     /// Try what this host can observe, prove and sign
@@ -72,6 +78,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Timestamp(args) => ended(stamp::run(&args), stamp::Error::status),
         Command::Pack(args) => ended(pack::run(&args), pack::Error::status),
         Command::Enrol(args) => ended(enrol::run(&args), enrol::Error::status),
+        Command::Agent(args) => ended(daemon::run(&args), |_| REFUSED),
+        Command::CheckConfig(args) => ended(daemon::check(&args), |_| REFUSED),
+        Command::Spool(args) => ended(spooled::run(&args), |_| REFUSED),
         Command::Explain(args) => ended(explain::run(&args), explain::Error::status),
         Command::Doctor(args) => ended(doctor::run(&args), |_| REFUSED),
         Command::Keygen(args) => ended(keygen::run(&args), keygen::Error::status),

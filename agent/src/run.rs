@@ -15,6 +15,7 @@ mod owner;
 mod platform;
 mod quote;
 mod signals;
+mod spooling;
 mod summary;
 
 use std::{
@@ -113,6 +114,7 @@ struct Prepared {
     redaction: Arc<Redaction>,
     sealing: Option<(Sealing, quote::Files)>,
     keyless: Option<(Keyless, output::Beside)>,
+    spooling: Option<spooling::Spooling>,
 }
 
 fn clock_now() -> content::Clock {
@@ -172,6 +174,7 @@ impl Prepared {
         let keyless = args.keyless.open()?.map(|keyless| Ok::<_, anyhow::Error>((keyless, output.beside(BUNDLE)?)));
         let keyless = keyless.transpose()?;
         let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?.zip(quoted);
+        let spooling = args.spool.as_deref().map(spooling::Spooling::open).transpose()?;
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
@@ -200,6 +203,7 @@ impl Prepared {
             redaction,
             sealing,
             keyless,
+            spooling,
         })
     }
 
@@ -357,6 +361,9 @@ impl Prepared {
             self.log.append(session::known_spot(spot))?;
         }
         clock.lap("platform");
+        if let Some(spooling) = &mut self.spooling {
+            spooling.tell(&mut self.log)?;
+        }
         let sealing = quote::stop(self.sealing.take(), &mut self.log)?;
         // Nobody to sign is told when the log is whole, and waits to be recovered.
         let ready = signing(&self.signers, &mut self.log)?;
@@ -397,6 +404,10 @@ impl Prepared {
             signed.quote = quote::write(sealing, files, &head, &signed.payload_sha256, &ready, &self.owner);
         }
         clock.lap("seal and quote");
+        if let Some(spooling) = self.spooling {
+            signed.spooled = spooling.put(&signed);
+            clock.lap("spool");
+        }
         if let Err(error) = ready.keep_bundles() {
             summary::warn(&format!("the trust bundle was not kept: {error}"));
         }

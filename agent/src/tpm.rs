@@ -220,7 +220,7 @@ impl Tpm {
 fn held(registers: &[Register]) -> Result<PcrValues, Error> {
     let mut values = PcrValues::new();
     for register in registers {
-        let value = register.sha256.as_ref().try_into().ok();
+        let value = register.sha256.to_vec().try_into().ok();
         value.filter(|value| values.set(register.pcr, *value)).ok_or(Error::Answer)?;
     }
     Ok(values)

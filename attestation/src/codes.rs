@@ -198,6 +198,8 @@ codes! {
             "Give a folder that can be written with `--chain`.";
         NOT_SEALED: "Heads of the log could not be sealed in the TPM for some of the time.",
             "See that the TPM answers; others may have extended the register, or have it busy.";
+        STATEMENTS_DROPPED: "Statements of this node were dropped from its spool before a collector had them.",
+            "See why the collector was not reached, or give the spool more room or time (`testimony spool`).";
         BPF_OTHERS: "A BPF program or link of somebody else's that only watches, or is of the network, came or went.",
             "Nothing; `testimony show` says which.";
         MODULES_CHANGED: "Kernel modules without a mark of the kernel's came or went.",

@@ -70,8 +70,7 @@ impl Judge {
         };
         let malformed =
             |error: dsse::EnvelopeError| Refusal { code: codes::UNREADABLE_FILE.to_owned(), says: error.to_string() };
-        let signatures = dsse::read(sent.envelope.as_slice()).map_err(malformed)?;
-        let entry = Entry::new(payload_sha256, signatures.signatures().iter().map(dsse::Signature::bytes));
+        let entry = Entry::of(&dsse::read(sent.envelope.as_slice()).map_err(malformed)?);
         let [host, boot] = claims.host_and_boot.clone();
         let [quote, firmware_log, ima_list] = sent.beside.map(Option::unwrap_or_default);
         Ok(Statement {

@@ -4,6 +4,7 @@
 //! same test binaries run on this machine and in guests with other kernels, so nothing here knows a kernel's facts.
 
 pub mod bystander;
+pub mod collector;
 pub mod flood;
 mod place;
 mod program;

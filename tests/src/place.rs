@@ -43,6 +43,12 @@ pub fn tpm_helper() -> PathBuf {
     program("TESTIMONY_TPM_BIN", "testimony-tpm")
 }
 
+/// The `testimony-collector` under test: `TESTIMONY_COLLECTOR_BIN`, else the release build.
+#[must_use]
+pub fn collector() -> PathBuf {
+    program("TESTIMONY_COLLECTOR_BIN", "testimony-collector")
+}
+
 /// The kernel of the matrix that this guest runs, or `host`.
 #[must_use]
 pub fn kernel() -> String {

@@ -34,6 +34,8 @@ pub(crate) fn build_agent() -> Result<()> {
         "testimony",
         "--package",
         "testimony-verify",
+        "--package",
+        "testimony-collector",
     ]))
 }
 

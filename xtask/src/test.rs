@@ -266,6 +266,7 @@ fn shipped() -> impl Iterator<Item = (&'static str, PathBuf)> {
         ("TESTIMONY_BIN", "testimony"),
         ("TESTIMONY_VERIFY_BIN", "testimony-verify"),
         ("TESTIMONY_TPM_BIN", "testimony-tpm"),
+        ("TESTIMONY_COLLECTOR_BIN", "testimony-collector"),
     ];
     programs.into_iter().map(|(variable, program)| (variable, place::target().join("release").join(program)))
 }

@@ -38,6 +38,8 @@ pub(super) struct Signed {
     pub(super) quote: Option<PathBuf>,
     /// The keyless signature beside it, likewise.
     pub(super) bundle: Option<PathBuf>,
+    /// Its number in the spool, if it was put there.
+    pub(super) spooled: Option<u64>,
     /// The statement's own file, whoever moves it meanwhile.
     pub(super) file: File,
     /// Key files that were made for it.
@@ -195,6 +197,7 @@ impl Output {
             payload_sha256: written.payload_sha256,
             quote: None,
             bundle: None,
+            spooled: None,
             file: claimed.file,
             new_keys: Vec::new(),
             summary: summary::Summary::of(trace),

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use attestation::{
@@ -38,6 +38,13 @@ const LOGS: [&str; 2] =
 pub(super) struct Files {
     quote: Beside,
     logs: [Beside; 2],
+}
+
+/// Where the logs are beside a quote.
+pub(super) fn logs_of(quote: &Path) -> [Option<PathBuf>; 2] {
+    let [suffix, firmware, ima] = ALL.map(|(suffix, _)| suffix);
+    let name = quote.file_name().and_then(|name| name.to_str()?.strip_suffix(suffix));
+    [firmware, ima].map(|suffix| name.map(|name| quote.with_file_name(format!("{name}{suffix}"))))
 }
 
 impl Files {

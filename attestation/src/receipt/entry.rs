@@ -1,6 +1,6 @@
 //! What a log has of an envelope: the digest of its payload and those of its signatures, as lines of text.
 
-use crate::dsse::SIGNATURES_MAX;
+use crate::dsse::{Envelope, SIGNATURES_MAX, Signature};
 use crate::hex;
 use crate::merkle::Hash;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,12 @@ impl Entry {
     pub fn new<'a>(payload_sha256: Hash, signatures: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let digest = |signature: &'a [u8]| Hash::from(Sha256::digest(signature));
         Self { payload: payload_sha256, signatures: signatures.into_iter().map(digest).collect() }
+    }
+
+    /// The entry of this envelope, whoever signed it.
+    #[must_use]
+    pub fn of(envelope: &Envelope) -> Self {
+        Self::new(envelope.payload_sha256(), envelope.signatures().iter().map(Signature::bytes))
     }
 
     /// The bytes that are the log's leaf.

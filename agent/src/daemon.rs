@@ -1,0 +1,71 @@
+//! `testimony agent`: the node's service. What runs in it is a list of tasks; if one ends, so does the agent, and whoever supervises it
+//! starts it anew.
+
+mod notify;
+mod settings;
+mod ship;
+
+use std::{convert::Infallible, path::PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(crate) use settings::{DEFAULT, Settings};
+
+/// How the agent is started.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT)]
+    config: PathBuf,
+}
+
+/// What is to be looked at.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = DEFAULT)]
+    config: PathBuf,
+}
+
+/// Says all that is wrong with a configuration.
+///
+/// # Errors
+/// All of it.
+pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
+    let settings: Settings = config::read(&args.config)?;
+    ship::check(&settings)?;
+    println!("the configuration can be used");
+    Ok(0)
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, or which task ended.
+pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
+    let settings: Settings = config::read(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(supervise(&settings));
+    // A disk that hangs does not keep it from ending: what was not acknowledged is sent again.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    ended.map(|()| 0)
+}
+
+async fn supervise(settings: &Settings) -> anyhow::Result<()> {
+    let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shipping = ship::start(settings).await?;
+    notify::ready();
+    let watchdog = notify::watch();
+    tokio::select! {
+        _ = stop.0.recv() => {}
+        _ = stop.1.recv() => {}
+        ended = shipping => never(ended?),
+        never = watchdog => match never {},
+    }
+    notify::stopping();
+    Ok(())
+}
+
+fn never(never: Infallible) {
+    match never {}
+}

@@ -1,0 +1,33 @@
+//! What the service manager is told (sd_notify(3)): that the agent is ready, that it lives, that it stops. Without one, nobody is told.
+
+use std::{convert::Infallible, future::pending, time::Duration};
+
+use sd_notify::NotifyState;
+
+/// Everything runs.
+pub(super) fn ready() {
+    tell(NotifyState::Ready);
+}
+
+/// It was told to stop.
+pub(super) fn stopping() {
+    tell(NotifyState::Stopping);
+}
+
+/// Says that it lives, twice as often as is asked for: on the threads that do the work, so that where these hang nobody says so.
+pub(super) async fn watch() -> Infallible {
+    let Some(every) = asked() else { return pending().await };
+    loop {
+        tell(NotifyState::Watchdog);
+        tokio::time::sleep(every / 2).await;
+    }
+}
+
+fn asked() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+fn tell(state: NotifyState<'_>) {
+    // Nobody listens, or whoever does is gone: the work goes on.
+    let _ = sd_notify::notify(&[state]);
+}

@@ -1,0 +1,186 @@
+//! The agent's configuration: what `testimony agent --config FILE` reads.
+
+use std::path::PathBuf;
+
+use attestation::identity::SpiffeId;
+use config::{Bytes, Fault, Seconds, Validate, within};
+use serde::Deserialize;
+
+/// Where the configuration is unless it is said.
+pub(crate) const DEFAULT: &str = "/etc/testimony/agent.toml";
+
+/// All of it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) spool: SpoolSettings,
+    pub(crate) collector: Collector,
+    pub(crate) tls: mtls::Settings,
+}
+
+/// What is kept until the collector has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SpoolSettings {
+    pub(crate) folder: PathBuf,
+    /// How much of the disk it may take.
+    pub(crate) bytes_max: Bytes,
+    /// What is older is dropped, and counted.
+    pub(crate) age_max: Seconds,
+    /// What is given up when it is full.
+    pub(crate) when_full: WhenFull,
+}
+
+/// What is given up when the spool is full; the next statement says how many were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenFull {
+    /// The oldest.
+    DropOldest,
+    /// What comes.
+    RefuseNew,
+}
+
+/// Whom it is delivered to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Collector {
+    /// A name or an address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Who that has to be, by SPIFFE.
+    pub(crate) spiffe_id: Option<String>,
+    /// Who that has to be, by the name in its certificate [default: the host].
+    pub(crate) name: Option<String>,
+    /// A file with the key of its log, by which its receipts are held.
+    pub(crate) log_key: Option<PathBuf>,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self {
+            folder: crate::spooled::DEFAULT.into(),
+            bytes_max: Bytes::new(1 << 30),
+            age_max: Seconds::new(30 * 86_400),
+            when_full: WhenFull::DropOldest,
+        }
+    }
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self { host: String::new(), port: 8443, spiffe_id: None, name: None, log_key: None }
+    }
+}
+
+impl SpoolSettings {
+    /// The same as the spool has them.
+    pub(crate) fn limits(&self) -> spool::Limits {
+        spool::Limits {
+            bytes_max: self.bytes_max.get(),
+            age_max: self.age_max.duration(),
+            rule: match self.when_full {
+                WhenFull::DropOldest => spool::Rule::DropOldest,
+                WhenFull::RefuseNew => spool::Rule::RefuseNew,
+            },
+        }
+    }
+}
+
+impl Collector {
+    /// Whom a connection is to lead to.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(crate) fn expected(&self) -> Result<mtls::Expected, Fault> {
+        match (&self.spiffe_id, &self.name) {
+            (Some(_), Some(_)) => Err(Fault::new("name", "stands beside spiffe_id: it is known by one of both")),
+            (Some(id), None) => {
+                let id = id.parse::<SpiffeId>().map_err(|error| Fault::new("spiffe_id", error.to_string()))?;
+                Ok(mtls::Expected::SpiffeId(id))
+            }
+            (None, name) => {
+                let (key, name) = name.as_ref().map_or(("host", &self.host), |name| ("name", name));
+                let says =
+                    "is no name that a certificate could have: say name or spiffe_id, by which the collector is known";
+                let name = mtls::DnsName::try_from(name.clone()).map_err(|_| Fault::new(key, says))?;
+                Ok(mtls::Expected::Name(name))
+            }
+        }
+    }
+}
+
+impl Validate for Settings {
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        within("spool", &self.spool, faults);
+        within("collector", &self.collector, faults);
+        within("tls", &self.tls, faults);
+        if self.tls.workload_api.is_some() && self.collector.spiffe_id.is_none() && !self.collector.host.is_empty() {
+            faults.push(Fault::new(
+                "collector.spiffe_id",
+                "missing: among SVIDs the collector is known by its SPIFFE ID",
+            ));
+        }
+    }
+}
+
+impl Validate for SpoolSettings {
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        const BYTES_MIN: Bytes = Bytes::new(64 << 20);
+        if self.bytes_max < BYTES_MIN {
+            faults.push(Fault::new("bytes_max", format!("less than {BYTES_MIN}, which one statement may take")));
+        }
+        if !self.folder.is_absolute() {
+            faults.push(Fault::new("folder", "is no absolute path"));
+        }
+    }
+}
+
+impl Validate for Collector {
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        if self.host.is_empty() {
+            faults.push(Fault::new("host", "missing: say where the collector is"));
+        } else if let Err(fault) = self.expected() {
+            faults.push(fault);
+        }
+        if self.port == 0 {
+            faults.push(Fault::new("port", "is no port"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Vec<String> {
+        let refused = config::parse::<Settings>("agent.toml", text).expect_err("faults");
+        refused.faults.iter().map(|fault| format!("{}:{}", fault.line.unwrap_or(0), fault.path)).collect()
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let text = "[spool]\nfolder = \"here\"\nbytes_max = \"1KiB\"\nage_max = 5\nfull = 1\n[collector]\nport = 0\n\
+                    [tls]\nworkload_api = \"environment\"\nkey = \"k\"\n";
+        let said = said(text);
+        for wanted in ["2:spool.folder", "3:spool.bytes_max", "4:spool.age_max", "5:spool.full", "7:collector.port"] {
+            assert!(said.iter().any(|fault| fault == wanted), "{wanted}: {said:?}");
+        }
+        assert!(said.iter().any(|fault| fault.ends_with("collector.host")), "{said:?}");
+        assert!(said.iter().any(|fault| fault.ends_with("tls.workload_api")), "{said:?}");
+    }
+
+    #[test]
+    fn a_collector_is_known_by_one_thing() {
+        let files = "[tls]\ncertificate = 'c'\nkey = 'k'\nauthorities = 'a'\n";
+        let read = |collector: &str| config::parse::<Settings>("a", &format!("[collector]\n{collector}\n{files}"));
+        assert!(read("host = 'collector.example.org'").is_ok());
+        assert!(read("host = '10.0.0.1'\nspiffe_id = 'spiffe://example.org/collector'").is_ok());
+        assert!(read("host = '10.0.0.1'\nname = 'collector'").is_ok());
+        assert!(read("host = '10.0.0.1'").is_err());
+        assert!(read("host = 'c'\nname = 'c'\nspiffe_id = 'spiffe://example.org/collector'").is_err());
+        assert!(read("host = 'c'\nspiffe_id = 'example.org'").is_err());
+        let svid = "[tls]\nworkload_api = 'environment'\n[collector]\nhost = 'c'\n";
+        assert_eq!(said(svid), ["3:collector.spiffe_id"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! Delivery as a task of the agent, and what it tells the journal.
+
+use std::{cell::RefCell, convert::Infallible, future::Future};
+
+use anyhow::Context as _;
+use attestation::escape::escape;
+use spool::Spool;
+
+use super::Settings;
+use crate::ship::{self, Shared, Target, Told};
+
+/// Looks at what the configuration names.
+///
+/// # Errors
+/// What cannot be used.
+pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    log(settings)?;
+    match settings.tls.identity() {
+        // A Workload API is asked when the agent starts; files can be looked at now.
+        Ok(mtls::Identity::Spiffe { .. }) => Ok(()),
+        _ => runtime.block_on(client(settings)).map(drop),
+    }
+}
+
+async fn client(settings: &Settings) -> anyhow::Result<mtls::Client> {
+    // That both are some was held when it was read.
+    let identity = settings.tls.identity().map_err(|_| anyhow::anyhow!("[tls] no identity"))?;
+    let expected = settings.collector.expected().map_err(|fault| anyhow::anyhow!("[collector] {}", fault.says))?;
+    mtls::Client::new(&identity, expected).await.context("[tls]")
+}
+
+fn log(settings: &Settings) -> anyhow::Result<Option<attestation::receipt::LogKey>> {
+    let log = settings.collector.log_key.as_deref().map(ship::log_key).transpose();
+    log.map_err(|says| anyhow::anyhow!("[collector] log_key: {says}"))
+}
+
+/// Delivers from here on. Who we are is known before anything is sent.
+///
+/// # Errors
+/// Why it cannot.
+pub(super) async fn start(
+    settings: &Settings,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
+    let (client, log) = (client(settings).await?, log(settings)?);
+    let folder = settings.spool.folder.clone();
+    let spool = Spool::open(&folder, Some(settings.spool.limits())).with_context(|| folder.display().to_string())?;
+    let (host, port) = (settings.collector.host.clone(), settings.collector.port);
+    let target = Target { client, host, port, log };
+    Ok(async move {
+        let journal = Journal::default();
+        ship::run(&target, Shared::new(spool), |told| journal.tell(told)).await.context("delivery ended")
+    })
+}
+
+/// What was told last: the same is not told again, however long it lasts.
+#[derive(Default)]
+struct Journal(RefCell<Option<String>>);
+
+impl Journal {
+    fn tell(&self, told: &Told<'_>) {
+        match told {
+            Told::Refused { number, code, says } => {
+                eprintln!("testimony: the collector refuses statement {number}: {code}: {says}");
+            }
+            Told::Delivering => self.changed("statements are delivered".to_owned()),
+            Told::Waiting { why } => {
+                let why = crate::sign::chain_of(*why);
+                self.changed(format!("statements wait in the spool: {}", escape(why.as_bytes())));
+            }
+        }
+    }
+
+    fn changed(&self, line: String) {
+        if self.0.borrow().as_ref() != Some(&line) {
+            eprintln!("testimony: {line}");
+            self.0.replace(Some(line));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the collector answers: a receipt is held against what was sent before it stands for it.
+
+use std::sync::PoisonError;
+
+use attestation::{
+    escape::escape,
+    receipt::{Entry, LogKey, Receipt},
+};
+use proto::collector::{Accepted, Answer, Refused, Unavailable, answer::Outcome};
+
+use super::{Error, Sent, Shared, Told};
+
+/// Characters of a collector's words that are kept.
+const SAYS_CHARS_MAX: usize = 2000;
+
+/// Answers of one stream.
+pub(super) struct Answers<'a> {
+    pub(super) log: Option<&'a LogKey>,
+    pub(super) spool: &'a Shared,
+    pub(super) sent: &'a Sent,
+}
+
+impl Answers<'_> {
+    /// Does what an answer says, if it may say that.
+    pub(super) async fn settle(&self, answer: Answer, tell: &impl Fn(&Told<'_>)) -> Result<(), Error> {
+        let number = answer.number;
+        let entry = self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let entry = entry.ok_or(Error::NotSent(number))?;
+        match answer.outcome {
+            Some(Outcome::Accepted(Accepted { receipt, repeated: _ })) => {
+                self.hold(number, &entry, &receipt)?;
+                self.spool.with(move |spool| spool.acknowledge(number, &receipt)).await
+            }
+            Some(Outcome::Refused(Refused { code, says })) => {
+                let (code, says) = (words(&code), words(&says));
+                tell(&Told::Refused { number, code: &code, says: &says });
+                self.spool.with(move |spool| spool.refuse(number, &code, &says)).await
+            }
+            Some(Outcome::Unavailable(Unavailable { says })) => Err(Error::Unavailable { number, says: words(&says) }),
+            None => Err(Error::Unavailable { number, says: "it answers what this version does not know".to_owned() }),
+        }
+    }
+
+    fn hold(&self, number: u64, entry: &Entry, receipt: &[u8]) -> Result<(), Error> {
+        let receipt = Receipt::read(receipt).map_err(|source| Error::Receipt { number, source })?;
+        if receipt.entry() != entry {
+            return Err(Error::OtherReceipt(number));
+        }
+        let held = self.log.map_or(Ok(0), |log| receipt.accept(log));
+        held.map(drop).map_err(|source| Error::Receipt { number, source })
+    }
+}
+
+/// Of a stranger's words, those that can be shown.
+fn words(says: &str) -> String {
+    let says: String = says.chars().take(SAYS_CHARS_MAX).collect();
+    escape(says.as_bytes()).into_owned()
+}

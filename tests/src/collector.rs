@@ -1,0 +1,185 @@
+//! A collector, and the certificates that nodes and it have, made for the test.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use serde_json::Value;
+
+pub use crate::place::collector as program;
+use crate::place::{Scratch, collector};
+
+/// An authority of certificates for TLS.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// If it cannot.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A section `[tls]` of who has these names, its files in a folder.
+    ///
+    /// # Panics
+    /// If a file cannot be written.
+    #[must_use]
+    pub fn tls(&self, folder: &Path, who: &str, names: &[SanType]) -> String {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.to_vec();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let file = |what: &str, content: &str| {
+            let path = folder.join(format!("{who}-{what}.pem"));
+            // In place of an older one at once, as what renews certificates does it.
+            let part = path.with_extension("part");
+            let mut options = fs::OpenOptions::new();
+            let made = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
+            std::io::Write::write_all(&mut made.expect("a file"), content.as_bytes()).expect("written");
+            fs::rename(&part, &path).expect("its name");
+            path
+        };
+        format!(
+            "[tls]\ncertificate = {:?}\nkey = {:?}\nauthorities = {:?}\n",
+            file("certificate", &certificate.pem()),
+            file("key", &key.serialize_pem()),
+            file("authorities", &self.pem)
+        )
+    }
+}
+
+/// A URI or DNS name of a certificate.
+///
+/// # Panics
+/// If it is none.
+#[must_use]
+pub fn names(uri: &str, dns: &str) -> Vec<SanType> {
+    let uri = (!uri.is_empty()).then(|| SanType::URI(uri.try_into().expect("a URI")));
+    let dns = (!dns.is_empty()).then(|| SanType::DnsName(dns.try_into().expect("a name")));
+    uri.into_iter().chain(dns).collect()
+}
+
+/// A collector on this host; gone when it is dropped.
+pub struct Collector {
+    /// Its folder: the configuration, and the store in `state`.
+    pub folder: Scratch,
+    /// Who vouches for it and its nodes.
+    pub authority: Authority,
+    /// Where it listens.
+    pub port: u16,
+    server: Option<(Child, BufReader<ChildStderr>)>,
+}
+
+impl Collector {
+    /// One that is not started yet, which trusts what `trust` says.
+    ///
+    /// # Panics
+    /// If its configuration cannot be written.
+    #[must_use]
+    pub fn new(trust: &str) -> Self {
+        let (folder, authority) = (Scratch::new(), Authority::new());
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let mut this = Self { folder, authority, port, server: None };
+        this.configure(trust);
+        this
+    }
+
+    /// Writes its configuration anew.
+    ///
+    /// # Panics
+    /// If that cannot be written.
+    pub fn configure(&mut self, trust: &str) {
+        let tls =
+            self.authority.tls(&self.folder.path(), "collector", &names("spiffe://example.org/collector", "localhost"));
+        let state = self.folder.join("state");
+        let text = format!(
+            "listen = \"127.0.0.1:{}\"\nstate = {state:?}\n[log]\nname = \"collector.example.org/log\"\n{tls}{trust}",
+            self.port
+        );
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.config());
+        std::io::Write::write_all(&mut file.expect("a file"), text.as_bytes()).expect("written");
+    }
+
+    /// Where its configuration is.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("collector.toml")
+    }
+
+    /// Starts it; it listens then.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn start(&mut self) {
+        let mut server = Command::new(collector());
+        let mut server = server.arg("--config").arg(self.config()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut said = BufReader::new(server.stderr.take().expect("an output"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("a line");
+        assert!(line.contains("listening on"), "{line}");
+        self.server = Some((server, said));
+    }
+
+    /// Kills it, as a machine does that loses its power.
+    pub fn kill(&mut self) {
+        if let Some((mut server, _)) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Process id of the running one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(|(server, _)| server.id())
+    }
+
+    /// A command of it.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    #[must_use]
+    pub fn ask(&self, words: &[&str]) -> Output {
+        let mut ask = Command::new(collector());
+        ask.args(words).arg("--config").arg(self.config()).output().expect("it runs")
+    }
+
+    /// What a command of it prints, a line of JSON each.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn lines(&self, words: &[&str]) -> Vec<Value> {
+        let said = self.ask(words);
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let text = String::from_utf8(said.stdout).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,372 @@
+//! Nodes and their collector: statements wait in the spool, are delivered, verified again and receipted, whatever is killed on the way;
+//! and what is not taken, from whom.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rcgen::SanType;
+use serde_json::Value;
+use tests::collector::{Authority, Collector, names};
+use tests::{Scratch, binary, ended, verifier};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const NODE: &str = "spiffe://example.org/node/one";
+/// The trust of a collector in the key of its one node, which alone may send.
+const TRUST: &str = "[peers]\nspiffe_ids = [\"spiffe://example.org/node/*\"]\n[trust]\nkeys = [KEY]\n";
+
+/// Whether these tests run: nothing of them depends on the kernel.
+fn here() -> bool {
+    if tests::kernel() == "host" {
+        tests::need_root();
+        return true;
+    }
+    println!("NOT RUN: a collector is asked nothing of the kernel");
+    false
+}
+
+/// A node: its key, its spool, and the agent that delivers.
+struct Node {
+    scratch: Scratch,
+    agent: Option<Child>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let this = Self { scratch: Scratch::new(), agent: None };
+        ended(&this.testimony(&["keygen", "-o", "key"]), 0);
+        this
+    }
+
+    fn testimony(&self, words: &[&str]) -> Output {
+        Command::new(binary()).args(words).current_dir(self.scratch.path()).output().expect("testimony runs")
+    }
+
+    /// A statement of `true`, put into the spool.
+    fn run(&self, name: &str) -> String {
+        let words = ["run", "--key", "key", "--chain", "chain", "-o", name];
+        ended(&self.testimony(&[&words[..], &["--spool=spool", "--", "true"]].concat()), 0)
+    }
+
+    /// Payloads of its statements, in their order.
+    fn payloads(&self, all: &[String]) -> Vec<String> {
+        let payload = |name: &String| {
+            let verify = ["--json", "--key", "key.pub", &format!("{name}.intoto.jsonl")];
+            let said =
+                Command::new(verifier()).args(verify).current_dir(self.scratch.path()).output().expect("it runs");
+            let verdict: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+            verdict["payloadSha256"].as_str().expect("a payload").to_owned()
+        };
+        all.iter().map(payload).collect()
+    }
+
+    fn configure(&self, port: u16, tls: &str, collector: &str) {
+        let spool = self.scratch.join("spool");
+        let text =
+            format!("[spool]\nfolder = {spool:?}\n[collector]\nhost = \"localhost\"\nport = {port}\n{collector}{tls}");
+        fs::write(self.scratch.join("agent.toml"), text).expect("written");
+    }
+
+    /// Configured for a collector as the node that it knows.
+    fn join(&self, collector: &Collector) {
+        let tls = collector.authority.tls(&self.scratch.path(), "node", &names(NODE, ""));
+        let key = collector.ask(&["log-key"]);
+        fs::write(self.scratch.join("log.vkey"), key.stdout).expect("written");
+        let expected =
+            format!("spiffe_id = \"spiffe://example.org/collector\"\nlog_key = {:?}\n", self.scratch.join("log.vkey"));
+        self.configure(collector.port, &tls, &expected);
+    }
+
+    fn start(&mut self) {
+        let mut agent = Command::new(binary());
+        agent.args(["agent", "--config", "agent.toml"]).current_dir(self.scratch.path());
+        let log = fs::File::options().create(true).append(true).open(self.scratch.join("log")).expect("a log");
+        self.agent = Some(agent.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
+    }
+
+    fn state(&self) -> Value {
+        let said = self.testimony(&["spool", "state", "--json", "--spool", "spool"]);
+        serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)))
+    }
+
+    /// Until the spool says so.
+    fn wait(&self, what: impl Fn(&Value) -> bool) {
+        let began = Instant::now();
+        while !what(&self.state()) {
+            assert!(began.elapsed() < PATIENCE, "{}\n{}", self.state(), self.said());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn wait_for_log(&self, words: &str) {
+        let began = Instant::now();
+        while !self.said().contains(words) {
+            assert!(began.elapsed() < PATIENCE, "{}", self.said());
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A collector that trusts the node's key.
+fn collector(node: &Node) -> Collector {
+    Collector::new(&trust(node))
+}
+
+fn trust(node: &Node) -> String {
+    TRUST.replace("KEY", &format!("{:?}", node.scratch.join("key.pub")))
+}
+
+fn kept(collector: &Collector) -> Vec<String> {
+    let text = |line: &Value| line["payloadSha256"].as_str().expect("a payload").to_owned();
+    collector.lines(&["statements"]).iter().map(text).collect()
+}
+
+#[test]
+fn what_waited_is_delivered_in_order_and_receipted_and_the_receipt_is_good_offline() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    let mut collector = collector(&node);
+    let all: Vec<String> = (0..4).map(|number| format!("run{number}")).collect();
+    all.iter().for_each(|name| drop(node.run(name)));
+    assert_eq!(node.state()["waiting"], 4);
+    node.join(&collector);
+    collector.start();
+    node.start();
+    node.wait(|state| state["delivered"] == 4 && state["waiting"] == 0);
+    assert_eq!(kept(&collector), node.payloads(&all));
+    let listed = collector.lines(&["statements", "--from", "3"]);
+    assert_eq!((listed.len(), &listed[0]["place"], &listed[0]["peer"]), (1, &Value::from(3), &Value::from(NODE)));
+    let chains = collector.lines(&["chains"]);
+    assert_eq!(
+        (chains.len(), &chains[0]["statements"], &chains[0]["first"], &chains[0]["last"]),
+        (1, &Value::from(4), &Value::from(1), &Value::from(4))
+    );
+    assert_eq!(
+        (&chains[0]["missing"], &chains[0]["contradicts"]),
+        (&Value::from(Vec::<u8>::new()), &Value::from(Vec::<u8>::new()))
+    );
+    // Everything off: the receipt and the log's key say when it was signed.
+    node.kill();
+    collector.kill();
+    for name in &all {
+        let statement = format!("{name}.intoto.jsonl");
+        let receipt = node.testimony(&["spool", "receipt", "--spool", "spool", &statement]);
+        assert!(receipt.status.success(), "{}", String::from_utf8_lossy(&receipt.stderr));
+        fs::write(node.scratch.join("receipt"), receipt.stdout).expect("written");
+        let check = |statement: &str| {
+            let verify = ["--json", "--key", "key.pub", "--log-key", "log.vkey", "--receipt", "receipt", statement];
+            let said =
+                Command::new(verifier()).args(verify).current_dir(node.scratch.path()).output().expect("it runs");
+            let verdict: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+            tests::check(&verdict, "time").expect("the check").0
+        };
+        assert_eq!(check(&statement), "proven");
+        // Another one's receipt says nothing of it.
+        let other = if name == "run0" { "run1.intoto.jsonl" } else { "run0.intoto.jsonl" };
+        assert_ne!(check(other), "proven");
+    }
+}
+
+#[test]
+fn whoever_is_killed_the_accounts_agree_in_the_end() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    let mut collector = collector(&node);
+    node.join(&collector);
+    let mut all = Vec::new();
+    for round in 0..6 {
+        if round % 3 != 1 {
+            collector.start();
+        }
+        if round % 3 != 2 {
+            node.start();
+        }
+        for number in 0..2 {
+            let name = format!("run{round}{number}");
+            node.run(&name);
+            all.push(name);
+        }
+        sleep(Duration::from_millis(200 * round));
+        node.kill();
+        collector.kill();
+    }
+    collector.start();
+    node.start();
+    node.wait(|state| state["delivered"] == all.len() && state["waiting"] == 0);
+    assert_eq!(kept(&collector), node.payloads(&all));
+    assert_eq!(node.state()["put"], all.len());
+    let chains = collector.lines(&["chains"]);
+    assert_eq!(chains[0]["missing"], Value::from(Vec::<u8>::new()), "{chains:?}");
+    // Told to stop, both do.
+    let stop = |pid: u32| ended(&Command::new("kill").arg(pid.to_string()).output().expect("kill runs"), 0);
+    let mut agent = node.agent.take().expect("an agent");
+    stop(agent.id());
+    assert!(agent.wait().expect("it ends").success());
+    stop(collector.pid().expect("a collector"));
+}
+
+#[test]
+fn what_is_not_trusted_is_refused_once_and_kept_aside() {
+    if !here() {
+        return;
+    }
+    let (mut node, stranger) = (Node::new(), Node::new());
+    let mut collector = collector(&stranger);
+    node.run("one");
+    node.join(&collector);
+    collector.start();
+    node.start();
+    node.wait(|state| state["refused"] == 1);
+    node.wait_for_log("the collector refuses statement 1: ");
+    let refused = node.testimony(&["spool", "refused", "--spool", "spool"]);
+    let refused = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(refused.contains("one.intoto.jsonl") && refused.contains("SIGNATURE_INVALID"), "{refused}");
+    // What follows is not held up by it.
+    collector.kill();
+    collector.configure(&trust(&node));
+    collector.start();
+    node.run("two");
+    node.wait(|state| state["delivered"] == 1 && state["refusedKept"] == 1);
+    assert_eq!(kept(&collector), node.payloads(&["two".to_owned()]));
+    let chains = collector.lines(&["chains"]);
+    assert_eq!(chains[0]["missing"], serde_json::json!([[1, 1]]), "{chains:?}");
+}
+
+#[test]
+fn nobody_sends_to_a_collector_or_is_one_without_the_right_certificate() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    let mut collector = collector(&node);
+    node.join(&collector);
+    collector.start();
+    node.run("one");
+    let ours = "spiffe_id = \"spiffe://example.org/collector\"\n";
+    let mut attempt = |authority: &Authority, san: &[SanType], expected: &str, says: &str| {
+        let tls = authority.tls(&node.scratch.path(), "node", san);
+        node.configure(collector.port, &tls, expected);
+        let _ = fs::remove_file(node.scratch.join("log"));
+        node.start();
+        node.wait_for_log(says);
+        sleep(Duration::from_millis(300));
+        assert_eq!(node.state()["delivered"], 0, "{says}");
+        node.kill();
+    };
+    let waits = "statements wait in the spool";
+    attempt(&collector.authority, &names("spiffe://example.org/other", ""), ours, waits);
+    attempt(&collector.authority, &names("", "node.example.org"), ours, waits);
+    attempt(&Authority::new(), &names(NODE, ""), ours, waits);
+    attempt(&collector.authority, &names(NODE, ""), "spiffe_id = \"spiffe://example.org/another\"\n", waits);
+    attempt(&collector.authority, &names(NODE, ""), "name = \"another.example.org\"\n", waits);
+    assert_eq!(kept(&collector), Vec::<String>::new());
+    // By its name it is known as well.
+    let tls = collector.authority.tls(&node.scratch.path(), "node", &names(NODE, ""));
+    node.configure(collector.port, &tls, "");
+    node.start();
+    node.wait(|state| state["delivered"] == 1);
+}
+
+#[test]
+fn another_logs_receipt_is_none_and_nothing_leaves_the_spool_for_it() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    let mut collector = collector(&node);
+    node.join(&collector);
+    let other = self::collector(&node);
+    fs::write(node.scratch.join("log.vkey"), other.ask(&["log-key"]).stdout).expect("written");
+    collector.start();
+    node.run("one");
+    node.start();
+    node.wait_for_log("receipt for statement 1 does not hold");
+    assert_eq!((&node.state()["waiting"], &node.state()["delivered"]), (&Value::from(1), &Value::from(0)));
+    node.kill();
+    // With the right key it was there already.
+    fs::write(node.scratch.join("log.vkey"), collector.ask(&["log-key"]).stdout).expect("written");
+    node.start();
+    node.wait(|state| state["delivered"] == 1);
+    assert_eq!(kept(&collector).len(), 1);
+}
+
+#[test]
+fn what_was_dropped_is_said_by_the_next_statement() {
+    if !here() {
+        return;
+    }
+    let node = Node::new();
+    let collector = collector(&node);
+    node.join(&collector);
+    node.run("one");
+    // Of an age at which it is dropped, by the agent's limits.
+    let config = fs::read_to_string(node.scratch.join("agent.toml")).expect("a configuration");
+    let config = config.replace("[collector]", "age_max = \"1s\"\n[collector]");
+    fs::write(node.scratch.join("agent.toml"), config).expect("written");
+    sleep(Duration::from_millis(2100));
+    let mut node = node;
+    node.start();
+    node.wait(|state| state["ageMaxSeconds"] == 1);
+    node.kill();
+    node.run("two");
+    node.run("three");
+    let gaps = |name: &str| String::from_utf8_lossy(&node.testimony(&["show", "--gaps", name]).stdout).into_owned();
+    assert!(
+        gaps("three").contains("STATEMENTS_DROPPED") || gaps("two").contains("STATEMENTS_DROPPED"),
+        "{}",
+        gaps("three")
+    );
+    let all: BTreeSet<bool> =
+        ["one", "two", "three"].iter().map(|name| gaps(name).contains("1 for their age")).collect();
+    assert_eq!(all.len(), 2, "exactly some say it");
+}
+
+#[test]
+fn all_faults_of_a_configuration_are_said_at_once_and_nothing_starts() {
+    if !here() {
+        return;
+    }
+    let node = Node::new();
+    fs::write(node.scratch.join("agent.toml"), "[spool]\nfolder = \"here\"\nbytes = 3\n[collector]\nport = 0\n")
+        .expect("written");
+    for words in [&["check-config", "agent.toml"][..], &["agent", "--config", "agent.toml"]] {
+        let said = ended(&node.testimony(words), 1);
+        for wanted in [
+            "agent.toml:2: spool.folder",
+            "agent.toml:3: spool.bytes",
+            "collector.host",
+            "agent.toml:5: collector.port",
+            "tls",
+        ] {
+            assert!(said.contains(wanted), "{wanted}: {said}");
+        }
+    }
+    let collector = collector(&node);
+    assert!(collector.ask(&["check-config"]).status.success());
+    let said =
+        ended(&Command::new(tests::collector::program()).args(["--config", "nowhere"]).output().expect("it runs"), 1);
+    assert!(said.contains("nowhere"), "{said}");
+}
