@@ -10,6 +10,7 @@ use std::{convert::Infallible, path::PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use settings::{DEFAULT, Settings};
+pub(crate) use ship::connect;
 
 /// How the agent is started.
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,7 @@
 //! `testimony enrol`: binds a machine's attestation key to its TPM and to who signs there, in four steps: `request` and `answer` on the
-//! machine, `challenge` and `accept` wherever machines are enrolled, without a TPM.
+//! machine, `challenge` and `accept` wherever machines are enrolled, without a TPM. `join` makes all four with a collector.
+
+mod join;
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,7 +20,10 @@ use attestation::{
 use testimony_verify::files::read_at_most;
 use tpm_protocol::{Algorithm, Answer as Told, Ask};
 
-use crate::tpm::{self, Tpm};
+use crate::{
+    daemon,
+    tpm::{self, Tpm},
+};
 
 /// Seconds that a challenge may be answered in.
 const LIFETIME_S: u64 = 3600;
@@ -32,6 +37,17 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Step {
+    /// On the machine: have the collector enrol it, under the SPIFFE ID that this node has there
+    Join {
+        /// The enrolment, for `verify --enrolment`; it may not be there
+        #[arg(short = 'o', long = "output", value_name = "FILE")]
+        output: PathBuf,
+        /// The agent's configuration, which says where the collector is
+        #[arg(long, value_name = "FILE", default_value = daemon::DEFAULT)]
+        config: PathBuf,
+        #[command(flatten)]
+        tpm: tpm::Args,
+    },
     /// On the machine: say which keys its TPM has
     Request {
         /// The request; it may not be there
@@ -126,6 +142,9 @@ pub(crate) enum Error {
     /// The TPM.
     #[error("the TPM")]
     Tpm(#[from] tpm::Error),
+    /// The collector, or the way to it.
+    #[error("the collector did not enrol this machine: {0}")]
+    Collector(String),
     /// The clock.
     #[error("the clock is before 1970")]
     Clock,
@@ -144,6 +163,11 @@ impl Error {
 /// Makes a step.
 pub(crate) fn run(args: &Args) -> Result<u8, Error> {
     match &args.step {
+        Step::Join { output, config, tpm } => {
+            let (json, machine) = join::join(config, tpm)?;
+            write_bytes(output, &json)?;
+            println!("{}: {} is enrolled", shown(output), escape(machine.name().as_bytes()));
+        }
         Step::Request { output, tpm } => {
             let request = request(tpm)?;
             write(output, &request)?;

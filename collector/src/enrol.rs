@@ -25,6 +25,8 @@ pub(crate) struct Enrolling {
     pub(crate) first_use: bool,
     /// The register that they seal in.
     pub(crate) seal_pcr: u8,
+    /// Whether a quote of the machine is good under its node's SPIFFE ID alone.
+    pub(crate) bind_spiffe_id: bool,
     /// Seconds that a challenge may be answered in.
     pub(crate) lifetime_s: u64,
 }
@@ -42,7 +44,7 @@ impl Enrolling {
                 "this collector enrols no machines: it was given no makers of TPMs ([enrolment] makers)",
             ));
         }
-        let spiffe_id = Some(peer.as_str()).filter(|peer| peer.starts_with("spiffe://"));
+        let spiffe_id = Some(peer.as_str()).filter(|peer| self.bind_spiffe_id && peer.starts_with("spiffe://"));
         let terms = Terms {
             name: &peer,
             spiffe_id,

@@ -1,6 +1,6 @@
 //! What is made of a submission: verified by the functions that `testimony verify` has, and turned into what is kept, or refused.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use attestation::{
     codes, dsse,
@@ -41,14 +41,8 @@ impl Judge {
 
     /// From now on this machine is known.
     pub(crate) fn enrolled(&self, machine: Machine) {
-        let mut machines = self.machines.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
         *machines = machines.iter().cloned().chain([machine]).collect();
-    }
-
-    /// Machines that are enrolled for this peer, and those for nobody in particular.
-    fn machines(&self, peer: &str) -> Vec<Machine> {
-        let machines = Arc::clone(&self.machines.read().unwrap_or_else(std::sync::PoisonError::into_inner));
-        machines.iter().filter(|machine| machine.spiffe_id().is_none_or(|id| id == peer)).cloned().collect()
     }
 
     /// Verifies. What it costs is bounded by the submission's size.
@@ -58,10 +52,11 @@ impl Judge {
         let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
         let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
         let sent = Sent { envelope, beside: [some(quote), some(firmware_log), some(ima_list)], bundle: some(bundle) };
-        // A quote is held against the machines; where none came, that is a refusal only if it has to.
+        // A quote is held against the machines; where none came, that is a refusal only if it has to be.
         let wanted = sent.beside[0].is_some() || self.quotes_required;
-        let machines = if wanted { self.machines(peer) } else { Vec::new() };
-        let verdict = self.trust.verify_sent(&sent, &machines, now);
+        let machines = Arc::clone(&self.machines.read().unwrap_or_else(PoisonError::into_inner));
+        let machines: &[Machine] = if wanted { &machines } else { &[] };
+        let verdict = self.trust.verify_sent(&sent, machines, now);
         if let Some(refusal) = refusal(&verdict, self.quotes_required && machines.is_empty()) {
             return Err(refusal);
         }
@@ -115,7 +110,7 @@ fn refusal(verdict: &Verdict, no_machine: bool) -> Option<Refusal> {
     refused.or_else(|| {
         no_machine.then(|| Refusal {
             code: codes::QUOTE_MISSING.to_owned(),
-            says: "platform: no machine is enrolled for whoever sent it".to_owned(),
+            says: "platform: no machine is enrolled".to_owned(),
         })
     })
 }

@@ -112,6 +112,6 @@ fn enrolling(settings: &Enrolment) -> anyhow::Result<Enrolling> {
         pem.push(b'\n');
     }
     let makers = if pem.is_empty() { None } else { Some(Makers::read(&pem).context("[enrolment] makers")?) };
-    let Enrolment { trust_on_first_use: first_use, seal_pcr, lifetime, .. } = *settings;
-    Ok(Enrolling { makers, first_use, seal_pcr, lifetime_s: lifetime.get() })
+    let Enrolment { trust_on_first_use: first_use, seal_pcr, bind_spiffe_id, lifetime, .. } = *settings;
+    Ok(Enrolling { makers, first_use, seal_pcr, bind_spiffe_id, lifetime_s: lifetime.get() })
 }

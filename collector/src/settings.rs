@@ -75,6 +75,9 @@ pub(crate) struct Enrolment {
     /// Whether a TPM is believed that no maker vouches for.
     pub(crate) trust_on_first_use: bool,
     pub(crate) seal_pcr: u8,
+    /// Whether a quote of the machine is good under the SPIFFE ID alone that its node showed: where nodes sign by their SVIDs. Where they
+    /// sign by key files, that ID is the machine's name, and no more.
+    pub(crate) bind_spiffe_id: bool,
     /// How long a challenge may be answered.
     pub(crate) lifetime: Seconds,
 }
@@ -95,7 +98,13 @@ impl Default for Settings {
 
 impl Default for Enrolment {
     fn default() -> Self {
-        Self { makers: Vec::new(), trust_on_first_use: false, seal_pcr: 12, lifetime: Seconds::new(3600) }
+        Self {
+            makers: Vec::new(),
+            trust_on_first_use: false,
+            seal_pcr: 12,
+            bind_spiffe_id: true,
+            lifetime: Seconds::new(3600),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -88,7 +89,12 @@ pub struct Collector {
     /// Where it listens.
     pub port: u16,
     server: Option<(Child, BufReader<ChildStderr>)>,
+    /// The Workload API that it is known by, in place of the authority; it is nobody's process then.
+    spire: Option<PathBuf>,
 }
+
+/// Who has no rights anywhere.
+pub const NOBODY: u32 = 65534;
 
 impl Collector {
     /// One that is not started yet, which trusts what `trust` says.
@@ -99,8 +105,26 @@ impl Collector {
     pub fn new(trust: &str) -> Self {
         let (folder, authority) = (Scratch::new(), Authority::new());
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let mut this = Self { folder, authority, port, server: None };
+        let mut this = Self { folder, authority, port, server: None, spire: None };
         this.configure(trust);
+        this
+    }
+
+    /// The same, as a user without any rights, which a Workload API at this socket gives an identity to.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn by_spire(socket: PathBuf, trust: &str) -> Self {
+        let mut this = Self::new(trust);
+        this.spire = Some(socket);
+        this.configure(trust);
+        let state = this.folder.join("state");
+        fs::create_dir(&state).expect("a folder");
+        for path in [state, this.config()] {
+            chown(path, Some(NOBODY), None).expect("given");
+        }
+        fs::set_permissions(this.folder.path(), fs::Permissions::from_mode(0o755)).expect("open");
         this
     }
 
@@ -109,8 +133,13 @@ impl Collector {
     /// # Panics
     /// If that cannot be written.
     pub fn configure(&mut self, trust: &str) {
-        let tls =
-            self.authority.tls(&self.folder.path(), "collector", &names("spiffe://example.org/collector", "localhost"));
+        let tls = match &self.spire {
+            Some(socket) => format!("[tls]\nworkload_api = \"unix:{}\"\n", socket.display()),
+            None => {
+                let names = names("spiffe://example.org/collector", "localhost");
+                self.authority.tls(&self.folder.path(), "collector", &names)
+            }
+        };
         let state = self.folder.join("state");
         let text = format!(
             "listen = \"127.0.0.1:{}\"\nstate = {state:?}\n[log]\nname = \"collector.example.org/log\"\n{tls}{trust}",
@@ -133,7 +162,15 @@ impl Collector {
     /// If it does not.
     pub fn start(&mut self) {
         let mut server = Command::new(collector());
-        let mut server = server.arg("--config").arg(self.config()).stderr(Stdio::piped()).spawn().expect("it starts");
+        if self.spire.is_some() {
+            // Where that user can start it.
+            let copy = self.folder.join("testimony-collector");
+            fs::copy(collector(), &copy).expect("copied");
+            server = Command::new(copy);
+            server.uid(NOBODY).gid(NOBODY);
+        }
+        server.arg("--config").arg(self.config());
+        let mut server = server.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut said = BufReader::new(server.stderr.take().expect("an output"));
         let mut line = String::new();
         said.read_line(&mut line).expect("a line");

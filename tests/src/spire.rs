@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -134,22 +135,32 @@ plugins {{
     /// # Panics
     /// If that takes too long.
     pub fn register(&self, id: &str) {
-        let made = self.ask(&[
-            "entry",
-            "create",
-            "-parentID",
-            "spiffe://example.org/node",
-            "-spiffeID",
-            id,
-            "-selector",
-            "unix:uid:0",
-        ]);
-        made.expect("an entry");
+        self.create(id, "unix:uid:0");
         self.until("the agent has the entry", "agent.log", |spire| {
             let mut fetch = program("spire-agent");
             fetch.args(["api", "fetch", "x509", "-socketPath"]).arg(spire.socket());
             fetch.output().is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(id))
         });
+    }
+
+    /// The same for processes of another user, who can reach the socket from then on.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn register_user(&self, id: &str, uid: u32) {
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o711)).expect("a way in");
+        self.create(id, &format!("unix:uid:{uid}"));
+        // That user cannot start the program that would ask.
+        self.until("the agent has the entry", "agent.log", |spire| {
+            let log = fs::read_to_string(spire.folder.join("agent.log")).unwrap_or_default();
+            log.lines().any(|line| line.contains("Creating X509-SVID") && line.contains(id))
+        });
+    }
+
+    fn create(&self, id: &str, selector: &str) {
+        let parent = "spiffe://example.org/node";
+        let made = self.ask(&["entry", "create", "-parentID", parent, "-spiffeID", id, "-selector", selector]);
+        made.expect("an entry");
     }
 
     /// Has the SVID of an identity replaced, and waits until the agent has the new one: an entry that changes is a reason for it.

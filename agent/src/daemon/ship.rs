@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use attestation::escape::escape;
 use spool::Spool;
 
-use super::Settings;
+use super::settings::{Collector, Settings};
 use crate::ship::{self, Shared, Target, Told};
 
 /// Looks at what the configuration names.
@@ -28,6 +28,15 @@ async fn client(settings: &Settings) -> anyhow::Result<mtls::Client> {
     let identity = settings.tls.identity().map_err(|_| anyhow::anyhow!("[tls] no identity"))?;
     let expected = settings.collector.expected().map_err(|fault| anyhow::anyhow!("[collector] {}", fault.says))?;
     mtls::Client::new(&identity, expected).await.context("[tls]")
+}
+
+/// A connection to the collector.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<tonic::transport::Channel> {
+    let Collector { host, port, .. } = &settings.collector;
+    Ok(client(settings).await?.connect(host, *port).await?)
 }
 
 fn log(settings: &Settings) -> anyhow::Result<Option<attestation::receipt::LogKey>> {

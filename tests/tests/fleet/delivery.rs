@@ -1,144 +1,18 @@
-//! Nodes and their collector: statements wait in the spool, are delivered, verified again and receipted, whatever is killed on the way;
-//! and what is not taken, from whom.
+//! Statements wait in the spool, are delivered, verified again and receipted, whatever is killed on the way; and what is not taken,
+//! from whom.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::SanType;
 use serde_json::Value;
-use tests::collector::{Authority, Collector, names};
-use tests::{Scratch, binary, ended, verifier};
+use tests::collector::{Authority, names};
+use tests::{ended, verifier};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const NODE: &str = "spiffe://example.org/node/one";
-/// The trust of a collector in the key of its one node, which alone may send.
-const TRUST: &str = "[peers]\nspiffe_ids = [\"spiffe://example.org/node/*\"]\n[trust]\nkeys = [KEY]\n";
-
-/// Whether these tests run: nothing of them depends on the kernel.
-fn here() -> bool {
-    if tests::kernel() == "host" {
-        tests::need_root();
-        return true;
-    }
-    println!("NOT RUN: a collector is asked nothing of the kernel");
-    false
-}
-
-/// A node: its key, its spool, and the agent that delivers.
-struct Node {
-    scratch: Scratch,
-    agent: Option<Child>,
-}
-
-impl Node {
-    fn new() -> Self {
-        let this = Self { scratch: Scratch::new(), agent: None };
-        ended(&this.testimony(&["keygen", "-o", "key"]), 0);
-        this
-    }
-
-    fn testimony(&self, words: &[&str]) -> Output {
-        Command::new(binary()).args(words).current_dir(self.scratch.path()).output().expect("testimony runs")
-    }
-
-    /// A statement of `true`, put into the spool.
-    fn run(&self, name: &str) -> String {
-        let words = ["run", "--key", "key", "--chain", "chain", "-o", name];
-        ended(&self.testimony(&[&words[..], &["--spool=spool", "--", "true"]].concat()), 0)
-    }
-
-    /// Payloads of its statements, in their order.
-    fn payloads(&self, all: &[String]) -> Vec<String> {
-        let payload = |name: &String| {
-            let verify = ["--json", "--key", "key.pub", &format!("{name}.intoto.jsonl")];
-            let said =
-                Command::new(verifier()).args(verify).current_dir(self.scratch.path()).output().expect("it runs");
-            let verdict: Value = serde_json::from_slice(&said.stdout).expect("JSON");
-            verdict["payloadSha256"].as_str().expect("a payload").to_owned()
-        };
-        all.iter().map(payload).collect()
-    }
-
-    fn configure(&self, port: u16, tls: &str, collector: &str) {
-        let spool = self.scratch.join("spool");
-        let text =
-            format!("[spool]\nfolder = {spool:?}\n[collector]\nhost = \"localhost\"\nport = {port}\n{collector}{tls}");
-        fs::write(self.scratch.join("agent.toml"), text).expect("written");
-    }
-
-    /// Configured for a collector as the node that it knows.
-    fn join(&self, collector: &Collector) {
-        let tls = collector.authority.tls(&self.scratch.path(), "node", &names(NODE, ""));
-        let key = collector.ask(&["log-key"]);
-        fs::write(self.scratch.join("log.vkey"), key.stdout).expect("written");
-        let expected =
-            format!("spiffe_id = \"spiffe://example.org/collector\"\nlog_key = {:?}\n", self.scratch.join("log.vkey"));
-        self.configure(collector.port, &tls, &expected);
-    }
-
-    fn start(&mut self) {
-        let mut agent = Command::new(binary());
-        agent.args(["agent", "--config", "agent.toml"]).current_dir(self.scratch.path());
-        let log = fs::File::options().create(true).append(true).open(self.scratch.join("log")).expect("a log");
-        self.agent = Some(agent.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
-            let _ = agent.kill();
-            let _ = agent.wait();
-        }
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
-    }
-
-    fn state(&self) -> Value {
-        let said = self.testimony(&["spool", "state", "--json", "--spool", "spool"]);
-        serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)))
-    }
-
-    /// Until the spool says so.
-    fn wait(&self, what: impl Fn(&Value) -> bool) {
-        let began = Instant::now();
-        while !what(&self.state()) {
-            assert!(began.elapsed() < PATIENCE, "{}\n{}", self.state(), self.said());
-            sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn wait_for_log(&self, words: &str) {
-        let began = Instant::now();
-        while !self.said().contains(words) {
-            assert!(began.elapsed() < PATIENCE, "{}", self.said());
-            sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// A collector that trusts the node's key.
-fn collector(node: &Node) -> Collector {
-    Collector::new(&trust(node))
-}
-
-fn trust(node: &Node) -> String {
-    TRUST.replace("KEY", &format!("{:?}", node.scratch.join("key.pub")))
-}
-
-fn kept(collector: &Collector) -> Vec<String> {
-    let text = |line: &Value| line["payloadSha256"].as_str().expect("a payload").to_owned();
-    collector.lines(&["statements"]).iter().map(text).collect()
-}
+use crate::node::{NODE, Node, collector, here, kept, trust};
 
 #[test]
 fn what_waited_is_delivered_in_order_and_receipted_and_the_receipt_is_good_offline() {
@@ -298,7 +172,7 @@ fn another_logs_receipt_is_none_and_nothing_leaves_the_spool_for_it() {
     let mut node = Node::new();
     let mut collector = collector(&node);
     node.join(&collector);
-    let other = self::collector(&node);
+    let other = crate::node::collector(&node);
     fs::write(node.scratch.join("log.vkey"), other.ask(&["log-key"]).stdout).expect("written");
     collector.start();
     node.run("one");

@@ -1,0 +1,6 @@
+//! Nodes and their collector.
+
+mod delivery;
+mod enrolment;
+mod node;
+mod spiffe;
