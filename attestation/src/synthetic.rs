@@ -2,6 +2,7 @@
 //! fixed, so that the same session gives the same log, statement and signature; and every part can be bent.
 
 mod besides;
+pub mod tpm;
 
 use crate::dsse::{KeyError, KeyFile, WriteError, write_envelope};
 use crate::evidence::{LogHead, LogWriter};
@@ -15,8 +16,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 
-/// Id of every synthetic session.
+/// Id of a synthetic session, unless it is given another.
 pub const SESSION_ID: [u8; 16] = *b"synthetic-run-01";
+/// When every synthetic session is opened.
+const OPENED_NS: u64 = 5_000_000_000;
 /// pid of the root command.
 pub const ROOT: u32 = 1000;
 /// Hooks and their levels: the weak path of a kernel without LSM programs.
@@ -55,6 +58,8 @@ const UNIX_SEND: u32 = 22;
 pub struct Session {
     /// The frames so far, without segment headers.
     pub frames: Vec<Frame>,
+    /// Its id.
+    pub id: [u8; 16],
     /// (attempted, coalesced) by (hook, cpu).
     counts: BTreeMap<(u32, u32), (u64, u64)>,
     clock_ns: u64,
@@ -109,7 +114,7 @@ impl Session {
     /// A session that was opened.
     #[must_use]
     pub fn open() -> Self {
-        let mut session = Self { clock_ns: 5_000_000_000, ..Self::default() };
+        let mut session = Self { id: SESSION_ID, clock_ns: OPENED_NS, ..Self::default() };
         session.push(frame::Body::Opened(opened()));
         session.push(frame::Body::Directive(log::Directive {
             order: "open".into(),
@@ -389,7 +394,7 @@ impl Session {
     /// # Errors
     /// None: memory takes everything.
     pub fn write(&self, frames_per_segment: usize) -> io::Result<(LogHead, BTreeMap<Hash, Vec<u8>>)> {
-        let mut writer = LogWriter::new(SESSION_ID);
+        let mut writer = LogWriter::new(self.id);
         let mut objects = BTreeMap::new();
         for frames in self.frames.chunks(frames_per_segment) {
             let mut object = Vec::new();
@@ -433,7 +438,7 @@ fn opened() -> log::SessionOpened {
         kind: "run".into(),
         boot_id: b"boot-id-of-tests".to_vec(),
         host_id: b"host-id-of-tests".to_vec(),
-        opened_boottime_ns: 5_000_000_000,
+        opened_boottime_ns: OPENED_NS,
         realtime_offset_ns: 1_700_000_000_000_000_000,
         hooks: HOOKS.map(hook).to_vec(),
         membership: "cgroup+inheritance".into(),

@@ -7,6 +7,8 @@ use proto::evidence as log;
 use proto::evidence::{Class, Frame, event, frame};
 use std::collections::BTreeMap;
 
+mod platform;
+
 impl Objects for BTreeMap<Hash, Vec<u8>> {
     fn open(&self, sha256: &Hash) -> io::Result<Box<dyn Read + '_>> {
         match self.get(sha256) {
