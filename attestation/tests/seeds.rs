@@ -8,17 +8,26 @@
 mod envelope;
 #[path = "../../fuzz/properties/log.rs"]
 mod log;
+#[path = "../../fuzz/properties/machine.rs"]
+mod machine;
 #[path = "../../fuzz/properties/proof.rs"]
 mod proof;
 #[path = "../../fuzz/properties/statement.rs"]
 mod statement;
+#[path = "../../fuzz/properties/trust.rs"]
+mod trust;
 
 use attestation::dsse;
 use attestation::merkle::{inclusion_proof, leaf_hash};
+use attestation::platform::{BootPolicy, Endorsement, Message as _, Request};
 use attestation::proof::Proof;
 use attestation::synthetic::Session;
+use attestation::synthetic::tpm::Node;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use proto::evidence::{Frame, SegmentHeader, frame};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -157,4 +166,79 @@ fn of_the_proof() {
         ("tree-of-one", led_by(proof::TREE, &[])),
     ];
     run("proof", &made, proof::hold);
+}
+
+/// A file of the vectors of TPMs, timestamps or receipts.
+fn vector(path: &str) -> Vec<u8> {
+    fs::read(folder("attestation/tests").join(path)).unwrap()
+}
+
+#[test]
+fn of_the_machine() {
+    let mut node = Node::new(7).unwrap();
+    let sealed = Session::build().seal(&mut node, 5, &[1, 2, 3]).unwrap();
+    let (public, mut quoting) = (node.tpm.public(), Vec::new());
+    sealed.quoting.write(&sealed.payload_sha256, &mut quoting).unwrap();
+    let seals: Vec<u8> = node.seals.iter().flat_map(attestation::platform::Seal::to_bytes).collect();
+    let endorsing = Endorsement { public: machine::endorsement_public(), certificate: Vec::new() };
+    let request = Request::new(&public, vec![endorsing]);
+    let (challenge, pending) = request.challenge("m", None, 12, None, 0, 1).unwrap();
+    let attest = |data: &[u8; 32]| [data, node.tpm.quote(data, &[0, 12, 23]).attest.as_slice()].concat();
+    let policy = serde_json::to_vec(&BootPolicy::new(&[[1; 32]], Some(&[[2; 32], [3; 32]]))).unwrap();
+    let made = [
+        ("firmware-ovmf", led_by(machine::FIRMWARE, &vector("tpm/6.1-ovmf.events"))),
+        ("firmware-seabios", led_by(machine::FIRMWARE, &vector("tpm/6.18-seabios.events"))),
+        ("list-ima-ng", led_by(machine::LIST, &vector("tpm/6.12-seabios.ima"))),
+        ("list-ima-sigv2", led_by(machine::LIST, &vector("tpm/6.18-seabios.ima"))),
+        ("entries", led_by(machine::ENTRIES, b"\x02\x0a\x02\x01\x03abcdef\x80\x0b\x01\x01\x00gh")),
+        ("public-ecc", led_by(machine::PUBLIC, &vector("tpm/ecc.pub"))),
+        ("public-rsa", led_by(machine::PUBLIC, &vector("tpm/rsa.pub"))),
+        ("public-signing", led_by(machine::PUBLIC, &vector("tpm/signing.pub"))),
+        ("public-endorsing", led_by(machine::PUBLIC, &machine::endorsement_public())),
+        ("attest", led_by(machine::ATTEST, &attest(&[9; 32]))),
+        ("signature", led_by(machine::SIGNATURE, &vector("tpm/ecc.sig"))),
+        ("seals", led_by(machine::SEALS, &seals)),
+        ("machine", led_by(machine::ENROLMENT, &node.machine("m").unwrap().to_json().unwrap())),
+        ("policy", led_by(machine::ENROLMENT, &policy)),
+        ("request", led_by(machine::ENROLMENT, &request.to_json().unwrap())),
+        ("challenge", led_by(machine::ENROLMENT, &challenge.to_json().unwrap())),
+        ("pending", led_by(machine::ENROLMENT, &pending.to_json().unwrap())),
+        ("quoting", quoting),
+    ];
+    run("machine", &made, machine::hold);
+}
+
+#[test]
+fn of_whom_to_trust() {
+    let key = || KeyPair::generate().unwrap();
+    let (mut root, own) = (CertificateParams::default(), key());
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let bundle = root.self_signed(&own).unwrap();
+    let mut workload = CertificateParams::default();
+    workload.subject_alt_names = vec![SanType::URI("spiffe://example.org/ci/builder".try_into().unwrap())];
+    workload.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let svid = workload.signed_by(&key(), &Issuer::new(root, own)).unwrap();
+    let jwks = serde_json::json!({"keys": [{"use": "x509-svid", "x5c": [STANDARD.encode(bundle.der())]}]});
+    let chain = [svid.pem(), bundle.pem()].join("\0");
+    // A status that grants, and the token.
+    let token = vector("timestamps/p256.der");
+    let length = u16::try_from(token.len() + 5).unwrap().to_be_bytes();
+    let answer = [&[0x30, 0x82][..], &length, &[0x30, 3, 2, 1, 0], &token].concat();
+    let made = [
+        ("bundle", led_by(trust::BUNDLE, bundle.pem().as_bytes())),
+        ("bundle-spiffe", led_by(trust::BUNDLE, jwks.to_string().as_bytes())),
+        ("chain", led_by(trust::CHAIN, chain.as_bytes())),
+        ("certificate", led_by(trust::CERTIFICATE, svid.der())),
+        ("token", led_by(trust::TOKEN, &token)),
+        ("token-rsa", led_by(trust::TOKEN, &vector("timestamps/rsa.der"))),
+        ("answer", led_by(trust::ANSWER, &answer)),
+        ("authority", led_by(trust::AUTHORITIES, &vector("timestamps/p256.pem"))),
+        ("makers", led_by(trust::AUTHORITIES, bundle.pem().as_bytes())),
+        ("log-key", led_by(trust::LOG_KEY, &vector("receipts/log.vkey"))),
+        ("name", led_by(trust::NAME, b"spiffe://example.org/ci/builder")),
+        ("pattern", led_by(trust::NAME, b"spiffe://example.org/*/**")),
+        ("receipt", vector("receipts/receipt.tlog-proof")),
+    ];
+    run("trust", &made, trust::hold);
 }

@@ -26,7 +26,8 @@ pub(crate) const SECONDS: u64 = 60;
 const AT_ONCE: usize = 2;
 /// Crates whose branches and comparisons the fuzzer follows: ours, and the readers below them. One with a build script cannot
 /// be among them, since the script would be instrumented too.
-const FOLLOWED: [&str; 6] = ["agent-ebpf", "attestation", "base64", "fuzz", "prost", "proto"];
+const FOLLOWED: [&str; 10] =
+    ["agent-ebpf", "attestation", "base64", "cms", "der", "fuzz", "prost", "proto", "tpm2-protocol", "x509-cert"];
 /// What makes the compiler do so, as cargo-fuzz sets it.
 const FLAGS: [&str; 5] = [
     "-Cpasses=sancov-module",
@@ -49,6 +50,10 @@ pub(crate) enum Target {
     Statement,
     /// Proofs of single frames, and the tree
     Proof,
+    /// What machines say: structures of TPMs, logs of boots, quotes, enrolments
+    Machine,
+    /// Whom to believe: certificates, timestamps, receipts, names
+    Trust,
 }
 
 impl Target {
@@ -59,6 +64,8 @@ impl Target {
             Target::Envelope => "envelope",
             Target::Statement => "statement",
             Target::Proof => "proof",
+            Target::Machine => "machine",
+            Target::Trust => "trust",
         }
     }
 
