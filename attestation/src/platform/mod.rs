@@ -24,6 +24,6 @@ pub use enrol::{Answer, Challenge, ENROL_BYTES_MAX, Endorsement, EnrolError, Mes
 pub use machine::{MACHINE_BYTES_MAX, Machine, MachineError, SEAL_PCRS};
 pub use quoting::{
     Asked, CERTIFIED_DATA, CertifiedError, CertifiedKey, NONCE_BYTES_MAX, PREDICATE_TYPE, QUOTE_BYTES_MAX, Quoting,
-    QuotingError, Seals, start_data,
+    QuotingError, SIGNERS_MAX, Seals, start_data,
 };
-pub use seal::{Head, Heads, SEAL_BYTES, SEALS_MAX, Seal, SealList};
+pub use seal::{HEADS_MAX, Head, Heads, SEAL_BYTES, SEALS_MAX, Seal, SealList};

@@ -1,6 +1,6 @@
 //! The statement of a quote: what was asked, what the TPM signed, and what its registers are said to have held.
 
-use super::seal::{Head, Heads, SealList};
+use super::seal::{HEADS_MAX, Head, Heads, SealList};
 use crate::dsse::PublicKey;
 use crate::json::Object;
 use crate::merkle::Hash;
@@ -21,7 +21,7 @@ pub const NONCE_BYTES_MAX: usize = 64;
 /// The qualifying data of a signing key's certificate.
 pub const CERTIFIED_DATA: &[u8] = b"testimony-signing-key/1";
 /// Keys that are named at most.
-const SIGNERS_MAX: usize = 64;
+pub const SIGNERS_MAX: usize = 64;
 
 const SUBJECT: &str = "statement";
 const END: &[u8] = b"testimony-quote/1\0";
@@ -36,9 +36,18 @@ pub enum QuotingError {
     /// It is about something else, or of another version.
     #[error("not a statement of type {PREDICATE_TYPE} with one subject")]
     Kind,
-    /// It is beyond a limit.
-    #[error("the document of a quote is beyond a limit")]
+    /// It is too long.
+    #[error("the document of a quote is over the limit of {QUOTE_BYTES_MAX} bytes")]
     TooLarge,
+    /// Its nonce is too long.
+    #[error("the nonce of a quote is over the limit of {NONCE_BYTES_MAX} bytes")]
+    Nonce,
+    /// It names too many keys.
+    #[error("a quote names more than {SIGNERS_MAX} keys")]
+    Signers,
+    /// It has too many heads.
+    #[error("a quote has more than {HEADS_MAX} heads of its session")]
+    Heads,
 }
 
 /// Why a key is not a TPM's.
@@ -175,11 +184,12 @@ struct Sha256Digest {
 }
 
 impl Quoting {
-    /// Writes the payload: a statement about the statement with this payload.
+    /// Writes the payload: a statement about the statement with this payload. What no reader would take is not written to its end.
     ///
     /// # Errors
-    /// What `out` answers.
+    /// What `out` answers; `FileTooLarge` with a [`QuotingError`] that names the limit.
     pub fn write(&self, payload_sha256: &Hash, out: impl Write) -> io::Result<()> {
+        self.is_within_limits().map_err(too_large)?;
         let subject = Subject { name: SUBJECT.to_owned(), digest: Sha256Digest { sha256: *payload_sha256 } };
         let document = Document {
             kind: STATEMENT_TYPE.to_owned(),
@@ -187,7 +197,22 @@ impl Quoting {
             predicate_type: PREDICATE_TYPE.to_owned(),
             predicate: self,
         };
-        Ok(serde_json::to_writer(out, &document)?)
+        Ok(serde_json::to_writer(Limited { out, left: QUOTE_BYTES_MAX }, &document)?)
+    }
+
+    /// What reader and writer hold it to alike, but for its length.
+    fn is_within_limits(&self) -> Result<(), QuotingError> {
+        let Asked { nonce, signers, .. } = &self.asked;
+        if nonce.len() > NONCE_BYTES_MAX {
+            return Err(QuotingError::Nonce);
+        }
+        if signers.len() > SIGNERS_MAX {
+            return Err(QuotingError::Signers);
+        }
+        if self.seals.heads.0.len() > HEADS_MAX {
+            return Err(QuotingError::Heads);
+        }
+        Ok(())
     }
 
     /// Reads a payload; with it, the digest of the payload that it is about. Nothing of it is held against anything yet.
@@ -204,10 +229,32 @@ impl Quoting {
         if kind != STATEMENT_TYPE || predicate_type != PREDICATE_TYPE || name != SUBJECT {
             return Err(QuotingError::Kind);
         }
-        let Asked { nonce, signers, .. } = &predicate.asked;
-        if nonce.len() > NONCE_BYTES_MAX || signers.len() > SIGNERS_MAX {
-            return Err(QuotingError::TooLarge);
-        }
+        predicate.is_within_limits()?;
         Ok((predicate, digest.sha256))
     }
+}
+
+/// Takes so many bytes and no more.
+struct Limited<W> {
+    out: W,
+    left: usize,
+}
+
+impl<W: Write> Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.left {
+            return Err(too_large(QuotingError::TooLarge));
+        }
+        let written = self.out.write(bytes)?;
+        self.left -= written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn too_large(limit: QuotingError) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, limit)
 }

@@ -3,21 +3,26 @@
 use crate::merkle::Hash;
 use crate::text;
 use crate::tpm::extended;
-use serde::de::Error as _;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Bytes of a seal in a list.
 pub const SEAL_BYTES: usize = 56;
 /// Seals of a list at most: one a second for twelve days.
 pub const SEALS_MAX: usize = 1 << 20;
 
+/// Heads of a session at most: one of each seal.
+pub const HEADS_MAX: usize = SEALS_MAX;
+
 const SEAL: &[u8] = b"testimony-seal/1\0";
 const HEAD: &[u8] = b"testimony-seal-head/1\0";
 
 /// The head of a session's tree at some time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Head {
     /// Leaves.
@@ -113,7 +118,8 @@ impl Serialize for SealList {
 impl<'de> Deserialize<'de> for SealList {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let bytes = text::base64::deserialize(from)?;
-        Self::from_bytes(&bytes).ok_or_else(|| D::Error::custom("no list of seals"))
+        Self::from_bytes(&bytes)
+            .ok_or_else(|| D::Error::custom(format!("no list of at most {SEALS_MAX} seals of {SEAL_BYTES} bytes")))
     }
 }
 
@@ -129,11 +135,56 @@ impl Serialize for Heads {
 
 impl<'de> Deserialize<'de> for Heads {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Numbered::<HEADS_MAX>)
+    }
+}
+
+/// Takes each number once, in its one form, and no more heads than are allowed.
+struct Numbered<const MAX: usize>;
+
+impl<'de, const MAX: usize> Visitor<'de> for Numbered<MAX> {
+    type Value = Heads;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "at most {MAX} heads by the numbers of their seals")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Heads, A::Error> {
         let mut heads = BTreeMap::new();
-        for (text, head) in BTreeMap::<String, Head>::deserialize(from)? {
+        while let Some(text) = map.next_key::<Cow<'de, str>>()? {
+            if heads.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
             let number = text.parse::<u64>().ok().filter(|number| number.to_string() == text);
-            heads.insert(number.ok_or_else(|| D::Error::custom("no number of a seal"))?, head);
+            let number = number.ok_or_else(|| A::Error::custom("no number of a seal"))?;
+            if heads.insert(number, map.next_value()?).is_some() {
+                return Err(A::Error::custom("two heads of one seal"));
+            }
         }
-        Ok(Self(heads))
+        Ok(Heads(heads))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads<const MAX: usize>(json: &str) -> Result<Heads, serde_json::Error> {
+        serde_json::Deserializer::from_str(json).deserialize_map(Numbered::<MAX>)
+    }
+
+    #[test]
+    fn as_many_heads_as_are_allowed_and_not_one_more() {
+        let json = serde_json::to_string(&Heads((1..=3).map(|number| (number, Head::default())).collect())).unwrap();
+        assert_eq!(heads::<3>(&json).unwrap().0.len(), 3);
+        let refused = heads::<2>(&json).unwrap_err().to_string();
+        assert!(refused.contains("at most 2 heads"), "{refused}");
+    }
+
+    #[test]
+    fn a_seal_has_one_head() {
+        let head = serde_json::to_string(&Head::default()).unwrap();
+        assert!(heads::<3>(&format!("{{\"1\":{head},\"2\":{head}}}")).is_ok());
+        assert!(heads::<3>(&format!("{{\"1\":{head},\"1\":{head}}}")).is_err());
     }
 }

@@ -103,6 +103,48 @@ fn what_is_written_in_another_way_is_refused() {
     assert!(Quoting::read(&vec![b' '; QUOTE_BYTES_MAX + 1]).is_err());
 }
 
+fn beyond(quoting: &Quoting) -> Option<String> {
+    let error = quoting.write(&[0x33; 32], std::io::sink()).err()?;
+    assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    Some(error.to_string())
+}
+
+#[test]
+fn what_is_beyond_a_limit_is_neither_written_nor_read() {
+    let read = |quoting: &Quoting| {
+        let mut payload = Vec::new();
+        quoting.write(&[0x33; 32], &mut payload).map(|()| Quoting::read(&payload).unwrap().0)
+    };
+    let mut most = quoting();
+    most.asked.nonce = vec![1; NONCE_BYTES_MAX];
+    most.asked.signers = vec![String::new(); SIGNERS_MAX];
+    assert_eq!(read(&most).unwrap(), most);
+    let mut nonce = quoting();
+    nonce.asked.nonce = vec![1; NONCE_BYTES_MAX + 1];
+    let mut signers = quoting();
+    signers.asked.signers = vec![String::new(); SIGNERS_MAX + 1];
+    assert!(beyond(&nonce).unwrap().contains("64 bytes") && beyond(&signers).unwrap().contains("64 keys"));
+    let mut payload = Vec::new();
+    quoting().write(&[0x33; 32], &mut payload).unwrap();
+    let text = String::from_utf8(payload).unwrap();
+    let longer = text.replace("\"nonce\":\"0102\"", &format!("\"nonce\":\"{}\"", "00".repeat(NONCE_BYTES_MAX + 1)));
+    assert!(matches!(Quoting::read(longer.as_bytes()), Err(QuotingError::Nonce)));
+    let more = text.replace("\"signers\":[\"a\",", &format!("\"signers\":[{}", "\"\",".repeat(SIGNERS_MAX)));
+    assert!(matches!(Quoting::read(more.as_bytes()), Err(QuotingError::Signers)));
+}
+
+#[test]
+fn a_quote_of_a_byte_more_than_is_read_is_not_written() {
+    let mut empty = Vec::new();
+    let mut longest = quoting();
+    longest.asked.signers = vec![String::new()];
+    longest.write(&[0x33; 32], &mut empty).unwrap();
+    longest.asked.signers = vec!["a".repeat(QUOTE_BYTES_MAX - empty.len())];
+    assert_eq!(beyond(&longest), None);
+    longest.asked.signers[0].push('a');
+    assert!(beyond(&longest).unwrap().contains(&QUOTE_BYTES_MAX.to_string()));
+}
+
 #[test]
 fn a_machine_is_its_key_and_its_register() {
     let machine = Machine::new("m", KEY, Some("spiffe://example.org/a"), 12, true).unwrap();

@@ -32,8 +32,11 @@ const DYNAMIC_PCRS: std::ops::RangeInclusive<u32> = 17..=22;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EventLogError {
     /// It is too long.
-    #[error("the event log is over the limit of {EVENT_LOG_BYTES_MAX} bytes or {EVENTS_MAX} events")]
+    #[error("the event log is over the limit of {EVENT_LOG_BYTES_MAX} bytes")]
     TooLarge,
+    /// It has too many events.
+    #[error("the event log has more than {EVENTS_MAX} events")]
+    TooMany,
     /// It ends within an event.
     #[error("the event log ends within event {0}")]
     Short(usize),
@@ -100,7 +103,7 @@ impl<'a> EventLog<'a> {
         let mut events = Vec::new();
         while !reader.rest.is_empty() {
             if events.len() == EVENTS_MAX {
-                return Err(EventLogError::TooLarge);
+                return Err(EventLogError::TooMany);
             }
             reader.event += 1;
             events.push(form.event(&mut reader)?);

@@ -19,6 +19,8 @@ use thiserror::Error;
 
 /// Bytes of a list at most.
 pub const IMA_LIST_BYTES_MAX: usize = 256 << 20;
+/// Entries of a list at most: what is kept of one is longer than the shortest entry.
+pub const IMA_ENTRIES_MAX: usize = 1 << 20;
 /// Bytes of one entry's template data at most.
 pub const IMA_DATA_BYTES_MAX: u32 = 1 << 20;
 /// The register, unless a policy names another.
@@ -37,6 +39,12 @@ pub enum ImaError {
     /// It is too long.
     #[error("the list is over the limit of {IMA_LIST_BYTES_MAX} bytes")]
     TooLarge,
+    /// It has too many entries.
+    #[error("the list has more than {IMA_ENTRIES_MAX} entries")]
+    TooMany,
+    /// An entry is too long.
+    #[error("entry {0} has more than {IMA_DATA_BYTES_MAX} bytes of data")]
+    Long(usize),
     /// It ends within an entry.
     #[error("the list ends within entry {0}")]
     Short(usize),
@@ -110,6 +118,9 @@ impl<'a> ImaList<'a> {
         let mut rest = bytes;
         let mut entries = Vec::new();
         while !rest.is_empty() {
+            if entries.len() == IMA_ENTRIES_MAX {
+                return Err(ImaError::TooMany);
+            }
             entries.push(entry(&mut rest, entries.len() + 1)?);
         }
         Ok(Self { entries })
@@ -192,7 +203,11 @@ fn entry<'a>(rest: &mut &'a [u8], at: usize) -> Result<Entry<'a>, ImaError> {
     let pcr = u8::try_from(pcr).ok().filter(|pcr| *pcr < PCRS).ok_or(ImaError::Register(at))?;
     let sha1 = take(rest, SHA1_BYTES).ok_or(short)?;
     let template = sized(rest, NAME_BYTES_MAX).ok_or(short)?;
-    let data = sized(rest, IMA_DATA_BYTES_MAX).ok_or(short)?;
+    let length = number(rest).ok_or(short)?;
+    if length > IMA_DATA_BYTES_MAX {
+        return Err(ImaError::Long(at));
+    }
+    let data = usize::try_from(length).ok().and_then(|length| take(rest, length)).ok_or(short)?;
     let extra: fn(&'a [u8]) -> Extra<'a> = match template {
         b"ima-ng" | b"ima-ngv2" => |_| Extra::None,
         b"ima-sig" | b"ima-sigv2" => Extra::Signature,

@@ -3,8 +3,11 @@
 use super::{flipped, vector};
 use crate::hex;
 use crate::merkle::Hash;
-use crate::tpm::event_log::{EventLog, EventLogError};
-use crate::tpm::ima::{BOOT_AGGREGATE_PCRS, Extra, IMA_PCR, ImaError, ImaList, boot_aggregate_of};
+use crate::tpm::event_log::{EVENT_LOG_BYTES_MAX, EVENTS_MAX, EventLog, EventLogError};
+use crate::tpm::ima::{
+    BOOT_AGGREGATE_PCRS, Extra, IMA_DATA_BYTES_MAX, IMA_ENTRIES_MAX, IMA_LIST_BYTES_MAX, IMA_PCR, ImaError, ImaList,
+    boot_aggregate_of,
+};
 use crate::tpm::{PCRS, PcrValues, extended};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -215,6 +218,43 @@ fn a_list_that_ends_within_an_entry_is_refused() {
             Err(error) => assert!(matches!(error, ImaError::Short(_)), "{end}: {error}"),
         }
     }
+}
+
+#[test]
+fn a_log_of_one_event_or_byte_too_many_is_refused() {
+    let mut all = log(&vec![(1, 8, b"".as_slice()); EVENTS_MAX]);
+    assert_eq!(EventLog::read(&all).unwrap().events().len(), EVENTS_MAX);
+    all.extend(&log(&[(1, 8, b"")])[log(&[]).len()..]);
+    assert_eq!(EventLog::read(&all), Err(EventLogError::TooMany));
+    let longest = vec![0; EVENT_LOG_BYTES_MAX + 1];
+    assert_eq!(EventLog::read(&longest), Err(EventLogError::TooLarge));
+    assert_ne!(EventLog::read(&longest[1..]), Err(EventLogError::TooLarge));
+}
+
+/// An entry of a violation, whose name has so many bytes.
+fn violation(name: usize) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes].concat();
+    let name = [vec![b'n'; name], vec![0]].concat();
+    let data = [sized(b"sha256:\0"), sized(&name)].concat();
+    [&10_u32.to_le_bytes(), [0; 20].as_slice(), &sized(b"ima-ng"), &sized(&data)].concat()
+}
+
+#[test]
+fn a_list_of_one_entry_or_byte_too_many_is_refused() {
+    let mut all = violation(0).repeat(IMA_ENTRIES_MAX);
+    assert_eq!(ImaList::read(&all).unwrap().entries().len(), IMA_ENTRIES_MAX);
+    all.extend(violation(0));
+    assert_eq!(ImaList::read(&all), Err(ImaError::TooMany));
+    all.resize(IMA_LIST_BYTES_MAX + 1, 0);
+    assert_eq!(ImaList::read(&all), Err(ImaError::TooLarge));
+}
+
+#[test]
+fn an_entry_of_one_byte_too_many_is_refused() {
+    // The lengths, the algorithm, and the end of the name.
+    let most = usize::try_from(IMA_DATA_BYTES_MAX).unwrap() - (4 + 8 + 4 + 1);
+    assert!(ImaList::read(&violation(most)).is_ok());
+    assert_eq!(ImaList::read(&violation(most + 1)), Err(ImaError::Long(1)));
 }
 
 proptest! {
