@@ -152,7 +152,12 @@ fn verify_file(file: &Path, trust: &Trust, args: &Args) -> Verdict {
             let objects = evidence.map(Directory::new);
             let evidence = objects.as_ref().map(|objects| objects as &dyn Objects);
             match trust.beside(file) {
-                Ok(given) => verify(input, &trust.options(evidence, &given, args.accept_incomplete)),
+                Ok(mut given) => {
+                    let unread = std::mem::take(&mut given.platform.unread);
+                    let mut verdict = verify(input, &trust.options(evidence, &given, args.accept_incomplete));
+                    verdict.checks.extend(unread);
+                    verdict
+                }
                 Err(error) => unreadable(&error),
             }
         }

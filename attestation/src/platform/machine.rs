@@ -132,6 +132,20 @@ impl Machine {
         self.record.seal_pcr
     }
 
+    /// What another enrolment of the same key says otherwise of it; nothing of one of another key.
+    #[must_use]
+    pub fn contradicts(&self, other: &Self) -> Option<&'static str> {
+        let (one, other_record) = (&self.record, &other.record);
+        let differs = [
+            ("name", one.name != other_record.name),
+            ("SPIFFE ID", one.spiffe_id != other_record.spiffe_id),
+            ("register", one.seal_pcr != other_record.seal_pcr),
+            ("word on who vouches for its TPM", one.certified != other_record.certified),
+        ];
+        let found = differs.into_iter().find(|(_, differs)| *differs);
+        found.filter(|_| self.key == other.key).map(|(what, _)| what)
+    }
+
     /// Whether a maker stands behind its TPM.
     #[must_use]
     pub fn is_certified(&self) -> bool {

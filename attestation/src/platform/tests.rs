@@ -164,6 +164,22 @@ fn a_machine_is_its_key_and_its_register() {
 }
 
 #[test]
+fn enrolments_of_one_key_contradict_each_other_in_what_they_say_of_it() {
+    let machine = |name, id, pcr, certified| Machine::new(name, KEY, id, pcr, certified).unwrap();
+    let one = machine("m", None, 12, true);
+    for (other, what) in [
+        (machine("m", None, 12, true), None),
+        (machine("n", None, 12, true), Some("name")),
+        (machine("m", Some("spiffe://example.org/a"), 12, true), Some("SPIFFE ID")),
+        (machine("m", None, 13, true), Some("register")),
+        (machine("m", None, 12, false), Some("word on who vouches for its TPM")),
+        (crate::synthetic::tpm::Node::new(3).unwrap().machine("n").unwrap(), None),
+    ] {
+        assert_eq!((one.contradicts(&other), other.contradicts(&one)), (what, what));
+    }
+}
+
+#[test]
 fn an_answer_counts_for_its_own_challenge_and_for_a_while() {
     // Any secret but the right one is as good as none, and the right one is in a TPM.
     let machine = Machine::new("m", KEY, None, 12, false).unwrap();
