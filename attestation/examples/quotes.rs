@@ -1,4 +1,5 @@
 //! How many quotes are verified in a second, beside the bare signatures under them: `cargo run --release --package attestation --example quotes`.
+#![expect(clippy::disallowed_types, reason = "the crate is pure, and this measures time")]
 
 use attestation::tpm::{AttestationKey, Quote};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
