@@ -306,8 +306,8 @@ codes! {
             "Get NAME.quote.intoto.jsonl from its source; the run has to seal (`--seal-pcr`).";
         QUOTE_REFUSED: "The quote of a TPM does not hold, is about something else, or by a machine that was not given.",
             "Get statement and quote again from their source; see that the machine's own enrolment was given.";
-        SEAL_REFUSED: "What was sealed in the TPM while the session ran is not what the log has, or the TPM was reset meanwhile.",
-            "Do not rely on the log: it was rewritten, cut or put in another order after it was sealed, or the machine was started anew.";
+        SEAL_REFUSED: "What was sealed in the TPM while the session ran is not what the log or another statement of that boot has, or the TPM was reset meanwhile.",
+            "Do not rely on the log: it was rewritten, cut or put in another order after it was sealed, or the machine was started anew, or its TPM set back.";
         BOOT_REFUSED: "What the machine booted or ran is not what its registers hold, or not what the policy accepts.",
             "See the check `boot`: name what is good in the policy, or do not rely on the machine.";
         BUNDLE_REFUSED: "The Sigstore bundle does not hold, is of another statement, or by somebody else, or there is none.",

@@ -60,6 +60,8 @@ pub struct Session {
     pub frames: Vec<Frame>,
     /// Its id.
     pub id: [u8; 16],
+    /// The number of its statement in the chain of its signer.
+    pub number: Option<u64>,
     /// (attempted, coalesced) by (hook, cpu).
     counts: BTreeMap<(u32, u32), (u64, u64)>,
     clock_ns: u64,
@@ -114,7 +116,7 @@ impl Session {
     /// A session that was opened.
     #[must_use]
     pub fn open() -> Self {
-        let mut session = Self { id: SESSION_ID, clock_ns: OPENED_NS, ..Self::default() };
+        let mut session = Self { id: SESSION_ID, number: Some(1), clock_ns: OPENED_NS, ..Self::default() };
         session.push(frame::Body::Opened(opened()));
         session.push(frame::Body::Directive(log::Directive {
             order: "open".into(),
@@ -416,7 +418,7 @@ impl Session {
         let (head, objects) = self.write(frames_per_segment)?;
         let trace = self.trace().map_err(io::Error::other)?;
         let key = key().map_err(io::Error::other)?;
-        let meta = Meta { signer: key.public().keyid().to_owned(), number: Some(1), ..Meta::default() };
+        let meta = Meta { signer: key.public().keyid().to_owned(), number: self.number, ..Meta::default() };
         let mut envelope = Vec::new();
         write_envelope(&mut envelope, |out| statement::write(out, &trace, &head, &meta), &[&key])?;
         Ok(Signed { envelope, objects, head })

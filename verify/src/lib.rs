@@ -13,7 +13,7 @@ pub mod times;
 pub mod trust;
 
 use attestation::evidence::Limits;
-use attestation::verify::{Check, Objects, Outcome, Verdict, inclusion, sequence, unsigned, verify};
+use attestation::verify::{Check, Objects, Outcome, Verdict, inclusion, seals, sequence, unsigned, verify};
 use files::{Directory, Target};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -123,7 +123,8 @@ pub fn run_to(program: &str, args: &Args, out: &mut dyn Write, err: &mut dyn Wri
         }
         verdicts.push(verdict);
     }
-    let checks = sequence(&verdicts);
+    let mut checks = sequence(&verdicts);
+    checks.extend(seals(&verdicts));
     let refused = checks.iter().any(|check| check.outcome == Outcome::Refused);
     let printed = if args.json { report::json_checks(out, &checks) } else { report::text_checks(out, &checks) };
     if let Err(error) = printed {

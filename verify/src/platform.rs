@@ -54,7 +54,7 @@ pub struct Read {
 /// What was given with one statement: the quote, firmware's log and the kernel's list.
 #[derive(Default)]
 pub struct Given {
-    files: [Option<Vec<u8>>; 3],
+    pub(crate) files: [Option<Vec<u8>>; 3],
     /// What stands there, cannot be read, and was not asked for.
     pub(crate) unread: Vec<Check>,
 }

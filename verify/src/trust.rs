@@ -94,7 +94,7 @@ impl Trust {
     pub fn verify_sent(&self, sent: &Sent, machines: &[Machine], now: UnixSeconds) -> Verdict {
         let given = Given {
             receipts: self.times.receipts.clone(),
-            platform: platform::Given(sent.beside.clone()),
+            platform: platform::Given { files: sent.beside.clone(), ..platform::Given::default() },
             keyless: self.keyless.as_ref().map(|keyless| keyless.packed(sent.bundle.clone())),
         };
         let mut options = self.options(None, &given, true);

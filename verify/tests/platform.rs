@@ -39,14 +39,19 @@ impl Bench {
         fs::write(self.path(file), machine.to_json().unwrap()).unwrap();
     }
 
-    /// A session with this id, sealed each second; the first of these seconds after its opening.
-    fn run(&mut self, name: &str, id: u8, seconds: &[u64]) -> Sealed {
+    /// A session with this id, sealed so many seconds after its opening.
+    fn run(&mut self, name: &str, id: u8, seconds: &[u64]) {
         let mut session = Session::build();
-        session.id = [id; 16];
+        (session.id, session.number) = ([id; 16], None);
         let at: Vec<u64> = seconds.iter().map(|second| second * SECOND).collect();
         let sealed = session.seal(&mut self.node, 5, &at).unwrap();
         self.keep(name, &sealed);
-        sealed
+    }
+
+    /// The same without its log: that of each says that it began at one time, when the others' seals were not there.
+    fn run_anywhen(&mut self, name: &str, id: u8, seconds: &[u64]) {
+        self.run(name, id, seconds);
+        fs::remove_dir_all(self.path(&format!("{name}.evidence"))).unwrap();
     }
 
     fn keep(&self, name: &str, sealed: &Sealed) {
@@ -146,4 +151,26 @@ fn enrolments_of_one_key_agree_or_nothing_is_verified() {
             assert!(answer.err.contains(&says) && answer.err.lines().count() == 1, "{}", answer.err);
         }
     }
+}
+
+#[test]
+fn statements_of_one_boot_are_held_against_each_other() {
+    let mut bench = Bench::new();
+    for (name, id, seconds) in [("one", 1, &[1, 2][..]), ("two", 2, &[3]), ("three", 3, &[4])] {
+        bench.run_anywhen(name, id, seconds);
+    }
+    let answer = bench.verify(&["one", "three"], &["builder.json"]);
+    assert_eq!(answer.exit_code, 0, "{}", answer.out);
+    let says =
+        "2 statements of one boot of builder have one list of 4 seals; of 3 sessions that were sealed there 1 have no";
+    assert!(answer.out.contains(says), "{}", answer.out);
+    // Its TPM is set back, and another session takes the place of the second.
+    bench.node = Node::new(3).unwrap();
+    bench.run_anywhen("other", 4, &[5]);
+    assert_eq!(bench.verify(&["other"], &["builder.json"]).exit_code, 0);
+    let answer = bench.verify(&["other", "one"], &["builder.json"]);
+    assert_eq!(answer.exit_code, 1, "{}", answer.out);
+    assert!(answer.out.ends_with("REFUSED (SEAL_REFUSED)\n"), "{}", answer.out);
+    // Nobody asked for the machine.
+    assert_eq!(bench.verify(&["other", "one"], &[]).exit_code, 0);
 }

@@ -97,6 +97,18 @@ impl SealList {
         (1..).zip(&self.0)
     }
 
+    /// The number of the first seal in which the shorter of both has another than the longer; `None` if it is its beginning.
+    #[must_use]
+    pub fn departs_from(&self, other: &Self) -> Option<u64> {
+        self.iter().zip(&other.0).find_map(|((number, seal), other)| (seal != other).then_some(number))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The register after each of them, the zeros before the first included.
     pub fn registers(&self) -> impl Iterator<Item = Hash> {
         let after = self.iter().scan(Hash::default(), |register, (number, seal)| {

@@ -14,6 +14,7 @@ mod evidence;
 mod identity;
 mod inclusion;
 mod platform;
+mod seals;
 mod sequence;
 mod signers;
 #[cfg(test)]
@@ -38,7 +39,8 @@ use times::Times;
 
 pub use evidence::{Survey, survey, unsigned};
 pub use inclusion::{ProveError, inclusion, prove};
-pub use platform::Platform;
+pub use platform::{Platform, Sealed};
+pub use seals::seals;
 pub use sequence::sequence;
 
 /// What a check found.
@@ -188,6 +190,8 @@ pub struct Verdict {
     pub payload_sha256: Option<Hash>,
     /// Who signed: ids of the keys whose signatures held, and SPIFFE IDs that were proven.
     pub signers: Vec<String>,
+    /// What its machine's quote says of all seals of that boot, once it held.
+    pub sealed: Option<Box<Sealed>>,
 }
 
 impl Verdict {
@@ -217,6 +221,7 @@ impl Verdict {
             claims: None,
             payload_sha256: None,
             signers: Vec::new(),
+            sealed: None,
         }
     }
 
@@ -336,8 +341,9 @@ fn verify_statement(
         }
         None => verdict.checks.extend(checks::without_evidence(&claims)),
     }
-    let platform = quoted.checks(&verdict, &claims, keys, &heads);
+    let (platform, sealed) = quoted.checks(&verdict, &claims, keys, &heads);
     verdict.checks.extend(platform);
+    verdict.sealed = sealed;
     verdict.checks.push(checks::coverage(&claims, verdict.recomputed));
     verdict.checks.push(canaries::check(&claims, verdict.recomputed));
     verdict.checks.push(checks::blind_spots(&claims, verdict.recomputed));

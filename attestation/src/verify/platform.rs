@@ -7,7 +7,7 @@ use crate::codes;
 use crate::dsse::{Envelope, PublicKey};
 use crate::escape::escape;
 use crate::merkle::{Hash, Tree};
-use crate::platform::{Boot, Machine, Quoting, Seals, start_data};
+use crate::platform::{self, Machine, Quoting, Seal, SealList, Seals, start_data};
 use crate::statement::Claims;
 use crate::tpm::{AttestationKey, PcrValues, QuoteError, Quoted as Answer};
 use crate::trace::Trace;
@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 const NAME: &str = "platform";
-const OPEN: &str =
-    "That what was sealed is true: the TPM signs what root gives it. What the machine booted, says the check of that.";
+const OPEN: &str = "That what was sealed is true, and when it was: the TPM signs what root gives it. What the machine booted, says the \
+                    check of that.";
 const NOT_COMPARED: &str = "That the log is the one that was sealed: the evidence was not given. What the machine booted, says the check of that.";
 const NOTHING: &str = "On which machine it was.";
 
@@ -30,7 +30,7 @@ pub struct Platform<'a> {
     /// The nonce that the machine was given; without one, its own is taken.
     pub nonce: Option<&'a [u8]>,
     /// What is given of its boot.
-    pub boot: Boot<'a>,
+    pub boot: platform::Boot<'a>,
 }
 
 /// A quote under a signature by whoever signed the statement.
@@ -89,6 +89,27 @@ impl Refusal {
 struct Proof<'a> {
     machine: &'a Machine,
     sealed: usize,
+    /// The longest time in which nothing was sealed, by the node's own clock; none if it is not known.
+    unsealed_ns: Option<u64>,
+    boot: Boot,
+}
+
+/// Which boot of a machine it was: neither count goes on by anything that keeps the registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Boot {
+    resets: u32,
+    restarts: u32,
+}
+
+/// What a quote that holds says of its machine's seals, to be held against those of other statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// What the machine is called.
+    pub(super) machine: String,
+    /// Its attestation key's name, and its boot.
+    pub(super) scope: (Vec<u8>, Boot),
+    pub(super) session: [u8; 16],
+    pub(super) list: SealList,
 }
 
 impl<'a> Quoted<'a> {
@@ -122,17 +143,25 @@ impl<'a> Quoted<'a> {
         Heads { roots: quoting.seals.heads.0.values().map(|head| (head.tree_size, None)).collect(), session: None }
     }
 
-    /// The checks, once everything else of the statement was looked at; `keys` are those whose signatures over it held.
-    pub(super) fn checks(&self, verdict: &Verdict, claims: &Claims, keys: &[PublicKey], heads: &Heads) -> Vec<Check> {
+    /// The checks, once everything else of the statement was looked at, and the seals if they hold; `keys` are those whose signatures
+    /// over it held.
+    pub(super) fn checks(
+        &self,
+        verdict: &Verdict,
+        claims: &Claims,
+        keys: &[PublicKey],
+        heads: &Heads,
+    ) -> (Vec<Check>, Option<Box<Sealed>>) {
         let machines = self.given.machines;
+        let only = |check| (vec![check], None);
         let found = match &self.found {
-            None if machines.is_empty() => return Vec::new(),
-            None => return vec![refused(NAME, codes::QUOTE_MISSING, "no quote is there".to_owned(), NOTHING)],
+            None if machines.is_empty() => return (Vec::new(), None),
+            None => return only(refused(NAME, codes::QUOTE_MISSING, "no quote is there".to_owned(), NOTHING)),
             Some(_) if machines.is_empty() => {
                 let says = "a quote is there, and no machine was given to hold it against".to_owned();
-                return vec![not_claimed(NAME, None, says, NOTHING)];
+                return only(not_claimed(NAME, None, says, NOTHING));
             }
-            Some(Err(says)) => return vec![refused(NAME, codes::QUOTE_REFUSED, format!("the quote: {says}"), NOTHING)],
+            Some(Err(says)) => return only(refused(NAME, codes::QUOTE_REFUSED, format!("the quote: {says}"), NOTHING)),
             Some(Ok(found)) => found,
         };
         match self.prove(found, verdict, claims, keys, heads) {
@@ -141,9 +170,15 @@ impl<'a> Quoted<'a> {
                 let open = if compared { OPEN } else { NOT_COMPARED };
                 let mut checks = vec![proven(NAME, self.says(&proof, found, compared), open)];
                 checks.extend(self.given.boot.check(&found.quoting.registers));
-                checks
+                let sealed = Sealed {
+                    machine: proof.machine.name().to_owned(),
+                    scope: (proof.machine.key().name().to_owned(), proof.boot),
+                    session: found.quoting.asked.session,
+                    list: found.quoting.seals.list.clone(),
+                };
+                (checks, Some(Box::new(sealed)))
             }
-            Err(Refusal(code, says)) => vec![refused(NAME, code, says, NOTHING)],
+            Err(Refusal(code, says)) => only(refused(NAME, code, says, NOTHING)),
         }
     }
 
@@ -177,7 +212,9 @@ impl<'a> Quoted<'a> {
             let says = format!("the machine is enrolled for {}, and nobody proved to be that", escape(id.as_bytes()));
             return Err(Refusal::quote(says));
         }
-        Ok(Proof { machine, sealed: quoting.seals.heads.0.len() })
+        let boot = Boot { resets: answer.reset_count, restarts: answer.restart_count };
+        let unsealed_ns = longest_unsealed(quoting, heads.session);
+        Ok(Proof { machine, sealed: quoting.seals.heads.0.len(), unsealed_ns, boot })
     }
 
     /// Whether the question was this statement's.
@@ -206,15 +243,20 @@ impl<'a> Quoted<'a> {
             1 => "one head sealed".to_owned(),
             count => format!("{count} heads sealed"),
         };
-        let compared = if compared { "each of them the log's" } else { "not compared with the log" };
         let nonce = if self.given.nonce.is_some() {
             "the nonce is the one given"
         } else {
             "the nonce is its own, which shows no freshness"
         };
         let register = quoting.seals.pcr;
+        let unsealed = proof.unsealed_ns.map(|ns| {
+            let (ms, of) = (ns.div_ceil(1_000_000), if compared { "" } else { " from the first of them on" });
+            format!(", never longer than {}.{:03} s without one{of} by the node's clock", ms / 1000, ms % 1000)
+        });
+        let unsealed = unsealed.unwrap_or_default();
+        let compared = if compared { "each of them the log's" } else { "not compared with the log" };
         format!(
-            "{machine} ({by}), not started anew meanwhile; {heads} in register {register}, the last one that of the whole log, {compared}; {nonce}"
+            "{machine} ({by}), not started anew meanwhile; {heads} in register {register}{unsealed}, the last one that of the whole log, {compared}; {nonce}"
         )
     }
 }
@@ -272,6 +314,17 @@ fn fits(quoting: &Quoting, (opened, closed): (u64, u64), lasted: &Lasted) -> Res
         return Err(Refusal::seal("the session says that it lasted longer than was between its two quotes"));
     }
     Ok(())
+}
+
+/// The longest time in which nothing of the session was sealed: what was written in it could have been rewritten until its end. The
+/// session's own times are known from its log alone; without them what came before the first seal is left out.
+fn longest_unsealed(quoting: &Quoting, session: Option<(u64, u64)>) -> Option<u64> {
+    let own = quoting.seals.list.iter().filter(|(_, seal)| seal.session == quoting.asked.session);
+    let own = own.map(|(_, Seal { boottime_ns, .. })| *boottime_ns);
+    let (opened, closed) = session.unzip();
+    let times: Vec<u64> = opened.into_iter().chain(own).chain(closed).collect();
+    // Its end is sealed after it, so that the last of these may come before the one before it.
+    times.windows(2).filter_map(|pair| Some(pair.last()?.saturating_sub(*pair.first()?))).max()
 }
 
 /// Whether each seal of this session has its head beside it, and they are of one log that grew, the last one of all of it.
