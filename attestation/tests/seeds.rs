@@ -203,6 +203,9 @@ fn of_the_machine() {
         ("request", led_by(machine::ENROLMENT, &request.to_json().unwrap())),
         ("challenge", led_by(machine::ENROLMENT, &challenge.to_json().unwrap())),
         ("pending", led_by(machine::ENROLMENT, &pending.to_json().unwrap())),
+        ("sealed", led_by(machine::SEALED, &[])),
+        // The same bit twice is none.
+        ("sealed-bent-twice", led_by(machine::SEALED, &[0, 1, 1, 0, 1, 1])),
         ("quoting", quoting),
     ];
     run("machine", &made, machine::hold);

@@ -3,17 +3,22 @@
 //! attestation key did not sign; no bytes are two kinds of key.
 
 use attestation::platform::{
-    Answer, BootPolicy, Challenge, Machine, Message, NONCE_BYTES_MAX, Pending, Quoting, Request, SEAL_BYTES, SEAL_PCRS,
-    SEALS_MAX, SealList,
+    Answer, BootPolicy, Challenge, HEADS_MAX, Head, Machine, Message, NONCE_BYTES_MAX, Pending, Quoting, Request,
+    SEAL_BYTES, SEAL_PCRS, SEALS_MAX, SIGNERS_MAX, Seal, SealList,
 };
-use attestation::synthetic::tpm::Tpm;
+use attestation::synthetic::tpm::{Node, Sealed, Tpm};
+use attestation::synthetic::{self, Session};
 use attestation::tpm::event_log::{EVENTS_MAX, EventLog};
-use attestation::tpm::ima::{Extra, IMA_PCR, ImaList};
+use attestation::tpm::ima::{Extra, IMA_ENTRIES_MAX, IMA_PCR, ImaList};
 use attestation::tpm::{
     AttestationKey, EndorsementKey, PCRS, PcrValues, Quote, SECRET_BYTES, SigningKey, extended, signature_to_der,
 };
+use attestation::verify::{Objects, Options, Outcome, Platform, verify};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::OnceLock;
 
 /// The first byte of an input that is firmware's log.
 pub const FIRMWARE: u8 = 0;
@@ -32,6 +37,9 @@ pub const SEALS: u8 = 6;
 /// That of one that is a message of an enrolment, an enrolment, or a policy of boots.
 pub const ENROLMENT: u8 = 7;
 
+/// That of one that chooses what is said of a session's seals otherwise than it was, before the TPM quotes that.
+pub const SEALED: u8 = 8;
+
 const SECRET: &[u8] = b"another secret";
 
 /// Whether something was read. Without a first byte from above it is the statement of a quote.
@@ -45,6 +53,7 @@ pub fn hold(input: &[u8]) -> bool {
         Some((&SIGNATURE, rest)) => signature(rest),
         Some((&SEALS, rest)) => seals(rest),
         Some((&ENROLMENT, rest)) => enrolment(rest),
+        Some((&SEALED, rest)) => sealed(rest),
         _ => quoting(input),
     }
 }
@@ -93,6 +102,7 @@ fn list(bytes: &[u8]) -> bool {
         return false;
     };
     let entries = list.entries();
+    assert!(entries.len() <= IMA_ENTRIES_MAX, "{} entries", entries.len());
     let at = place(bytes);
     if let Ok(beginning) = ImaList::read(&bytes[..at]) {
         assert_eq!(beginning.entries(), &entries[..beginning.entries().len()], "a list that was cut is another");
@@ -310,7 +320,8 @@ fn quoting(payload: &[u8]) -> bool {
     quoting.write(&about, &mut again).expect("memory takes everything");
     assert!(again.len() <= payload.len(), "a quote is shortest as it is written");
     assert_eq!(Quoting::read(&again).ok(), Some((quoting.clone(), about)), "the quote read again");
-    assert!(quoting.asked.nonce.len() <= NONCE_BYTES_MAX && quoting.seals.list.iter().count() <= SEALS_MAX);
+    assert!(quoting.asked.nonce.len() <= NONCE_BYTES_MAX && quoting.asked.signers.len() <= SIGNERS_MAX);
+    assert!(quoting.seals.list.count() <= SEALS_MAX && quoting.seals.heads.0.len() <= HEADS_MAX);
     let key = attestation_key();
     if quoting.quote.verify(&key, &quoting.asked.data(&about)).is_ok() {
         let mut other = about;
@@ -318,4 +329,90 @@ fn quoting(payload: &[u8]) -> bool {
         assert!(quoting.quote.verify(&key, &quoting.asked.data(&other)).is_err(), "it is about two statements");
     }
     true
+}
+
+/// A session that was sealed among others, with its machine.
+struct Run {
+    node: Node,
+    sealed: Sealed,
+    quote: Vec<u8>,
+}
+
+fn run() -> Run {
+    let mut node = Node::new(7).expect("a number above zero");
+    let other = [3; 16];
+    let mut before = node.begin(other, 0);
+    let head = Head { tree_size: 1, root: [5; 32] };
+    node.seal(&mut before, head, 1);
+    let seconds = [1, 2, 3].map(|second| second * 1_000_000_000);
+    let sealed = Session::build().seal(&mut node, 20, &seconds).expect("memory takes everything");
+    let quote = sealed.quote().expect("memory takes everything");
+    Run { node, sealed, quote }
+}
+
+/// Whoever has the signing key, and has the TPM quote what they like, proves nothing but what was sealed.
+fn sealed(choices: &[u8]) -> bool {
+    static RUN: OnceLock<Run> = OnceLock::new();
+    let Run { node, sealed, quote } = RUN.get_or_init(run);
+    let mut quoting = sealed.quoting.clone();
+    for choice in choices.chunks_exact(3).take(8) {
+        bend(&mut quoting, [choice[0], choice[1], choice[2]]);
+    }
+    let is_same = quoting == sealed.quoting;
+    node.quote_again(&mut quoting, &sealed.payload_sha256);
+    let bent = Sealed::quote_of(&quoting, &sealed.payload_sha256).expect("memory takes everything");
+    let proven = |quote: &[u8], with_evidence: bool| {
+        let (keys, machines) = ([synthetic::key().expect("a key").public().clone()], [node.machine("m").expect("one")]);
+        let evidence: Option<&dyn Objects> = if with_evidence { Some(&Log(&sealed.signed.objects)) } else { None };
+        let platform = Platform { machines: &machines, quote: Some(quote), ..Platform::default() };
+        let options = Options { evidence, platform, ..Options::by_keys(&keys) };
+        let verdict = verify(sealed.signed.envelope.as_slice(), &options);
+        let check = verdict.checks.iter().find(|check| check.name == "platform").expect("a quote was given");
+        check.outcome == Outcome::Proven
+    };
+    assert!(proven(quote, true), "what was sealed is proven");
+    for with_evidence in [true, false] {
+        assert_eq!(proven(&bent, with_evidence), is_same, "said otherwise than it was: {quoting:?}");
+    }
+    is_same
+}
+
+/// Says one thing otherwise. What is not in range changes nothing.
+fn bend(quoting: &mut Quoting, [what, at, by]: [u8; 3]) {
+    let (at, bit) = (usize::from(at), 1 << (by % 8));
+    let mut list: Vec<Seal> = quoting.seals.list.iter().map(|(_, seal)| *seal).collect();
+    let place = at % list.len().max(1);
+    let (heads, number) = (&mut quoting.seals.heads.0, place as u64 + 1);
+    match what % 13 {
+        0 => list.iter_mut().skip(place).take(1).for_each(|seal| seal.commitment[at % 32] ^= bit),
+        1 => list.iter_mut().skip(place).take(1).for_each(|seal| seal.boottime_ns ^= u64::from(by)),
+        2 => list.iter_mut().skip(place).take(1).for_each(|seal| seal.session[at % 16] ^= bit),
+        3 => list.truncate(place),
+        4 => list.extend(list.get(place).copied()),
+        5 => {
+            let last = list.len().saturating_sub(1);
+            list.get_mut(place.min(last)..).unwrap_or_default().reverse();
+        }
+        6 => heads.values_mut().skip(place).take(1).for_each(|head| head.root[at % 32] ^= bit),
+        7 => heads.values_mut().skip(place).take(1).for_each(|head| head.tree_size ^= u64::from(by)),
+        8 => drop(heads.remove(&number)),
+        9 => {
+            let moved = heads.remove(&number);
+            heads.extend(moved.map(|head| (u64::from(by), head)));
+        }
+        10 => quoting.seals.value[at % 32] ^= bit,
+        11 => quoting.seals.pcr ^= by,
+        _ => quoting.asked.nonce.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= bit),
+    }
+    let bytes: Vec<u8> = list.iter().flat_map(Seal::to_bytes).collect();
+    quoting.seals.list = SealList::from_bytes(&bytes).expect("it is short");
+}
+
+/// The objects of a log.
+struct Log<'a>(&'a BTreeMap<[u8; 32], Vec<u8>>);
+
+impl Objects for Log<'_> {
+    fn open(&self, sha256: &[u8; 32]) -> io::Result<Box<dyn Read + '_>> {
+        self.0.get(sha256).map_or(Err(io::ErrorKind::NotFound.into()), |object| Ok(Box::new(object.as_slice())))
+    }
 }

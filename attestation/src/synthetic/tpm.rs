@@ -209,8 +209,16 @@ impl Sealed {
     /// # Errors
     /// What signing answers.
     pub fn quote(&self) -> Result<Vec<u8>, WriteError> {
+        Self::quote_of(&self.quoting, &self.payload_sha256)
+    }
+
+    /// The envelope of what is said with another.
+    ///
+    /// # Errors
+    /// What signing answers.
+    pub fn quote_of(quoting: &Quoting, payload_sha256: &Hash) -> Result<Vec<u8>, WriteError> {
         let (mut envelope, key) = (Vec::new(), key().map_err(io::Error::other)?);
-        write_envelope(&mut envelope, |out| self.quoting.write(&self.payload_sha256, out), &[&key])?;
+        write_envelope(&mut envelope, |out| quoting.write(payload_sha256, out), &[&key])?;
         Ok(envelope)
     }
 }
