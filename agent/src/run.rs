@@ -413,7 +413,6 @@ impl Prepared {
         }
         signed.new_keys = self.signers.new_keys();
         held.give(|path| self.owner.give(path))?;
-        let _ = args;
         Ok(signed)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use attestation::receipt::{Entry, LogKey, RECEIPT_BYTES_MAX, ReceiptError};
-use proto::collector::collector_client::CollectorClient;
+use collector_api::collector_client::CollectorClient;
 use spool::Spool;
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -80,7 +80,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether it is ours alone, so that trying again soon changes nothing.
     fn is_fatal(&self) -> bool {
-        matches!(self, Self::Spool(error) if !error.is_passing())
+        matches!(self, Self::Spool(error) if !matches!(error, spool::Error::DiskFull | spool::Error::Busy))
     }
 }
 
@@ -188,6 +188,12 @@ async fn attempt(
             fed = &mut feeding.0 => return fed.map_err(|_| Error::Task)?,
         }
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now_s() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// Between 0 and 1.

@@ -9,17 +9,16 @@ use std::{
 use anyhow::Context as _;
 use attestation::{dsse, escape::escape, hex, receipt::Entry, time};
 use serde::Serialize;
-use spool::{Rule, Spool, State};
+use spool::{Kind, State};
 
-/// Where the spool is unless it is said.
-pub(crate) const DEFAULT: &str = "/var/lib/testimony/spool";
+use crate::daemon;
 
 /// What to show.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The folder of the spool
-    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT)]
-    spool: PathBuf,
+    /// The agent's configuration, which says where the spool is
+    #[arg(long, global = true, value_name = "FILE", default_value = daemon::DEFAULT)]
+    config: PathBuf,
     #[command(subcommand)]
     show: Option<Show>,
 }
@@ -52,35 +51,30 @@ struct Json {
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,
     bytes: u64,
-    bytes_max: u64,
-    age_max_seconds: u64,
-    when_full: &'static str,
+    file_bytes: u64,
+    file_bytes_max: u64,
     put: u64,
     delivered: u64,
+    receipts: u64,
     refused: u64,
     refused_kept: u64,
     dropped: u64,
-    refused_dropped: u64,
 }
 
-impl From<&State> for Json {
-    fn from(state: &State) -> Self {
+impl Json {
+    fn new(state: &State, file_bytes_max: u64) -> Self {
         Self {
             waiting: state.waiting,
             oldest: state.oldest_s.map(time::utc),
             bytes: state.bytes,
-            bytes_max: state.limits.bytes_max,
-            age_max_seconds: state.limits.age_max.as_secs(),
-            when_full: match state.limits.rule {
-                Rule::DropOldest => "drop-oldest",
-                Rule::RefuseNew => "refuse-new",
-            },
-            put: state.put,
-            delivered: state.acknowledged,
-            refused: state.refused,
-            refused_kept: state.refused_kept,
-            dropped: state.dropped[0],
-            refused_dropped: state.dropped[1],
+            file_bytes: state.file_bytes,
+            file_bytes_max,
+            put: state.newest,
+            delivered: state.acknowledged_total,
+            receipts: state.receipts,
+            refused: state.refused_total,
+            refused_kept: state.refused,
+            dropped: state.dropped_total.sum(),
         }
     }
 }
@@ -90,24 +84,28 @@ impl From<&State> for Json {
 /// # Errors
 /// Why it cannot.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    anyhow::ensure!(args.spool.is_dir(), "{}: there is no spool", args.spool.display());
-    let spool = Spool::open(&args.spool, None).with_context(|| args.spool.display().to_string())?;
+    let settings = config::read::<daemon::Settings>(&args.config)?.spool;
+    let (folder, bytes_max) = (&settings.folder, settings.bytes_max.get());
+    anyhow::ensure!(folder.is_dir(), "{}: nothing was put into a spool there yet", folder.display());
+    let spool = settings.open()?;
     match &args.show {
-        None | Some(Show::State { json: false }) => state(&spool.state()?),
-        Some(Show::State { json: true }) => println!("{}", serde_json::to_string(&Json::from(&spool.state()?))?),
+        None | Some(Show::State { json: false }) => state(&spool.state()?, bytes_max),
+        Some(Show::State { json: true }) => {
+            println!("{}", serde_json::to_string(&Json::new(&spool.state()?, bytes_max))?)
+        }
         Some(Show::List) => {
             let mut after = 0;
             // One after the other: all of them may be more than fits in memory.
             while let Some(held) = spool.waiting(after, 0)?.pop() {
-                let (sha256, made) = (hex::encode(&held.item.payload_sha256), time::utc(held.made_s));
-                let (name, bytes) = (escape(held.item.name.as_bytes()), held.item.content.len());
+                let (sha256, made) = (hex::encode(&held.sha256), time::utc(held.made_s));
+                let (name, bytes) = (escape(held.name.as_bytes()), held.envelope.len());
                 println!("{}\t{made}\tsha256:{sha256}\t{bytes} bytes\t{name}", held.number);
                 after = held.number;
             }
         }
         Some(Show::Refused) => {
             for refused in spool.refused()? {
-                let (sha256, name) = (hex::encode(&refused.payload_sha256), escape(refused.name.as_bytes()));
+                let (sha256, name) = (hex::encode(&refused.sha256), escape(refused.name.as_bytes()));
                 let (code, says) = (escape(refused.code.as_bytes()), escape(refused.says.as_bytes()));
                 println!("{}\tsha256:{sha256}\t{name}\t{code}: {says}", refused.number);
             }
@@ -116,7 +114,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
             let named = || statement.display().to_string();
             let envelope =
                 dsse::read(BufReader::new(File::open(statement).with_context(named)?)).with_context(named)?;
-            let receipt = spool.receipt_of(Entry::of(&envelope).payload_sha256())?;
+            let receipt = spool.receipt_of(Kind::Statement, Entry::of(&envelope).payload_sha256())?;
             let receipt = receipt.with_context(|| format!("{}: the collector has not receipted it", named()))?;
             std::io::stdout().lock().write_all(&receipt)?;
         }
@@ -124,11 +122,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn state(state: &State) {
+fn state(state: &State, bytes_max: u64) {
     let oldest = state.oldest_s.map(|oldest| format!(", since {}", time::utc(oldest))).unwrap_or_default();
-    println!("{} wait{oldest}: {} of {} bytes", state.waiting, state.bytes, state.limits.bytes_max);
-    let [dropped, refused_dropped] = state.dropped;
-    let (put, delivered, refused) = (state.put, state.acknowledged, state.refused);
-    println!("of {put} put: {delivered} delivered, {refused} refused by the collector, {dropped} dropped");
-    println!("{} of those refused are kept, {refused_dropped} were dropped", state.refused_kept);
+    println!("{} wait{oldest}; the spool has {} of {bytes_max} bytes", state.waiting, state.file_bytes);
+    let (put, delivered, refused) = (state.newest, state.acknowledged_total, state.refused_total);
+    println!("of {put} put {delivered} were delivered, and {refused} refused by the collector");
+    let spool::Counts { full, old, refused } = state.dropped_total;
+    println!(
+        "dropped: {full} for want of room, {old} for their age, {refused} of those refused; {} refused are kept",
+        state.refused
+    );
 }

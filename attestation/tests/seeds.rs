@@ -19,7 +19,7 @@ mod trust;
 
 use attestation::dsse;
 use attestation::merkle::{inclusion_proof, leaf_hash};
-use attestation::platform::{BootPolicy, Endorsement, Message as _, Request};
+use attestation::platform::{BootPolicy, Endorsement, Message as _, Request, Terms};
 use attestation::proof::Proof;
 use attestation::synthetic::Session;
 use attestation::synthetic::tpm::Node;
@@ -182,7 +182,8 @@ fn of_the_machine() {
     let seals: Vec<u8> = node.seals.iter().flat_map(attestation::platform::Seal::to_bytes).collect();
     let endorsing = Endorsement { public: machine::endorsement_public(), certificate: Vec::new() };
     let request = Request::new(&public, vec![endorsing]);
-    let (challenge, pending) = request.challenge("m", None, 12, None, 0, 1).unwrap();
+    let terms = Terms { name: "m", spiffe_id: None, seal_pcr: 12, makers: None, endorsement_key: None };
+    let (challenge, pending) = request.challenge(&terms, 0, 1).unwrap();
     let attest = |data: &[u8; 32]| [data, node.tpm.quote(data, &[0, 12, 23]).attest.as_slice()].concat();
     let policy = serde_json::to_vec(&BootPolicy::new(&[[1; 32]], Some(&[[2; 32], [3; 32]]))).unwrap();
     let made = [

@@ -5,7 +5,7 @@ use attestation::{
     platform::{Answer, Machine, Message as _, Pending, Request, Terms},
     tpm::Makers,
 };
-use proto::collector::EnrolmentChallenge;
+use collector_api::EnrolmentChallenge;
 use tonic::Status;
 
 use crate::{

@@ -8,7 +8,7 @@ use attestation::{
     receipt::Entry,
     verify::{Outcome, Verdict},
 };
-use proto::collector::Submission;
+use collector_api::Submission;
 use sha2::{Digest as _, Sha256};
 use testimony_verify::{
     describe,

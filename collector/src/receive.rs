@@ -3,13 +3,13 @@
 use std::{pin::Pin, sync::Arc};
 
 use attestation::escape::escape;
-use futures_util::{Stream, StreamExt as _};
-use mtls::Peer;
-use prost::Message as _;
-use proto::collector::{
+use collector_api::{
     Accepted, Answer, Enrolment, EnrolmentAnswer, EnrolmentChallenge, EnrolmentRequest, Refused, Submission,
     Unavailable, answer::Outcome, collector_server::Collector,
 };
+use futures_util::{Stream, StreamExt as _};
+use mtls::Peer;
+use prost::Message as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::spawn_blocking,

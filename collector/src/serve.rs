@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use attestation::{platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
+use collector_api::collector_server::CollectorServer;
 use mtls::Identity;
-use proto::collector::collector_server::CollectorServer;
 use testimony_verify::{files::read_at_most, trust};
 use tokio::{
     net::TcpListener,

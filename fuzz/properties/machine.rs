@@ -4,7 +4,7 @@
 
 use attestation::platform::{
     Answer, BootPolicy, Challenge, HEADS_MAX, Head, Machine, Message, NONCE_BYTES_MAX, Pending, Quoting, Request,
-    SEAL_BYTES, SEAL_PCRS, SEALS_MAX, SIGNERS_MAX, Seal, SealList,
+    SEAL_BYTES, SEAL_PCRS, SEALS_MAX, SIGNERS_MAX, Seal, SealList, Terms,
 };
 use attestation::synthetic::tpm::{Node, Sealed, Tpm};
 use attestation::synthetic::{self, Session};
@@ -296,7 +296,8 @@ fn enrolment(json: &[u8]) -> bool {
         let again = request.to_json().expect("text has a form");
         assert_eq!(Request::read(&again).ok().as_ref(), Some(request), "the request read again");
         // Whoever believes it this once: what comes of it is one that can be answered, or nothing.
-        if let Ok((challenge, pending)) = request.challenge("m", None, 12, None, 1000, 1) {
+        let terms = Terms { name: "m", spiffe_id: None, seal_pcr: 12, makers: None, endorsement_key: None };
+        if let Ok((challenge, pending)) = request.challenge(&terms, 1000, 1) {
             assert!(challenge.to_json().is_ok_and(|json| Challenge::read(&json).is_ok()));
             assert!(pending.accept(&Answer::new(&[0; SECRET_BYTES]), 1000).is_err(), "the secret was guessed");
         }

@@ -1,81 +1,50 @@
-//! The queue of signed statements between signing and the collector: durable, bounded, in order.
+//! The queue of signed statements between the signature and the collector: durable, in order, and no larger than it may be.
 //!
-//! What [`Spool::put`] has answered survives whatever befalls the process or the machine: each operation is one transaction of SQLite,
-//! forced to the disk (write-ahead log, `synchronous = FULL`). Several processes use one spool at once: each run puts its statement, the
-//! agent takes them. What does not fit is dropped by a rule, and counted in the same transaction; the next statement says the count,
-//! and [`Spool::settle`] takes exactly that from it.
+//! One folder, with one database of SQLite in it. Several processes have it open at once: each run puts what it signed, one
+//! daemon hands it on. What follows holds whenever a process or the machine stops, at any instruction:
+//!
+//! - what [`Spool::put`] answered with a number is in the queue, or it was acknowledged, refused by the collector, or dropped
+//!   and counted as such, in the same transaction;
+//! - numbers follow each other without a gap and are never used twice, so that whoever receives can see what is missing;
+//! - what was read is what was put. Every row has a digest over all of it, every account a digest and what the tables are held
+//!   against. It finds damage; it is no seal against whoever may write the file: that is the owner's, as the envelopes'
+//!   signatures are their signers'.
+//!
+//! # Room
+//!
+//! The database's pages are what is counted, used ones and those of its own bookkeeping: an act first makes room among them, then
+//! writes, so that the file never has more than [`Limits::bytes_max`]. Free pages are used again, and given back to the file system
+//! by [`Spool::tidy`] (`auto_vacuum = INCREMENTAL`). Beside the file is its write-ahead log, which grows to the size of the largest
+//! act and is cut to [`LOG_BYTES_MAX`] after.
+//!
+//! # Time
+//!
+//! Nothing here asks a clock: each act takes the time, in seconds since 1970, and an item has the time at which it was made. A clock
+//! that jumps ahead by more than [`Limits::age_max`] drops the whole queue; it is counted like any drop.
 #![forbid(unsafe_code)]
 
-mod dropped;
+mod account;
+mod database;
 mod error;
-mod folder;
 mod item;
-mod schema;
+mod limits;
+mod losses;
+mod outcome;
+mod place;
+mod queue;
+mod room;
+mod row;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, time::Duration};
-
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-
-pub use dropped::Dropped;
+pub use account::Counts;
 pub use error::Error;
-pub use item::{Held, ITEM_BYTES_MAX, Item};
-pub use state::{Refused, State};
-
-const FILE: &str = "spool.db";
-
-/// What is given up when there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// The oldest that waits.
-    DropOldest,
-    /// What comes.
-    RefuseNew,
-}
-
-/// How much is kept, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of what waits, and of what was refused, together. The database takes a little more: its pages and indexes.
-    pub bytes_max: u64,
-    /// Age of what waits.
-    pub age_max: Duration,
-    /// What is given up where that is not enough.
-    pub rule: Rule,
-}
-
-/// A spool.
-pub struct Spool {
-    connection: Connection,
-}
-
-impl Spool {
-    /// Opens the spool of a folder, which is made if it is not there. With limits these hold from now on, for every process; without,
-    /// those that were set last, or those of [`Limits::default`].
-    ///
-    /// # Errors
-    /// Why it cannot be used.
-    pub fn open(folder: &Path, limits: Option<Limits>) -> Result<Self, Error> {
-        folder::prepare(folder)?;
-        let mut connection = Connection::open(folder.join(FILE))?;
-        schema::prepare(&mut connection)?;
-        let mut spool = Self { connection };
-        if let Some(limits) = limits {
-            spool.limit(limits)?;
-        }
-        Ok(spool)
-    }
-
-    fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
-    }
-}
-
-impl Default for Limits {
-    /// 1 GiB, 30 days, and the oldest goes first.
-    fn default() -> Self {
-        Self { bytes_max: 1 << 30, age_max: Duration::from_secs(30 * 86_400), rule: Rule::DropOldest }
-    }
-}
+pub use item::{Held, Item, Kind, Refused};
+pub use limits::{
+    BYTES_MIN, CODE_BYTES_MAX, EVIDENCE_BYTES_MAX, ITEM_BYTES_MAX, LOG_BYTES_MAX, Limits, NAME_BYTES_MAX,
+    RECEIPT_BYTES_MAX, Rule, SAYS_BYTES_MAX, WAIT_MAX,
+};
+pub use losses::Dropped;
+pub use queue::Spool;
+pub use state::State;

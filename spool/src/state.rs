@@ -1,90 +1,60 @@
-//! What is in a spool, to be shown.
+//! How the queue stands.
 
-use rusqlite::Row;
+use rusqlite::Connection;
 
-use crate::{Error, Limits, Spool, item};
+use crate::account::{Account, Counts};
+use crate::limits::PAGE_BYTES;
+use crate::{Error, Spool, database};
 
-/// How much there is, and how much there was.
+/// How the queue stands, all as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// What waits.
+    /// The spool's random name: numbers mean something only with it.
+    pub spool: [u8; 16],
+    /// How many items wait.
     pub waiting: u64,
-    /// When the oldest of that was put, in seconds since 1970.
-    pub oldest_s: Option<u64>,
-    /// What is kept aside.
-    pub refused_kept: u64,
-    /// Bytes of both.
+    /// Their bytes.
     pub bytes: u64,
-    /// Since the beginning: what was to be put. It is what waits, was acknowledged, refused, and dropped before either.
-    pub put: u64,
-    /// Delivered.
-    pub acknowledged: u64,
-    /// Refused by the collector.
+    /// When the oldest of them was made.
+    pub oldest_s: Option<u64>,
+    /// The last number that was given; 0 if none was.
+    pub newest: u64,
+    /// How many items were ever acknowledged.
+    pub acknowledged_total: u64,
+    /// How many receipts are kept.
+    pub receipts: u64,
+    /// How many items were ever refused by the collector.
+    pub refused_total: u64,
+    /// How many of those are kept.
     pub refused: u64,
-    /// Dropped of what waited, and of what was refused.
-    pub dropped: [u64; 2],
-    /// What holds.
-    pub limits: Limits,
-}
-
-/// What the collector will never take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// Its place in the order.
-    pub number: u64,
-    /// What it is called.
-    pub name: String,
-    /// SHA-256 of its payload.
-    pub payload_sha256: [u8; 32],
-    /// Why, by the collector's code.
-    pub code: String,
-    /// Why, in its words.
-    pub says: String,
+    /// How many items were ever dropped.
+    pub dropped_total: Counts,
+    /// How many of those never had a number: they stayed out.
+    pub turned_away_total: u64,
+    /// Bytes of the database's file.
+    pub file_bytes: u64,
 }
 
 impl Spool {
-    /// What there is.
-    ///
-    /// # Errors
-    /// Of the database.
+    /// How the queue stands.
     pub fn state(&self) -> Result<State, Error> {
-        let limits = item::limits(&self.connection)?;
-        let select = "SELECT (SELECT count(*) FROM item), (SELECT min(made_s) FROM item), (SELECT count(*) FROM refused), \
-                      bytes, put, acknowledged, refused, \
-                      (SELECT coalesce(sum(total), 0) FROM dropped WHERE reason != 'refused'), \
-                      (SELECT coalesce(sum(total), 0) FROM dropped WHERE reason = 'refused') FROM account";
-        Ok(self.connection.query_row(select, (), |row| {
-            let number = |place: usize| row.get::<_, i64>(place).map(i64::cast_unsigned);
-            Ok(State {
-                waiting: number(0)?,
-                oldest_s: row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned),
-                refused_kept: number(2)?,
-                bytes: number(3)?,
-                put: number(4)?,
-                acknowledged: number(5)?,
-                refused: number(6)?,
-                dropped: [number(7)?, number(8)?],
-                limits,
-            })
-        })?)
+        self.read(|connection, account| state(connection, &account))
     }
+}
 
-    /// What is kept aside.
-    ///
-    /// # Errors
-    /// Of the database.
-    pub fn refused(&self) -> Result<Vec<Refused>, Error> {
-        let read = |row: &Row<'_>| {
-            Ok(Refused {
-                number: row.get::<_, i64>(0)?.cast_unsigned(),
-                name: row.get(1)?,
-                payload_sha256: row.get(2)?,
-                code: row.get(3)?,
-                says: row.get(4)?,
-            })
-        };
-        let select = "SELECT number, name, payload_sha256, code, says FROM refused ORDER BY number";
-        let mut select = self.connection.prepare(select)?;
-        Ok(select.query_map((), read)?.collect::<Result<_, _>>()?)
-    }
+fn state(connection: &Connection, account: &Account) -> Result<State, Error> {
+    Ok(State {
+        spool: account.spool,
+        waiting: account.waiting.count,
+        bytes: account.waiting.bytes,
+        oldest_s: connection.query_row("SELECT min(made_s) FROM waiting", [], |row| row.get(0))?,
+        newest: account.newest,
+        acknowledged_total: account.acknowledged_total,
+        receipts: account.receipts.count,
+        refused_total: account.refused_total,
+        refused: account.refused.count,
+        dropped_total: account.dropped,
+        turned_away_total: account.turned_away,
+        file_bytes: database::number(connection, "PRAGMA page_count")? * PAGE_BYTES,
+    })
 }

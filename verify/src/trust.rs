@@ -35,7 +35,7 @@ pub struct Sent {
 /// What was given with one statement.
 pub(crate) struct Given<'a> {
     receipts: Vec<Receipt>,
-    platform: platform::Given,
+    pub(crate) platform: platform::Given,
     keyless: Option<keyless::Given<'a>>,
 }
 

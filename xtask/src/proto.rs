@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::{command, place};
 
-/// Packages and their files.
-const PACKAGES: [(&str, &str); 2] = [
-    ("testimony.evidence.v1", "testimony/evidence/v1/evidence.proto"),
-    ("testimony.collector.v1", "testimony/collector/v1/collector.proto"),
+/// Packages, their files, and where what is generated of them belongs: what speaks over a network is no part of the pure crates.
+const PACKAGES: [(&str, &str, &str); 2] = [
+    ("testimony.evidence.v1", "testimony/evidence/v1/evidence.proto", "proto/src"),
+    ("testimony.collector.v1", "testimony/collector/v1/collector.proto", "collector/api/src"),
 ];
 
 #[derive(clap::Args)]
@@ -25,8 +25,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Fails when a generated file is not what its .proto file gives.
 pub(crate) fn check() -> Result<()> {
-    PACKAGES.iter().try_for_each(|(package, source)| {
-        let path = generated_path(package);
+    PACKAGES.iter().try_for_each(|(package, source, folder)| {
+        let path = format!("{folder}/{package}.rs");
         let file = place::root().join(&path);
         let old = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
         match first_difference(&old, &generate(package, source)?) {
@@ -37,18 +37,14 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn write() -> Result<()> {
-    PACKAGES.iter().try_for_each(|(package, source)| {
-        let path = generated_path(package);
+    PACKAGES.iter().try_for_each(|(package, source, folder)| {
+        let path = format!("{folder}/{package}.rs");
         let file = place::root().join(&path);
         let generated = generate(package, source)?;
         std::fs::write(&file, generated).with_context(|| format!("{} cannot be written", file.display()))?;
         println!("{path} written from {source}.");
         Ok(())
     })
-}
-
-fn generated_path(package: &str) -> String {
-    format!("proto/src/{package}.rs")
 }
 
 /// A program of its own generates, because what it depends on takes longer to build than all developer commands.

@@ -1,13 +1,19 @@
 //! The agent's configuration: what `testimony agent --config FILE` reads.
 
-use std::path::PathBuf;
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, time::Duration};
 
 use attestation::identity::SpiffeId;
 use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
+use spool::Spool;
 
 /// Where the configuration is unless it is said.
 pub(crate) const DEFAULT: &str = "/etc/testimony/agent.toml";
+
+const SPOOL: &str = "/var/lib/testimony/spool";
+/// Receipts that are kept beside what waits.
+const RECEIPTS_MAX: u64 = 100_000;
+const RECEIPTS_AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
 
 /// All of it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -59,7 +65,7 @@ pub(crate) struct Collector {
 impl Default for SpoolSettings {
     fn default() -> Self {
         Self {
-            folder: crate::spooled::DEFAULT.into(),
+            folder: SPOOL.into(),
             bytes_max: Bytes::new(1 << 30),
             age_max: Seconds::new(30 * 86_400),
             when_full: WhenFull::DropOldest,
@@ -74,8 +80,20 @@ impl Default for Collector {
 }
 
 impl SpoolSettings {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn open(&self) -> Result<Spool, spool::Error> {
+        if let Some(parent) = self.folder.parent() {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+            made.map_err(|source| spool::Error::Place { path: parent.to_owned(), source })?;
+        }
+        Spool::open(&self.folder, self.limits())
+    }
+
     /// The same as the spool has them.
-    pub(crate) fn limits(&self) -> spool::Limits {
+    fn limits(&self) -> spool::Limits {
         spool::Limits {
             bytes_max: self.bytes_max.get(),
             age_max: self.age_max.duration(),
@@ -83,6 +101,8 @@ impl SpoolSettings {
                 WhenFull::DropOldest => spool::Rule::DropOldest,
                 WhenFull::RefuseNew => spool::Rule::RefuseNew,
             },
+            receipts_max: RECEIPTS_MAX,
+            receipts_age_max: RECEIPTS_AGE_MAX,
         }
     }
 }

@@ -4,7 +4,6 @@ use std::{cell::RefCell, convert::Infallible, future::Future};
 
 use anyhow::Context as _;
 use attestation::escape::escape;
-use spool::Spool;
 
 use super::settings::{Collector, Settings};
 use crate::ship::{self, Shared, Target, Told};
@@ -52,8 +51,7 @@ pub(super) async fn start(
     settings: &Settings,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
     let (client, log) = (client(settings).await?, log(settings)?);
-    let folder = settings.spool.folder.clone();
-    let spool = Spool::open(&folder, Some(settings.spool.limits())).with_context(|| folder.display().to_string())?;
+    let spool = settings.spool.open().context("[spool]")?;
     let (host, port) = (settings.collector.host.clone(), settings.collector.port);
     let target = Target { client, host, port, log };
     Ok(async move {

@@ -7,7 +7,7 @@ use attestation::{
     escape::escape,
     platform::{Challenge, Machine, Message as _},
 };
-use proto::collector::{
+use collector_api::{
     Enrolment, EnrolmentAnswer, EnrolmentChallenge, EnrolmentRequest, collector_client::CollectorClient,
 };
 

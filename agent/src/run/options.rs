@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 use proto::evidence::Variable;
 
 use crate::{
-    chain,
+    chain, daemon,
     glob::Glob,
     keyless,
     probe::{self, Limits},
     redact::Redaction,
-    seal, sign, spooled,
+    seal, sign,
 };
 
 /// What to run, and how.
@@ -25,8 +25,9 @@ pub struct Args {
     pub(super) seals: seal::Args,
     #[command(flatten)]
     pub(super) keyless: keyless::Args,
-    /// Put the statement into the node's spool, from which `testimony agent` delivers it to a collector
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = spooled::DEFAULT)]
+    /// Put the statement into the node's spool, from which `testimony agent` delivers it to a collector: where, and how much it may
+    /// hold, stands in the agent's configuration
+    #[arg(long, value_name = "CONFIG", num_args = 0..=1, require_equals = true, default_missing_value = daemon::DEFAULT)]
     pub(super) spool: Option<PathBuf>,
     /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
     /// not; a name without a slash is of any folder; repeatable [default: every file created and left]

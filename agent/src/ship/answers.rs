@@ -6,9 +6,9 @@ use attestation::{
     escape::escape,
     receipt::{Entry, LogKey, Receipt},
 };
-use proto::collector::{Accepted, Answer, Refused, Unavailable, answer::Outcome};
+use collector_api::{Accepted, Answer, Refused, Unavailable, answer::Outcome};
 
-use super::{Error, Sent, Shared, Told};
+use super::{Error, Sent, Shared, Told, now_s};
 
 /// Characters of a collector's words that are kept.
 const SAYS_CHARS_MAX: usize = 2000;
@@ -29,12 +29,12 @@ impl Answers<'_> {
         match answer.outcome {
             Some(Outcome::Accepted(Accepted { receipt, repeated: _ })) => {
                 self.hold(number, &entry, &receipt)?;
-                self.spool.with(move |spool| spool.acknowledge(number, &receipt)).await
+                self.spool.with(move |spool| gone_is_done(spool.acknowledge(number, &receipt, now_s()))).await
             }
             Some(Outcome::Refused(Refused { code, says })) => {
                 let (code, says) = (words(&code), words(&says));
                 tell(&Told::Refused { number, code: &code, says: &says });
-                self.spool.with(move |spool| spool.refuse(number, &code, &says)).await
+                self.spool.with(move |spool| gone_is_done(spool.refuse(number, &code, &says, now_s()))).await
             }
             Some(Outcome::Unavailable(Unavailable { says })) => Err(Error::Unavailable { number, says: words(&says) }),
             None => Err(Error::Unavailable { number, says: "it answers what this version does not know".to_owned() }),
@@ -55,4 +55,12 @@ impl Answers<'_> {
 fn words(says: &str) -> String {
     let says: String = says.chars().take(SAYS_CHARS_MAX).collect();
     escape(says.as_bytes()).into_owned()
+}
+
+/// What was dropped for want of room or for its age while the collector took it is counted as dropped, and there is nothing left to do.
+pub(super) fn gone_is_done(settled: Result<(), spool::Error>) -> Result<(), spool::Error> {
+    match settled {
+        Err(spool::Error::NotWaiting(_)) => Ok(()),
+        settled => settled,
+    }
 }

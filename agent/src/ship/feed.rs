@@ -6,12 +6,11 @@ use std::{
 };
 
 use attestation::{dsse, receipt::Entry};
+use collector_api::Submission;
 use prost::Message as _;
-use proto::collector::Submission;
-use spool::Spool;
 use tokio::sync::mpsc;
 
-use super::{Error, Sent, Shared};
+use super::{Error, Sent, Shared, answers::gone_is_done, now_s};
 
 /// Bytes that are read from the spool at once.
 const READ_BYTES_MAX: u64 = 8 << 20;
@@ -26,7 +25,7 @@ pub(super) async fn feed(spool: Shared, sent: Sent, give: mpsc::Sender<Submissio
     let (mut after, mut expired) = (0, None::<Instant>);
     loop {
         if expired.is_none_or(|expired| expired.elapsed() >= EXPIRE_EVERY) {
-            spool.with(Spool::expire).await?;
+            spool.with(|spool| spool.tidy(now_s())).await?;
             expired = Some(Instant::now());
         }
         let waiting = spool.with(move |spool| spool.waiting(after, READ_BYTES_MAX)).await?;
@@ -39,7 +38,7 @@ pub(super) async fn feed(spool: Shared, sent: Sent, give: mpsc::Sender<Submissio
         for held in waiting {
             after = held.number;
             let number = held.number;
-            match submission(number, &held.item.content) {
+            match submission(number, &held.envelope) {
                 Some((submission, entry)) => {
                     sent.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
                     if give.send(submission).await.is_err() {
@@ -49,7 +48,9 @@ pub(super) async fn feed(spool: Shared, sent: Sent, give: mpsc::Sender<Submissio
                 // Nobody's statement: it was put there by something else than this program.
                 None => {
                     let says = "what waits under this number is no statement";
-                    spool.with(move |spool| spool.refuse(number, "UNREADABLE_FILE", says)).await?;
+                    spool
+                        .with(move |spool| gone_is_done(spool.refuse(number, "UNREADABLE_FILE", says, now_s())))
+                        .await?;
                 }
             }
         }

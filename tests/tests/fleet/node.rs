@@ -46,7 +46,7 @@ impl Node {
     /// A statement of `true`, put into the spool.
     pub(crate) fn run(&self, name: &str) -> String {
         let words = ["run", "--key", "key", "--chain", "chain", "-o", name];
-        ended(&self.testimony(&[&words[..], &["--spool=spool", "--", "true"]].concat()), 0)
+        ended(&self.testimony(&[&words[..], &["--spool=agent.toml", "--", "true"]].concat()), 0)
     }
 
     /// Payloads of its statements, in their order.
@@ -97,7 +97,7 @@ impl Node {
     }
 
     pub(crate) fn state(&self) -> Value {
-        let said = self.testimony(&["spool", "state", "--json", "--spool", "spool"]);
+        let said = self.testimony(&["spool", "state", "--json", "--config", "agent.toml"]);
         serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)))
     }
 
