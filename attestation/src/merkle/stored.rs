@@ -141,10 +141,10 @@ mod tests {
             let (some, now) = (&leaves[..size], size as u64);
             let stored = Tree::stored(now, node).unwrap();
             assert_eq!((stored.size(), stored.root()), (now, root_of(some)));
-            for index in 0..size {
+            for (index, leaf) in some.iter().enumerate() {
                 let proof = inclusion(index as u64, now, node).unwrap();
                 assert_eq!(proof, inclusion_proof(some, index).unwrap());
-                verify_inclusion(&leaves[index], index as u64, now, &proof, &stored.root()).unwrap();
+                verify_inclusion(leaf, index as u64, now, &proof, &stored.root()).unwrap();
             }
             for old in 1..=size {
                 let proof = consistency(old as u64, now, node).unwrap();
