@@ -1,5 +1,8 @@
 //! The database: how it is opened, what is in it, and whether it is one of ours.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::rand::GetRandomFlags;
@@ -13,6 +16,8 @@ use crate::place::Place;
 const APPLICATION_ID: i64 = 0x5453_504c;
 /// Of the tables below. Another version of them is another number.
 pub(crate) const FORMAT: i64 = 1;
+/// How long it is until a database that another process holds is asked for again: about as long as an act takes.
+const WAIT_EACH: Duration = Duration::from_millis(1);
 /// Pages of the write-ahead log from which on an act copies it into the database.
 const CHECKPOINT_PAGES: u64 = 1000;
 
@@ -58,7 +63,7 @@ pub(crate) fn open(place: &Place) -> Result<Connection, Error> {
     // No link anywhere on the path: the folder's own was resolved, and whoever puts one there now is refused.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(place.database(), flags)?;
-    connection.busy_timeout(WAIT_MAX)?;
+    connection.busy_handler(Some(patience()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     let is_new = recognise(&connection, place)?;
@@ -85,6 +90,22 @@ pub(crate) fn open(place: &Place) -> Result<Connection, Error> {
         return Err(Error::damaged("its header"));
     }
     Ok(connection)
+}
+
+/// Waits for another process, a little each time that SQLite finds the database taken. SQLite's own way asks the more rarely the
+/// longer it has waited: among many who write, whoever is late then stays late, for as long as the others go on.
+fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
+    let mut began = Instant::now();
+    move |times| {
+        if times == 0 {
+            began = Instant::now();
+        }
+        let goes_on = began.elapsed() < WAIT_MAX;
+        if goes_on {
+            thread::sleep(WAIT_EACH);
+        }
+        goes_on
+    }
 }
 
 /// Whether the database is empty; what is neither that nor ours is refused.

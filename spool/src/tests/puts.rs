@@ -123,6 +123,29 @@ fn fields_are_taken_to_their_limits() {
 }
 
 #[test]
+fn threads_that_each_open_it_take_turns() {
+    const THREADS: usize = 8;
+    const PUTS: usize = 20;
+    let scene = Scene::new();
+    let put_all = &|thread: usize| {
+        let mut given = Vec::new();
+        for at in 0..PUTS {
+            // Opened each time: what one closes must not end the locks of the others.
+            given.push(put(&mut scene.open(), &format!("{thread}-{at}"), 100).unwrap());
+        }
+        assert!(given.is_sorted());
+        given
+    };
+    let mut given: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || put_all(thread))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    given.sort_unstable();
+    assert_eq!(given, (1..=(THREADS * PUTS) as u64).collect::<Vec<_>>());
+    assert_eq!(numbers(&scene.open()), given);
+}
+
+#[test]
 fn each_act_waits_for_the_disk() {
     let scene = Scene::new();
     let pragmas = scene.open().maintain(|connection| {

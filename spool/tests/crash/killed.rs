@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Chance;
-use super::process::Queue;
+use super::process::{Acting, Queue};
 
 /// Rounds on one queue.
 const ROUNDS: u64 = 15;
@@ -20,6 +20,24 @@ fn what_was_told_holds_where_the_oldest_go() {
 #[test]
 fn what_was_told_holds_where_new_ones_stay_out() {
     rounds("refuse-new");
+}
+
+#[test]
+fn a_queue_that_was_killed_while_it_was_made_is_one() {
+    let mut chance = Chance::new();
+    let mut empty = 0;
+    for _ in 0..100 {
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("spool");
+        let queue = Queue { folder: &folder, rule: "drop-oldest", bytes_max: 1 << 20 };
+        let acting = [queue.put(0, 1), queue.put(1, 1)];
+        thread::sleep(Duration::from_micros(chance.below(12_000)));
+        let told: String = acting.map(Acting::end).concat();
+        empty += u32::from(told.is_empty());
+        queue.check(&told, 2).unwrap_or_else(|faults| panic!("{faults}"));
+    }
+    println!("{empty} of 100 had nothing told yet");
+    assert!(empty > 0);
 }
 
 fn rounds(rule: &str) {
