@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use attestation::receipt::{LogSigner, SIGNING_KEY_BYTES_MAX};
 use testimony_verify::files::read_at_most;
 
-use crate::settings::Settings;
+use crate::{clock, settings::Settings, store::Reader};
 
 const FILE: &str = "log.key";
 /// What nobody but its owner may do with it.
@@ -55,5 +55,16 @@ fn make(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// Why there is no key.
 pub(crate) fn print(settings: &Settings) -> anyhow::Result<()> {
     println!("{}", open(settings)?.key());
+    Ok(())
+}
+
+/// Prints the log as it is now, signed.
+///
+/// # Errors
+/// Why there is no key, or no log.
+pub(crate) fn checkpoint(settings: &Settings) -> anyhow::Result<()> {
+    let signer = open(settings)?;
+    let (size, root) = Reader::open(&settings.state)?.head()?;
+    print!("{}", signer.sign(size, &root, clock::now()).text());
     Ok(())
 }

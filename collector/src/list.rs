@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use attestation::{hex, time};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
 use crate::{
@@ -87,6 +88,17 @@ pub(crate) fn machines(settings: &Settings) -> anyhow::Result<()> {
     for enrolled in Reader::open(&settings.state)?.machines()? {
         let machine: serde_json::Value = serde_json::from_slice(&enrolled.machine)?;
         line(&machine)?;
+    }
+    Ok(())
+}
+
+/// Prints a proof that the log of one size begins with that of another: a hash in base64 each line.
+///
+/// # Errors
+/// Of the store, and for sizes that it never had.
+pub(crate) fn consistency(settings: &Settings, from: u64, to: u64) -> anyhow::Result<()> {
+    for hash in Reader::open(&settings.state)?.consistency(from, to)? {
+        println!("{}", STANDARD.encode(hash));
     }
     Ok(())
 }

@@ -37,6 +37,17 @@ enum Command {
     CheckConfig,
     /// Print the key of the log, for `verify --log-key`; it is made if there is none
     LogKey,
+    /// Print the log's checkpoint: its size and root, signed with the time (C2SP tlog-checkpoint)
+    Checkpoint,
+    /// Print a proof that the log of one size begins with that of another: hashes in base64 (RFC 6962)
+    Consistency {
+        /// The older size
+        #[arg(value_name = "OLD")]
+        from: u64,
+        /// The newer size
+        #[arg(value_name = "NEW")]
+        to: u64,
+    },
     /// Print what was kept, a line of JSON each, in the order of the log
     Statements {
         /// From this place of the log on
@@ -75,6 +86,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => serve::run(&settings),
         Some(Command::CheckConfig) => serve::check(&settings),
         Some(Command::LogKey) => key::print(&settings),
+        Some(Command::Checkpoint) => key::checkpoint(&settings),
+        Some(Command::Consistency { from, to }) => list::consistency(&settings, *from, *to),
         Some(Command::Statements { from }) => list::statements(&settings, *from),
         Some(Command::Chains) => chains::print(&settings),
         Some(Command::Envelope { payload }) => list::envelope(&settings, payload),

@@ -89,7 +89,8 @@ fn tests() -> Result<()> {
     sigstore::FULCIO.ensure()?;
     sigstore::REKOR.ensure()?;
     timestamp_authority::TIMESTAMP_AUTHORITY.ensure()?;
-    gomod::ensure_own("witness", &place::root().join("tests/witness"))
+    gomod::ensure_own("witness", &place::root().join("tests/witness"))?;
+    gomod::ensure_own("tlog", &place::root().join("tests/tlog"))
 }
 
 /// What `testimony-tpm` alone is linked with.

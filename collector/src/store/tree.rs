@@ -2,11 +2,11 @@
 
 use attestation::merkle::{
     Hash, MerkleError, Tree,
-    stored::{Place, inclusion},
+    stored::{Place, consistency, inclusion},
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Error, Store};
+use super::{Error, Reader, Store};
 
 /// A leaf's place, and the way from it to the root of the tree as it is now.
 pub(crate) struct Appended {
@@ -59,5 +59,28 @@ impl Store {
         let entry = "SELECT entry FROM statement WHERE place = ?1";
         let entry = self.connection.prepare_cached(entry)?.query_row([place.cast_signed()], |row| row.get(0))?;
         Ok(Appended { place, entry, proof })
+    }
+}
+
+impl Reader {
+    /// Size and root of the log as it is now.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub(crate) fn head(&self) -> Result<(u64, Hash), Error> {
+        let tree = kept(&self.connection)?;
+        Ok((tree.size(), tree.root()))
+    }
+
+    /// Shows that the log of one size begins with that of another (RFC 6962, section 2.1.2).
+    ///
+    /// # Errors
+    /// If the log is shorter, or damaged.
+    pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, Error> {
+        let (size, _) = self.head()?;
+        if new > size {
+            return Err(MerkleError::OutOfRange { index: new, size }.into());
+        }
+        consistency(old, new, |place| node(&self.connection, place))
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rcgen::SanType;
 use serde_json::Value;
 use tests::collector::{Authority, names};
-use tests::{ended, verifier};
+use tests::{ended, tool, verifier};
 
 use crate::node::{NODE, Node, collector, here, kept, trust};
 
@@ -59,6 +59,60 @@ fn what_waited_is_delivered_in_order_and_receipted_and_the_receipt_is_good_offli
         let other = if name == "run0" { "run1.intoto.jsonl" } else { "run0.intoto.jsonl" };
         assert_ne!(check(other), "proven");
     }
+}
+
+#[test]
+fn another_programs_word_on_receipts_and_on_a_log_that_only_grows() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    let mut collector = collector(&node);
+    node.join(&collector);
+    collector.start();
+    node.start();
+    let file = |name: &str, words: &[&str]| {
+        let said = collector.ask(words);
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        fs::write(node.scratch.join(name), said.stdout).expect("written");
+    };
+    let tlog = |words: &[&str]| {
+        Command::new(tool("tlog/bin/tlog")).args(words).current_dir(node.scratch.path()).output().expect("it runs")
+    };
+    let mut receipts = Vec::new();
+    for number in 1..=5 {
+        let name = format!("run{number}");
+        node.run(&name);
+        node.wait(|state| state["delivered"] == number);
+        file(&format!("checkpoint{number}"), &["checkpoint"]);
+        let receipt = node.testimony(&["spool", "receipt", "--config", "agent.toml", &format!("{name}.intoto.jsonl")]);
+        fs::write(node.scratch.join("receipt"), &receipt.stdout).expect("written");
+        let said = tlog(&["receipt", "log.vkey", "receipt"]);
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let payload = node.payloads(&[name]).remove(0);
+        assert!(String::from_utf8_lossy(&said.stdout).contains(&format!("payload sha256:{payload}\n")));
+        receipts.push(receipt.stdout);
+    }
+    for (old, new) in [(1, 5), (2, 3), (3, 5), (4, 4)] {
+        file("proof", &["consistency", &old.to_string(), &new.to_string()]);
+        let names = [format!("checkpoint{old}"), format!("checkpoint{new}")];
+        let said = tlog(&["consistency", "log.vkey", &names[0], &names[1], "proof"]);
+        assert_eq!(
+            String::from_utf8_lossy(&said.stdout),
+            format!("{old} {new}\n"),
+            "{}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+    }
+    // Both programs refuse what was changed.
+    let text = String::from_utf8(receipts.swap_remove(2)).expect("text");
+    for (from, to) in [("index 2", "index 1"), ("\n3\n", "\n4\n"), ("extra dGV", "extra dGW")] {
+        assert!(text.contains(from), "{from}: {text}");
+        fs::write(node.scratch.join("receipt"), text.replacen(from, to, 1)).expect("written");
+        assert!(!tlog(&["receipt", "log.vkey", "receipt"]).status.success(), "{from}");
+    }
+    assert!(!collector.ask(&["consistency", "3", "6"]).status.success());
+    assert!(!collector.ask(&["consistency", "4", "3"]).status.success());
 }
 
 #[test]
