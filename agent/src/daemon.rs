@@ -10,7 +10,7 @@ use std::{convert::Infallible, path::PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use crate::ship::now_s;
-pub(crate) use settings::{DEFAULT, Settings};
+pub(crate) use settings::{DEFAULT, Settings, SpoolSettings};
 pub(crate) use ship::connect;
 
 /// How the agent is started.

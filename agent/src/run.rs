@@ -39,6 +39,7 @@ pub use owner::Owner;
 use crate::{
     chain::Chain,
     content::{self, Content},
+    daemon,
     evidence::Log,
     keyless::Keyless,
     probe::{Limits, Probe},
@@ -155,7 +156,12 @@ impl Prepared {
         let owner = Owner::find(args.as_root)?;
         let redaction = Arc::new(Redaction::new(&args.redact)?);
         let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
-        let signers = args.signers.open()?;
+        let settings =
+            args.agent_config.as_deref().map(config::read::<daemon::Settings>).transpose().context("--config")?;
+        let signers = match &settings {
+            Some(settings) => args.signers.or(&settings.sign).open()?,
+            None => args.signers.open()?,
+        };
         let mut platform = platform::Platforms::begin();
         let (weakest, without) = (args.weakest_hooks, args.leave_out.clone());
         let limits = Limits {
@@ -174,7 +180,7 @@ impl Prepared {
         let keyless = args.keyless.open()?.map(|keyless| Ok::<_, anyhow::Error>((keyless, output.beside(BUNDLE)?)));
         let keyless = keyless.transpose()?;
         let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?.zip(quoted);
-        let spooling = args.spool.as_deref().map(spooling::Spooling::open).transpose()?;
+        let spooling = settings.map(|settings| spooling::Spooling::open(&settings.spool)).transpose()?;
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };

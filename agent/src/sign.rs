@@ -4,6 +4,7 @@
 //! asked again, since an identity lives for an hour; nothing is signed by another one without the statement saying so.
 
 mod key;
+mod settings;
 mod tpm_key;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
 use tpm_key::TpmKey;
 
 pub use key::{DEFAULT, Error as KeyError, Key, load, load_or_make, make, public_path};
+pub use settings::Settings;
 
 /// Seconds that an SVID is waited for unless it is said.
 const WAIT_S: u64 = 10;
@@ -62,7 +64,8 @@ pub struct Args {
 }
 
 /// A kind of signer, and which.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub enum Choice {
     /// A key in a file.
     Key(PathBuf),

@@ -7,6 +7,8 @@ use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
 use spool::Spool;
 
+use crate::sign;
+
 /// Where the configuration is unless it is said.
 pub(crate) const DEFAULT: &str = "/etc/testimony/agent.toml";
 
@@ -19,6 +21,7 @@ const RECEIPTS_AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
+    pub(crate) sign: sign::Settings,
     pub(crate) spool: SpoolSettings,
     pub(crate) collector: Collector,
     pub(crate) tls: mtls::Settings,
@@ -132,6 +135,7 @@ impl Collector {
 
 impl Validate for Settings {
     fn faults(&self, faults: &mut Vec<Fault>) {
+        within("sign", &self.sign, faults);
         within("spool", &self.spool, faults);
         within("collector", &self.collector, faults);
         within("tls", &self.tls, faults);

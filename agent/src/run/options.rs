@@ -25,10 +25,10 @@ pub struct Args {
     pub(super) seals: seal::Args,
     #[command(flatten)]
     pub(super) keyless: keyless::Args,
-    /// Put the statement into the node's spool, from which `testimony agent` delivers it to a collector: where, and how much it may
-    /// hold, stands in the agent's configuration
-    #[arg(long, value_name = "CONFIG", num_args = 0..=1, require_equals = true, default_missing_value = daemon::DEFAULT)]
-    pub(super) spool: Option<PathBuf>,
+    /// Do as the agent's configuration says: who signs, where that is not said here, and into which spool the statement goes, from
+    /// which `testimony agent` delivers it
+    #[arg(long = "config", value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = daemon::DEFAULT)]
+    pub(super) agent_config: Option<PathBuf>,
     /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
     /// not; a name without a slash is of any folder; repeatable [default: every file created and left]
     #[arg(long, value_name = "GLOB")]

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use spool::{Counts, Dropped, ITEM_BYTES_MAX, Item, Kind, Spool};
 
 use super::{output::Signed, quote, summary};
 use crate::{
-    daemon,
+    daemon::{self, SpoolSettings},
     evidence::Log,
     session::{self, blind_spot},
 };
@@ -34,10 +34,8 @@ impl Spooling {
     ///
     /// # Errors
     /// If it cannot be used: that is known before the command starts.
-    pub(super) fn open(config: &Path) -> anyhow::Result<Self> {
-        let settings: daemon::Settings = config::read(config).context("--spool")?;
-        let spool = settings.spool.open().context("--spool")?;
-        Ok(Self { spool, said: None })
+    pub(super) fn open(settings: &SpoolSettings) -> anyhow::Result<Self> {
+        Ok(Self { spool: settings.open()?, said: None })
     }
 
     /// Has the log say what was dropped since the last statement that said so.

@@ -268,6 +268,32 @@ fn what_was_dropped_is_said_by_the_next_statement() {
 }
 
 #[test]
+fn who_signs_is_chosen_in_the_configuration_unless_it_is_said() {
+    if !here() {
+        return;
+    }
+    let node = Node::new();
+    node.join(&collector(&node));
+    ended(&node.testimony(&["keygen", "-o", "other"]), 0);
+    let config = fs::read_to_string(node.scratch.join("agent.toml")).expect("a configuration");
+    let sign = format!("[sign]\nsigners = [\"key:{}\"]\n", node.scratch.join("other").display());
+    fs::write(node.scratch.join("agent.toml"), sign + &config).expect("written");
+    let run = |name: &str, key: &[&str]| {
+        let words =
+            [&["run", "--config=agent.toml", "--chain", "chain", "-o", name][..], key, &["--", "true"]].concat();
+        ended(&node.testimony(&words), 0)
+    };
+    run("configured", &[]);
+    run("said", &["--key", "key"]);
+    let by = |key: &str, name: &str| {
+        let verify = ["--key", key, &format!("{name}.intoto.jsonl")].map(str::to_owned);
+        Command::new(verifier()).args(verify).current_dir(node.scratch.path()).output().expect("it runs").status.code()
+    };
+    assert_eq!((by("other.pub", "configured"), by("key.pub", "configured")), (Some(0), Some(1)));
+    assert_eq!((by("other.pub", "said"), by("key.pub", "said")), (Some(1), Some(0)));
+}
+
+#[test]
 fn all_faults_of_a_configuration_are_said_at_once_and_nothing_starts() {
     if !here() {
         return;

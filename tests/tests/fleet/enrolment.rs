@@ -35,7 +35,7 @@ impl Bench {
 
     fn sealed(&self, name: &str) {
         let tcti = self.tpm.tcti();
-        let words = ["run", "--key", "key", "--chain", "chain", "-o", name, "--spool=agent.toml", "--seal-pcr", "12"];
+        let words = ["run", "--key", "key", "--chain", "chain", "-o", name, "--config=agent.toml", "--seal-pcr", "12"];
         let tpm = ["--seals", "seals", "--tpm-state", "tpm", "--tpm", &tcti, "--", "true"];
         ended(&self.node.testimony(&[&words[..], &tpm].concat()), 0);
     }

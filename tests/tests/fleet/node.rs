@@ -46,7 +46,7 @@ impl Node {
     /// A statement of `true`, put into the spool.
     pub(crate) fn run(&self, name: &str) -> String {
         let words = ["run", "--key", "key", "--chain", "chain", "-o", name];
-        ended(&self.testimony(&[&words[..], &["--spool=agent.toml", "--", "true"]].concat()), 0)
+        ended(&self.testimony(&[&words[..], &["--config=agent.toml", "--", "true"]].concat()), 0)
     }
 
     /// Payloads of its statements, in their order.

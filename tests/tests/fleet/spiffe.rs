@@ -33,7 +33,7 @@ fn identities_of_spire_sign_connect_and_are_held_by_a_collector_without_rights()
     let (api, expected) = (format!("unix:{}", spire.socket().display()), format!("spiffe_id = {COLLECTOR:?}\n"));
     let run = |node: &Node, name: &str| {
         let mut run = Command::new(binary());
-        run.args(["run", "--signer", "spiffe", "--chain", "chain", "-o", name, "--spool=agent.toml", "--", "true"]);
+        run.args(["run", "--signer", "spiffe", "--chain", "chain", "-o", name, "--config=agent.toml", "--", "true"]);
         run.env("SPIFFE_ENDPOINT_SOCKET", &api).current_dir(node.scratch.path());
         ended(&run.output().expect("testimony runs"), 0);
     };
