@@ -1,6 +1,6 @@
 //! Receiving, from the start to the last answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use attestation::{platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
@@ -10,6 +10,7 @@ use testimony_verify::{files::read_at_most, trust};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 use tonic::transport::Server;
 
@@ -24,6 +25,9 @@ use crate::{
 
 /// What a submission's message may have beside its parts.
 const FRAMING_BYTES_MAX: usize = 4096;
+
+/// How long streams may take to end once it is told to stop, and then what is being verified.
+const STOP_MAX: Duration = Duration::from_secs(3);
 
 /// All that is read from files before anything listens.
 struct Prepared {
@@ -77,17 +81,27 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         eprintln!("testimony-collector: listening on {address}, log {log_key}, {size} statements");
         let service =
             CollectorServer::new(receiver).max_decoding_message_size(SUBMISSION_BYTES_MAX + FRAMING_BYTES_MAX);
+        let (tell, told) = oneshot::channel();
         let stopped = async move {
             tokio::select! {
                 _ = stop.0.recv() => {}
                 _ = stop.1.recv() => {}
             }
+            let _ = tell.send(());
+        };
+        // A node's stream stays open as long as it likes: what is not answered by then is sent again.
+        let late = async {
+            let _ = told.await;
+            tokio::time::sleep(STOP_MAX).await;
         };
         let server = Server::builder().add_service(service);
-        server.serve_with_incoming_shutdown(tls.accept(listener), stopped).await?;
+        tokio::select! {
+            served = server.serve_with_incoming_shutdown(tls.accept(listener), stopped) => served?,
+            () = late => {}
+        }
         anyhow::Ok(())
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(STOP_MAX);
     // Nobody gives it work any more.
     thread.join().map_err(|_| anyhow::anyhow!("the thread that writes ended early"))?;
     served

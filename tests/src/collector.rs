@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub use crate::place::collector as program;
@@ -186,10 +187,16 @@ impl Collector {
         }
     }
 
-    /// Process id of the running one.
+    /// Tells it to stop, and says whether it ended well.
+    ///
+    /// # Panics
+    /// If it does not run.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(|(server, _)| server.id())
+    pub fn stop(&mut self) -> bool {
+        let (mut server, _) = self.server.take().expect("it runs");
+        let pid = Pid::from_raw(server.id().cast_signed()).expect("a process");
+        kill_process(pid, Signal::TERM).expect("it is there");
+        server.wait().expect("it ends").success()
     }
 
     /// A command of it.

@@ -147,12 +147,13 @@ fn whoever_is_killed_the_accounts_agree_in_the_end() {
     assert_eq!(node.state()["put"], all.len());
     let chains = collector.lines(&["chains"]);
     assert_eq!(chains[0]["missing"], Value::from(Vec::<u8>::new()), "{chains:?}");
-    // Told to stop, both do.
-    let stop = |pid: u32| ended(&Command::new("kill").arg(pid.to_string()).output().expect("kill runs"), 0);
+    // Told to stop, both do, the collector while the node's stream is open, and with all that it had.
+    assert!(collector.stop());
+    collector.start();
+    assert_eq!(kept(&collector).len(), all.len());
     let mut agent = node.agent.take().expect("an agent");
-    stop(agent.id());
+    ended(&Command::new("kill").arg(agent.id().to_string()).output().expect("kill runs"), 0);
     assert!(agent.wait().expect("it ends").success());
-    stop(collector.pid().expect("a collector"));
 }
 
 #[test]
