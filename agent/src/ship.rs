@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use attestation::receipt::{Entry, LogKey, RECEIPT_BYTES_MAX, ReceiptError};
@@ -23,6 +23,8 @@ use answers::Answers;
 
 /// Bytes of an answer at most: a receipt, and words.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How long a collector may take to answer anything while statements are with it.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
 /// The first wait after a failure, and the longest.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
 
@@ -50,6 +52,9 @@ pub(crate) enum Error {
     /// It ended.
     #[error("the collector closed the stream")]
     Closed,
+    /// It takes statements, and says nothing.
+    #[error("the collector has not answered for {} s", ANSWER_MAX.as_secs())]
+    Silent,
     /// It cannot take a statement now.
     #[error("the collector cannot take statement {number} now: {says}")]
     Unavailable {
@@ -115,6 +120,9 @@ impl Shared {
     }
 }
 
+/// How often it is looked at whether the collector answers.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// What was sent and is not answered yet.
 type Sent = Arc<Mutex<BTreeMap<u64, Entry>>>;
 
@@ -175,9 +183,20 @@ async fn attempt(
     let mut client = CollectorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     let mut answered = client.submit(stream).await.map_err(Box::new)?.into_inner();
     let answers = Answers { log: target.log.as_ref(), spool, sent: &sent };
+    let mut waiting_since = Instant::now();
     loop {
+        let none = sent.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if none {
+            waiting_since = Instant::now();
+        }
         tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if waiting_since.elapsed() > ANSWER_MAX {
+                    return Err(Error::Silent);
+                }
+            }
             answer = answered.message() => {
+                waiting_since = Instant::now();
                 let Some(answer) = answer.map_err(Box::new)? else { return Ok(()) };
                 answers.settle(answer, tell).await?;
                 if !*delivered {

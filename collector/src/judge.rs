@@ -42,7 +42,9 @@ impl Judge {
     /// From now on this machine is known.
     pub(crate) fn enrolled(&self, machine: Machine) {
         let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
-        *machines = machines.iter().cloned().chain([machine]).collect();
+        // In place of what was known of its key.
+        let others = machines.iter().filter(|known| known.key().name() != machine.key().name()).cloned();
+        *machines = others.chain([machine.clone()]).collect();
     }
 
     /// Verifies. What it costs is bounded by the submission's size.

@@ -11,7 +11,7 @@ use attestation::{
     receipt::{self, LogSigner},
     x509::UnixSeconds,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     clock,
@@ -34,9 +34,14 @@ pub(crate) struct Receipted {
 /// Why it was not kept; the chain of causes in words.
 pub(crate) type Kept<T> = Result<T, Arc<Error>>;
 
+/// Room that a submission takes until it is written, whoever reads the answer and when.
+pub(crate) type Room = OwnedSemaphorePermit;
+/// Who waits for an answer.
+type Waiting = (Room, oneshot::Sender<Kept<Receipted>>);
+
 /// What is to be written.
 enum Job {
-    Statement(Box<Statement>, oneshot::Sender<Kept<Receipted>>),
+    Statement(Box<Statement>, Room, oneshot::Sender<Kept<Receipted>>),
     Challenge { id: String, peer: String, pending: Vec<u8>, expires_s: UnixSeconds, done: oneshot::Sender<Kept<bool>> },
     TakeChallenge { id: String, peer: String, done: oneshot::Sender<Kept<Option<Vec<u8>>>> },
     Enrol { enrolled: Enrolled, done: oneshot::Sender<Kept<()>> },
@@ -60,9 +65,13 @@ pub(crate) fn start(store: Store, signer: LogSigner) -> std::io::Result<(Keeper,
 
 impl Keeper {
     /// Hands a statement over, in its turn; the answer comes when it is durable.
-    pub(crate) async fn statement(&self, statement: Statement) -> Result<oneshot::Receiver<Kept<Receipted>>, Gone> {
+    pub(crate) async fn statement(
+        &self,
+        statement: Statement,
+        room: Room,
+    ) -> Result<oneshot::Receiver<Kept<Receipted>>, Gone> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Job::Statement(Box::new(statement), done)).await.map_err(|_| Gone)?;
+        self.0.send(Job::Statement(Box::new(statement), room, done)).await.map_err(|_| Gone)?;
         Ok(answer)
     }
 
@@ -107,7 +116,7 @@ impl Writer {
             let mut statements = Vec::new();
             for job in waiting.drain(..) {
                 match job {
-                    Job::Statement(statement, done) => statements.push((*statement, done)),
+                    Job::Statement(statement, room, done) => statements.push((*statement, (room, done))),
                     // In its turn: what came before it is written before it.
                     other => {
                         self.keep(std::mem::take(&mut statements));
@@ -119,17 +128,21 @@ impl Writer {
         }
     }
 
-    fn keep(&mut self, batch: Vec<(Statement, oneshot::Sender<Kept<Receipted>>)>) {
+    fn keep(&mut self, batch: Vec<(Statement, Waiting)>) {
         if batch.is_empty() {
             return;
         }
         let (statements, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         // Who does not wait for the answer any more sends it again, and gets it then.
-        match self.receipts(&statements) {
-            Ok(receipts) => waiting.into_iter().zip(receipts).for_each(|(done, receipt)| drop(done.send(Ok(receipt)))),
+        let receipts = self.receipts(&statements);
+        drop(statements);
+        match receipts {
+            Ok(receipts) => {
+                waiting.into_iter().zip(receipts).for_each(|((_, done), receipt)| drop(done.send(Ok(receipt))));
+            }
             Err(error) => {
                 let error = Arc::new(error);
-                waiting.into_iter().for_each(|done| drop(done.send(Err(Arc::clone(&error)))));
+                waiting.into_iter().for_each(|(_, done)| drop(done.send(Err(Arc::clone(&error)))));
             }
         }
     }

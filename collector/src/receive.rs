@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use mtls::Peer;
 use prost::Message as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Semaphore, oneshot},
     task::spawn_blocking,
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     enrol::Enrolling,
     judge::{Judge, Refusal},
-    keep::{Gone, Keeper, Kept, Receipted},
+    keep::{Gone, Keeper, Kept, Receipted, Room},
     store::Statement,
 };
 
@@ -45,12 +45,9 @@ struct Turns {
     held_kib: Arc<Semaphore>,
 }
 
-/// Room that a submission takes until it is answered.
-type Room = OwnedSemaphorePermit;
-
 /// What was made of one submission.
 enum Judged {
-    Handed(oneshot::Receiver<Kept<Receipted>>, Room),
+    Handed(oneshot::Receiver<Kept<Receipted>>),
     Refused(Refusal),
     Unavailable(String),
 }
@@ -130,8 +127,8 @@ async fn verify(judge: Arc<Judge>, turns: Arc<Turns>, submission: Submission, pe
 
 async fn hand_over(keeper: &Keeper, verified: Verified) -> Judged {
     match verified {
-        Ok((Ok(statement), room)) => match keeper.statement(statement).await {
-            Ok(answer) => Judged::Handed(answer, room),
+        Ok((Ok(statement), room)) => match keeper.statement(statement, room).await {
+            Ok(answer) => Judged::Handed(answer),
             Err(gone) => Judged::Unavailable(gone.to_string()),
         },
         Ok((Err(refusal), _)) => Judged::Refused(refusal),
@@ -144,7 +141,7 @@ async fn outcome(judged: Judged) -> Outcome {
     match judged {
         Judged::Refused(Refusal { code, says }) => Outcome::Refused(Refused { code, says }),
         Judged::Unavailable(says) => unavailable(says),
-        Judged::Handed(answer, _room) => match answer.await {
+        Judged::Handed(answer) => match answer.await {
             Ok(Ok(Receipted { receipt, repeated })) => {
                 Outcome::Accepted(Accepted { receipt: receipt.into_bytes(), repeated })
             }

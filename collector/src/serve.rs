@@ -29,6 +29,13 @@ const FRAMING_BYTES_MAX: usize = 4096;
 /// How long streams may take to end once it is told to stop, and then what is being verified.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
+/// Streams of one connection at most: a node needs one.
+const STREAMS_MAX: u32 = 8;
+/// How long a connection stands: a certificate that has expired since is of no use to the next one.
+const CONNECTION_MAX: Duration = Duration::from_secs(3600);
+/// Between two questions whether a node is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// All that is read from files before anything listens.
 struct Prepared {
     trust: trust::Trust,
@@ -94,7 +101,9 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             let _ = told.await;
             tokio::time::sleep(STOP_MAX).await;
         };
-        let server = Server::builder().add_service(service);
+        let server = Server::builder().max_concurrent_streams(STREAMS_MAX).http2_keepalive_interval(Some(KEEP_ALIVE));
+        let server = server.max_connection_age(CONNECTION_MAX).max_connection_age_grace(STOP_MAX);
+        let server = { server }.add_service(service);
         tokio::select! {
             served = server.serve_with_incoming_shutdown(tls.accept(listener), stopped) => served?,
             () = late => {}

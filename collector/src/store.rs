@@ -10,15 +10,24 @@ mod statements;
 mod tests;
 mod tree;
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
 use attestation::merkle::{MerkleError, Tree};
 use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use machines::Enrolled;
+use machines::MACHINES_OF_ONE_MAX;
 pub(crate) use statements::{Listed, Statement};
 
 const FILE: &str = "collector.db";
+/// Held by the one that writes.
+const LOCK: &str = "collector.lock";
 
 /// Why something is not kept, or not found.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +35,12 @@ pub(crate) enum Error {
     /// The folder.
     #[error("the folder of the store cannot be used")]
     Folder(#[from] io::Error),
+    /// Somebody else writes it.
+    #[error("another collector uses this store")]
+    InUse,
+    /// One node's machines.
+    #[error("{MACHINES_OF_ONE_MAX} machines are enrolled under this name, and no more are")]
+    TooManyMachines,
     /// The database.
     #[error("the database of the store")]
     Database(#[from] rusqlite::Error),
@@ -59,6 +74,8 @@ impl Error {
 pub(crate) struct Store {
     connection: Connection,
     tree: Tree,
+    /// The log has one writer: two would sign two trees.
+    _alone: File,
 }
 
 impl Store {
@@ -68,6 +85,8 @@ impl Store {
     /// Why it cannot be used.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let alone = File::options().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
+        flock(&alone, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse)?;
         let connection = Connection::open(folder.join(FILE))?;
         schema::prepare(&connection)?;
         let tree = tree::kept(&connection)?;
@@ -75,7 +94,7 @@ impl Store {
         if tree.size() != statements {
             return Err(Error::Counts { kept: tree.size(), statements });
         }
-        Ok(Self { connection, tree })
+        Ok(Self { connection, tree, _alone: alone })
     }
 
     /// Leaves of the log.

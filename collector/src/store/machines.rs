@@ -7,6 +7,9 @@ use super::{Error, Reader, Store};
 /// Challenges that may be open at once: each costs a node a word, and us a row.
 const PENDING_MAX: i64 = 10_000;
 
+/// Machines of one name at most: nodes may share a SPIFFE ID, and one of them may enrol no end of them.
+pub(super) const MACHINES_OF_ONE_MAX: i64 = 1000;
+
 /// A machine, as it was enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Enrolled {
@@ -56,8 +59,13 @@ impl Store {
     /// Keeps a machine, in place of what was known of its key.
     ///
     /// # Errors
-    /// Of the database.
+    /// Of the database, or if too many have its name.
     pub(crate) fn enrol(&mut self, enrolled: &Enrolled, now_s: u64) -> Result<(), Error> {
+        let others = "SELECT count(*) FROM machine WHERE name = ?1 AND key != ?2";
+        let others: i64 = self.connection.query_row(others, params![enrolled.name, enrolled.key], |row| row.get(0))?;
+        if others >= MACHINES_OF_ONE_MAX {
+            return Err(Error::TooManyMachines);
+        }
         let insert = "INSERT OR REPLACE INTO machine (key, name, enrolled_s, machine) VALUES (?1, ?2, ?3, ?4)";
         self.connection.execute(insert, params![enrolled.key, enrolled.name, now_s.cast_signed(), enrolled.machine])?;
         Ok(())

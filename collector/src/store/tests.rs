@@ -89,6 +89,20 @@ fn machines_are_found_again_by_their_keys() {
 }
 
 #[test]
+fn one_name_has_so_many_machines_and_a_store_one_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let machine = |key: i64| Enrolled { key: key.to_be_bytes().to_vec(), name: "m".to_owned(), machine: Vec::new() };
+    (0..MACHINES_OF_ONE_MAX).for_each(|key| store.enrol(&machine(key), 0).unwrap());
+    assert!(matches!(store.enrol(&machine(-1), 0), Err(Error::TooManyMachines)));
+    store.enrol(&machine(0), 0).unwrap();
+    store.enrol(&Enrolled { name: "other".to_owned(), ..machine(-1) }, 0).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(Error::InUse)));
+    drop(store);
+    Store::open(folder.path()).unwrap();
+}
+
+#[test]
 fn what_is_no_store_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert!(Reader::open(folder.path()).is_err());
