@@ -24,7 +24,9 @@ use answers::Answers;
 /// Bytes of an answer at most: a receipt, and words.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long a collector may take to answer anything while statements are with it.
-const ANSWER_MAX: Duration = Duration::from_secs(120);
+const ANSWER_MAX: Duration = Duration::from_secs(600);
+/// How long it may take to begin.
+const BEGIN_MAX: Duration = Duration::from_secs(60);
 /// The first wait after a failure, and the longest.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
 
@@ -52,6 +54,9 @@ pub(crate) enum Error {
     /// It ended.
     #[error("the collector closed the stream")]
     Closed,
+    /// It takes the connection, and says nothing.
+    #[error("the collector has not begun to answer within {} s", BEGIN_MAX.as_secs())]
+    Unbegun,
     /// It takes statements, and says nothing.
     #[error("the collector has not answered for {} s", ANSWER_MAX.as_secs())]
     Silent,
@@ -85,7 +90,7 @@ pub(crate) enum Error {
 impl Error {
     /// Whether it is ours alone, so that trying again soon changes nothing.
     fn is_fatal(&self) -> bool {
-        matches!(self, Self::Spool(error) if !matches!(error, spool::Error::DiskFull | spool::Error::Busy))
+        matches!(self, Self::Spool(error) if !matches!(error, spool::Error::DiskFull | spool::Error::Busy | spool::Error::TooMuch { .. }))
     }
 }
 
@@ -181,7 +186,8 @@ async fn attempt(
     let mut feeding = Owned(tokio::spawn(feed::feed(spool.clone(), Arc::clone(&sent), give)));
     let stream = futures_util::stream::unfold(take, |mut take| async move { Some((take.recv().await?, take)) });
     let mut client = CollectorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-    let mut answered = client.submit(stream).await.map_err(Box::new)?.into_inner();
+    let begun = tokio::time::timeout(BEGIN_MAX, client.submit(stream)).await.map_err(|_| Error::Unbegun)?;
+    let mut answered = begun.map_err(Box::new)?.into_inner();
     let answers = Answers { log: target.log.as_ref(), spool, sent: &sent };
     let mut waiting_since = Instant::now();
     loop {

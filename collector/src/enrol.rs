@@ -84,7 +84,7 @@ impl Enrolling {
             pending.accept(&answer, clock::now()).map_err(|error| Status::permission_denied(chain(&error)))?;
         let json = machine.to_json().map_err(|error| Status::internal(error.to_string()))?;
         let enrolled = Enrolled { key: machine.key().name().to_vec(), name: peer, machine: json.clone() };
-        kept(keeper.enrol(enrolled).await)?;
+        kept(keeper.enrol(enrolled, machine.is_certified()).await)?;
         Ok((machine, json))
     }
 }

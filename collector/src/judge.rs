@@ -47,9 +47,22 @@ impl Judge {
         *machines = others.chain([machine.clone()]).collect();
     }
 
+    /// Without what nobody looks at here: else the same statement could be sent again and again, with something else beside it.
+    fn looked_at(&self, mut submission: Submission) -> Submission {
+        if submission.quote.is_empty() {
+            submission.firmware_log.clear();
+            submission.ima_list.clear();
+        }
+        if !self.trust.takes_bundles() {
+            submission.bundle.clear();
+        }
+        submission
+    }
+
     /// Verifies. What it costs is bounded by the submission's size.
     pub(crate) fn judge(&self, submission: Submission, peer: &str) -> Result<Statement, Refusal> {
         let now = clock::now();
+        let submission = self.looked_at(submission);
         let sha256 = digest(&submission);
         let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
         let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
@@ -68,6 +81,11 @@ impl Judge {
         let malformed =
             |error: dsse::EnvelopeError| Refusal { code: codes::UNREADABLE_FILE.to_owned(), says: error.to_string() };
         let entry = Entry::of(&dsse::read(sent.envelope.as_slice()).map_err(malformed)?);
+        // Only who signed it places it in a chain: else one node could make up another's gaps.
+        let named = verdict.signers.contains(&claims.meta.signer);
+        let signer = if named { Some(&claims.meta.signer) } else { verdict.signers.first() };
+        let signer = signer.cloned().unwrap_or_default();
+        let number = claims.meta.number.filter(|number| named && i64::try_from(*number).is_ok());
         let [host, boot] = claims.host_and_boot.clone();
         let [quote, firmware_log, ima_list] = sent.beside.map(Option::unwrap_or_default);
         Ok(Statement {
@@ -81,10 +99,10 @@ impl Judge {
             entry: entry.to_bytes(),
             received_s: now,
             peer: peer.to_owned(),
-            signer: claims.meta.signer.clone(),
+            signer,
             host,
             boot,
-            number: claims.meta.number,
+            number,
             previous: claims.meta.previous,
             complete: verdict.complete,
             verdict: describe(&verdict),

@@ -44,7 +44,7 @@ enum Job {
     Statement(Box<Statement>, Room, oneshot::Sender<Kept<Receipted>>),
     Challenge { id: String, peer: String, pending: Vec<u8>, expires_s: UnixSeconds, done: oneshot::Sender<Kept<bool>> },
     TakeChallenge { id: String, peer: String, done: oneshot::Sender<Kept<Option<Vec<u8>>>> },
-    Enrol { enrolled: Enrolled, done: oneshot::Sender<Kept<()>> },
+    Enrol { enrolled: Enrolled, certified: bool, done: oneshot::Sender<Kept<()>> },
 }
 
 /// Gives work to the one that writes.
@@ -92,8 +92,8 @@ impl Keeper {
     }
 
     /// Keeps a machine.
-    pub(crate) async fn enrol(&self, enrolled: Enrolled) -> Result<Kept<()>, Gone> {
-        self.ask(|done| Job::Enrol { enrolled, done }).await
+    pub(crate) async fn enrol(&self, enrolled: Enrolled, certified: bool) -> Result<Kept<()>, Gone> {
+        self.ask(|done| Job::Enrol { enrolled, certified, done }).await
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Gone> {
@@ -169,8 +169,8 @@ impl Writer {
             Job::TakeChallenge { id, peer, done } => {
                 let _ = done.send(self.store.take_challenge(&id, &peer).map_err(Arc::new));
             }
-            Job::Enrol { enrolled, done } => {
-                let _ = done.send(self.store.enrol(&enrolled, now).map_err(Arc::new));
+            Job::Enrol { enrolled, certified, done } => {
+                let _ = done.send(self.store.enrol(&enrolled, certified, now).map_err(Arc::new));
             }
         }
     }

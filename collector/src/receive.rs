@@ -12,7 +12,7 @@ use mtls::Peer;
 use prost::Message as _;
 use tokio::{
     sync::{Semaphore, oneshot},
-    task::spawn_blocking,
+    task::{spawn, spawn_blocking},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -41,7 +41,7 @@ pub(crate) struct Receiver {
 
 /// What streams share.
 struct Turns {
-    processors: Semaphore,
+    processors: Arc<Semaphore>,
     held_kib: Arc<Semaphore>,
 }
 
@@ -56,7 +56,7 @@ impl Receiver {
     pub(crate) fn new(judge: Arc<Judge>, keeper: Keeper, enrolling: Enrolling) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let held_kib = Arc::new(Semaphore::new(HELD_KIB_MAX));
-        let turns = Turns { processors: Semaphore::new(processors), held_kib };
+        let turns = Turns { processors: Arc::new(Semaphore::new(processors)), held_kib };
         Self { judge, keeper, enrolling, turns: Arc::new(turns) }
     }
 }
@@ -78,7 +78,10 @@ impl Collector for Receiver {
             let (judge, turns, peer) = (Arc::clone(&judge), Arc::clone(&turns), Arc::clone(&peer));
             async move {
                 let submission = submission?;
-                Ok((submission.number, verify(judge, turns, submission, peer).await))
+                let number = submission.number;
+                // A task of its own: a node that does not read its answers holds up nobody else's.
+                let verified = spawn(verify(judge, turns, submission, peer)).await;
+                Ok((number, verified.unwrap_or_else(|error| Err(error.to_string()))))
             }
         });
         let handed = judged.buffered(VERIFIED_AT_ONCE).then(move |judged: Result<_, Status>| {
@@ -120,8 +123,14 @@ type Verified = Result<(Result<Statement, Refusal>, Room), String>;
 async fn verify(judge: Arc<Judge>, turns: Arc<Turns>, submission: Submission, peer: Arc<str>) -> Verified {
     let kib = u32::try_from(submission.encoded_len() / 1024 + 1).unwrap_or(u32::MAX);
     let room = Arc::clone(&turns.held_kib).acquire_many_owned(kib).await.map_err(|error| error.to_string())?;
-    let _turn = turns.processors.acquire().await.map_err(|error| error.to_string())?;
-    let judged = spawn_blocking(move || judge.judge(submission, &peer)).await.map_err(|error| error.to_string())?;
+    let turn = Arc::clone(&turns.processors).acquire_owned().await.map_err(|error| error.to_string())?;
+    // The turn ends with the work, whenever somebody looks at what came of it.
+    let judged = spawn_blocking(move || {
+        let judged = judge.judge(submission, &peer);
+        drop(turn);
+        judged
+    });
+    let judged = judged.await.map_err(|error| error.to_string())?;
     Ok((judged, room))
 }
 

@@ -107,6 +107,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         tokio::select! {
             served = server.serve_with_incoming_shutdown(tls.accept(listener), stopped) => served?,
             () = late => {}
+            () = ended(&thread) => anyhow::bail!("the thread that writes ended early"),
         }
         anyhow::Ok(())
     });
@@ -114,6 +115,13 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     // Nobody gives it work any more.
     thread.join().map_err(|_| anyhow::anyhow!("the thread that writes ended early"))?;
     served
+}
+
+/// Waits for a thread that never ends by itself.
+async fn ended(thread: &std::thread::JoinHandle<()>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 fn identity(settings: &Settings) -> anyhow::Result<Identity> {

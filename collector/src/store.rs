@@ -38,6 +38,9 @@ pub(crate) enum Error {
     /// Somebody else writes it.
     #[error("another collector uses this store")]
     InUse,
+    /// It would take another's place.
+    #[error("this machine is enrolled already")]
+    KnownMachine,
     /// One node's machines.
     #[error("{MACHINES_OF_ONE_MAX} machines are enrolled under this name, and no more are")]
     TooManyMachines,
@@ -89,6 +92,8 @@ impl Store {
         flock(&alone, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse)?;
         let connection = Connection::open(folder.join(FILE))?;
         schema::prepare(&connection)?;
+        // What was committed and not on the disk yet when its writer was killed is there by now, before anybody is told that it is.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
         let tree = tree::kept(&connection)?;
         let statements = statements::count(&connection)?;
         if tree.size() != statements {

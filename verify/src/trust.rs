@@ -102,10 +102,10 @@ impl Trust {
         verify(sent.envelope.as_slice(), &options)
     }
 
-    /// Whether anybody is trusted but machines.
+    /// Whether bundles are looked at.
     #[must_use]
-    pub fn has_anchor(&self) -> bool {
-        !self.keys.is_empty() || self.identities.is_some() || self.keyless.is_some()
+    pub fn takes_bundles(&self) -> bool {
+        self.keyless.is_some()
     }
 }
 

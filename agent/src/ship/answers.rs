@@ -7,11 +7,9 @@ use attestation::{
     receipt::{Entry, LogKey, Receipt},
 };
 use collector_api::{Accepted, Answer, Refused, Unavailable, answer::Outcome};
+use spool::{CODE_BYTES_MAX, SAYS_BYTES_MAX};
 
 use super::{Error, Sent, Shared, Told, now_s};
-
-/// Characters of a collector's words that are kept.
-const SAYS_CHARS_MAX: usize = 2000;
 
 /// Answers of one stream.
 pub(super) struct Answers<'a> {
@@ -32,11 +30,13 @@ impl Answers<'_> {
                 self.spool.with(move |spool| gone_is_done(spool.acknowledge(number, &receipt, now_s()))).await
             }
             Some(Outcome::Refused(Refused { code, says })) => {
-                let (code, says) = (words(&code), words(&says));
+                let (code, says) = (words(&code, CODE_BYTES_MAX), words(&says, SAYS_BYTES_MAX));
                 tell(&Told::Refused { number, code: &code, says: &says });
                 self.spool.with(move |spool| gone_is_done(spool.refuse(number, &code, &says, now_s()))).await
             }
-            Some(Outcome::Unavailable(Unavailable { says })) => Err(Error::Unavailable { number, says: words(&says) }),
+            Some(Outcome::Unavailable(Unavailable { says })) => {
+                Err(Error::Unavailable { number, says: words(&says, SAYS_BYTES_MAX) })
+            }
             None => Err(Error::Unavailable { number, says: "it answers what this version does not know".to_owned() }),
         }
     }
@@ -51,10 +51,14 @@ impl Answers<'_> {
     }
 }
 
-/// Of a stranger's words, those that can be shown.
-fn words(says: &str) -> String {
-    let says: String = says.chars().take(SAYS_CHARS_MAX).collect();
-    escape(says.as_bytes()).into_owned()
+/// Of a stranger's words, those that can be shown, in so many bytes at most: the spool takes no more.
+fn words(says: &str, bytes_max: usize) -> String {
+    // Before it is escaped, which makes it longer, and after.
+    let mut shown = escape(says.as_bytes().get(..bytes_max).unwrap_or(says.as_bytes())).into_owned();
+    while shown.len() > bytes_max {
+        shown.pop();
+    }
+    shown
 }
 
 /// What was dropped for want of room or for its age while the collector took it is counted as dropped, and there is nothing left to do.
@@ -62,5 +66,19 @@ pub(super) fn gone_is_done(settled: Result<(), spool::Error>) -> Result<(), spoo
     match settled {
         Err(spool::Error::NotWaiting(_)) => Ok(()),
         settled => settled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collectors_words_are_no_longer_than_the_spool_takes() {
+        for says in ["A".repeat(64), "A".repeat(65), "\u{e9}".repeat(40), "\u{1b}".repeat(64), String::new()] {
+            let shown = words(&says, CODE_BYTES_MAX);
+            assert!(shown.len() <= CODE_BYTES_MAX && !shown.contains('\u{1b}'), "{shown}");
+        }
+        assert_eq!(words("QUOTE_MISSING", CODE_BYTES_MAX), "QUOTE_MISSING");
     }
 }

@@ -60,11 +60,17 @@ impl Store {
     ///
     /// # Errors
     /// Of the database, or if too many have its name.
-    pub(crate) fn enrol(&mut self, enrolled: &Enrolled, now_s: u64) -> Result<(), Error> {
+    pub(crate) fn enrol(&mut self, enrolled: &Enrolled, certified: bool, now_s: u64) -> Result<(), Error> {
         let others = "SELECT count(*) FROM machine WHERE name = ?1 AND key != ?2";
         let others: i64 = self.connection.query_row(others, params![enrolled.name, enrolled.key], |row| row.get(0))?;
         if others >= MACHINES_OF_ONE_MAX {
             return Err(Error::TooManyMachines);
+        }
+        // A key that is known under another name is somebody else's; one that was only believed is no reason to forget what was known.
+        let known = "SELECT name FROM machine WHERE key = ?1";
+        let known: Option<String> = self.connection.query_row(known, [&enrolled.key], |row| row.get(0)).optional()?;
+        if known.is_some_and(|name| name != enrolled.name || !certified) {
+            return Err(Error::KnownMachine);
         }
         let insert = "INSERT OR REPLACE INTO machine (key, name, enrolled_s, machine) VALUES (?1, ?2, ?3, ?4)";
         self.connection.execute(insert, params![enrolled.key, enrolled.name, now_s.cast_signed(), enrolled.machine])?;

@@ -81,11 +81,25 @@ fn machines_are_found_again_by_their_keys() {
     let mut store = Store::open(folder.path()).unwrap();
     let machine =
         |key: u8, name: &str, says: &str| Enrolled { key: vec![key], name: name.to_owned(), machine: says.into() };
-    store.enrol(&machine(1, "m", "one"), 0).unwrap();
-    store.enrol(&machine(2, "m", "two"), 0).unwrap();
-    store.enrol(&machine(1, "m", "three"), 0).unwrap();
+    store.enrol(&machine(1, "m", "one"), true, 0).unwrap();
+    store.enrol(&machine(2, "m", "two"), true, 0).unwrap();
+    store.enrol(&machine(1, "m", "three"), true, 0).unwrap();
     let found = Reader::open(folder.path()).unwrap().machines().unwrap();
     assert_eq!(found, [machine(1, "m", "three"), machine(2, "m", "two")]);
+}
+
+#[test]
+fn nobody_takes_the_place_of_a_machine_that_is_enrolled() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let machine = |name: &str| Enrolled { key: vec![1], name: name.to_owned(), machine: name.into() };
+    store.enrol(&machine("victim"), true, 0).unwrap();
+    // By whoever has seen its key in a quote, whether a maker vouches for it or not; and by itself, believed.
+    for (name, certified) in [("thief", true), ("thief", false), ("victim", false)] {
+        assert!(matches!(store.enrol(&machine(name), certified, 0), Err(Error::KnownMachine)), "{name}");
+    }
+    store.enrol(&machine("victim"), true, 0).unwrap();
+    assert_eq!(Reader::open(folder.path()).unwrap().machines().unwrap(), [machine("victim")]);
 }
 
 #[test]
@@ -93,10 +107,10 @@ fn one_name_has_so_many_machines_and_a_store_one_writer() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::open(folder.path()).unwrap();
     let machine = |key: i64| Enrolled { key: key.to_be_bytes().to_vec(), name: "m".to_owned(), machine: Vec::new() };
-    (0..MACHINES_OF_ONE_MAX).for_each(|key| store.enrol(&machine(key), 0).unwrap());
-    assert!(matches!(store.enrol(&machine(-1), 0), Err(Error::TooManyMachines)));
-    store.enrol(&machine(0), 0).unwrap();
-    store.enrol(&Enrolled { name: "other".to_owned(), ..machine(-1) }, 0).unwrap();
+    (0..MACHINES_OF_ONE_MAX).for_each(|key| store.enrol(&machine(key), true, 0).unwrap());
+    assert!(matches!(store.enrol(&machine(-1), true, 0), Err(Error::TooManyMachines)));
+    store.enrol(&machine(0), true, 0).unwrap();
+    store.enrol(&Enrolled { name: "other".to_owned(), ..machine(-1) }, true, 0).unwrap();
     assert!(matches!(Store::open(folder.path()), Err(Error::InUse)));
     drop(store);
     Store::open(folder.path()).unwrap();
