@@ -123,6 +123,10 @@ fn digest(submission: &Submission) -> [u8; 32] {
 /// The first reason not to take it. That it is incomplete is none: that stands in what is signed.
 fn refusal(verdict: &Verdict, no_machine: bool) -> Option<Refusal> {
     let refused = verdict.checks.iter().find(|check| check.outcome == Outcome::Refused);
+    // Where no signature counts because of who made it, that is what helps.
+    let why = verdict.checks.iter().find(|check| check.name == "identity" && check.code.is_some());
+    let refused =
+        refused.map(|refused| why.filter(|_| refused.code == Some(codes::SIGNATURE_INVALID)).unwrap_or(refused));
     let refused = refused.map(|check| Refusal {
         code: check.code.unwrap_or(codes::UNREADABLE_FILE).to_owned(),
         says: format!("{}: {}", check.name, check.says),

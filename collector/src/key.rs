@@ -25,7 +25,12 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<LogSigner> {
     DirBuilder::new().recursive(true).mode(0o700).create(&settings.state)?;
     let path = settings.state.join(FILE);
     let pem = match read_at_most(&path, SIGNING_KEY_BYTES_MAX as u64 + 1) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Another key would be another log, and no node would take its receipts.
+            let says = "the log's key is missing, and the store has a log: restore the key from a backup";
+            anyhow::ensure!(!Reader::is_there(&settings.state), "{}: {says}", path.display());
+            make(&path)?
+        }
         read => read.with_context(|| path.display().to_string())?,
     };
     let mode = fs::metadata(&path)?.mode();

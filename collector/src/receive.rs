@@ -35,7 +35,7 @@ const HELD_KIB_MAX: usize = 256 << 10;
 pub(crate) struct Receiver {
     judge: Arc<Judge>,
     keeper: Keeper,
-    enrolling: Enrolling,
+    enrolling: Arc<Enrolling>,
     turns: Arc<Turns>,
 }
 
@@ -57,7 +57,7 @@ impl Receiver {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let held_kib = Arc::new(Semaphore::new(HELD_KIB_MAX));
         let turns = Turns { processors: Arc::new(Semaphore::new(processors)), held_kib };
-        Self { judge, keeper, enrolling, turns: Arc::new(turns) }
+        Self { judge, keeper, enrolling: Arc::new(enrolling), turns: Arc::new(turns) }
     }
 }
 
@@ -109,8 +109,14 @@ impl Collector for Receiver {
     async fn finish_enrolment(&self, request: Request<EnrolmentAnswer>) -> Result<Response<Enrolment>, Status> {
         let peer = peer_of(&request)?;
         let EnrolmentAnswer { id, answer } = request.into_inner();
-        let (machine, json) = self.enrolling.finish(&self.keeper, peer, id, &answer).await?;
-        self.judge.enrolled(machine);
+        let (enrolling, keeper, judge) = (Arc::clone(&self.enrolling), self.keeper.clone(), Arc::clone(&self.judge));
+        // A task of its own: a machine that was enrolled is known, whether its node waits for the answer or not.
+        let finished = spawn(async move {
+            let (machine, json) = enrolling.finish(&keeper, peer, id, &answer).await?;
+            judge.enrolled(machine);
+            Ok::<_, Status>(json)
+        });
+        let json = finished.await.map_err(|error| Status::internal(error.to_string()))??;
         Ok(Response::new(Enrolment { machine: json }))
     }
 }

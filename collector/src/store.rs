@@ -114,6 +114,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Whether there is a store in a folder.
+    pub(crate) fn is_there(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
     /// Opens the store of a folder.
     ///
     /// # Errors

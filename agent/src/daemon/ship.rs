@@ -51,6 +51,9 @@ pub(super) async fn start(
     settings: &Settings,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
     let (client, log) = (client(settings).await?, log(settings)?);
+    if log.is_none() {
+        eprintln!("testimony: receipts are not held by a key: name that of the collector's log, [collector] log_key");
+    }
     let spool = settings.spool.open().context("[spool]")?;
     let (host, port) = (settings.collector.host.clone(), settings.collector.port);
     let target = Target { client, host, port, log };

@@ -320,3 +320,22 @@ fn all_faults_of_a_configuration_are_said_at_once_and_nothing_starts() {
         ended(&Command::new(tests::collector::program()).args(["--config", "nowhere"]).output().expect("it runs"), 1);
     assert!(said.contains("nowhere"), "{said}");
 }
+
+#[test]
+fn a_log_whose_key_is_lost_does_not_go_on_under_another() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    let mut collector = collector(&node);
+    node.join(&collector);
+    collector.start();
+    node.run("one");
+    node.start();
+    node.wait(|state| state["delivered"] == 1);
+    collector.kill();
+    fs::remove_file(collector.folder.join("state/log.key")).expect("removed");
+    let said = ended(&collector.ask(&[]), 1);
+    assert!(said.contains("the log's key is missing"), "{said}");
+    assert!(!collector.folder.join("state/log.key").exists());
+}
