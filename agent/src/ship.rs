@@ -97,7 +97,7 @@ impl Error {
 /// What there is to tell of the delivery.
 #[derive(Debug)]
 pub(crate) enum Told<'a> {
-    /// Statements are taken again, or for the first time.
+    /// Statements are answered again, or for the first time.
     Delivering,
     /// A statement will never be taken.
     Refused { number: u64, code: &'a str, says: &'a str },

@@ -61,7 +61,7 @@ impl Enrolling {
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| Status::internal(error.to_string()))?;
         let id = hex::encode(&id);
-        if !kept(keeper.challenge(id.clone(), peer, pending, now + self.lifetime_s).await)? {
+        if !kept(keeper.challenge(id.clone(), peer, pending, now.saturating_add(self.lifetime_s)).await)? {
             return Err(Status::resource_exhausted("too many enrolments are open: try again later"));
         }
         Ok(EnrolmentChallenge { challenge, id })

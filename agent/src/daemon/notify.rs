@@ -14,7 +14,8 @@ pub(super) fn stopping() {
     tell(NotifyState::Stopping);
 }
 
-/// Says that it lives, twice as often as is asked for: on the threads that do the work, so that where these hang nobody says so.
+/// Says that it lives, twice as often as is asked for, in the task that supervises. It shows that this is not stuck; what hangs in a
+/// thread of its own, as a disk may, it does not show.
 pub(super) async fn watch() -> Infallible {
     let Some(every) = asked() else { return pending().await };
     loop {

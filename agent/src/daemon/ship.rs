@@ -73,7 +73,7 @@ impl Journal {
             Told::Refused { number, code, says } => {
                 eprintln!("testimony: the collector refuses statement {number}: {code}: {says}");
             }
-            Told::Delivering => self.changed("statements are delivered".to_owned()),
+            Told::Delivering => self.changed("the collector answers".to_owned()),
             Told::Waiting { why } => {
                 let why = crate::sign::chain_of(*why);
                 self.changed(format!("statements wait in the spool: {}", escape(why.as_bytes())));

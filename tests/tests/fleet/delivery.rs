@@ -2,14 +2,15 @@
 //! from whom.
 
 use std::fs;
-use std::process::Command;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use rcgen::SanType;
 use serde_json::Value;
 use tests::collector::{Authority, names};
-use tests::{ended, tool, verifier};
+use tests::{binary, ended, tool, verifier};
 
 use crate::node::{NODE, Node, collector, here, kept, trust};
 
@@ -266,6 +267,32 @@ fn what_was_dropped_is_said_by_the_next_statement() {
         shown.contains("STATEMENTS_DROPPED") && shown.contains("1 for their age") && shown.contains("1 of spool")
     };
     assert_eq!(["one", "two", "three", "four"].map(says), [false, false, true, false]);
+}
+
+#[test]
+fn a_service_manager_is_told_that_the_agent_is_ready_lives_and_stops() {
+    if !here() {
+        return;
+    }
+    let mut node = Node::new();
+    node.join(&collector(&node));
+    let manager = UnixDatagram::bind(node.scratch.join("notify")).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+    let said = || {
+        let mut message = [0; 4096];
+        let bytes = manager.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..bytes]).trim_end().to_owned()
+    };
+    let mut agent = Command::new(binary());
+    agent.args(["agent", "--config", "agent.toml"]).current_dir(node.scratch.path()).stderr(Stdio::null());
+    agent.env("NOTIFY_SOCKET", node.scratch.join("notify")).env("WATCHDOG_USEC", "200000");
+    node.agent = Some(agent.spawn().expect("it starts"));
+    assert_eq!([said(), said(), said()], ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    let mut agent = node.agent.take().expect("an agent");
+    ended(&Command::new("kill").arg(agent.id().to_string()).output().expect("kill runs"), 0);
+    let last = std::iter::repeat_with(said).find(|message| message != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+    assert!(agent.wait().expect("it ends").success());
 }
 
 #[test]
