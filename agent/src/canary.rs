@@ -8,6 +8,7 @@
 mod acts;
 mod asked;
 mod beside;
+mod entered;
 mod rounds;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 pub(crate) use acts::{ACTS, Act, INPUT, MOVED};
 pub(crate) use beside::Beside;
+pub(crate) use entered::{Canaries, Into};
 
 /// The hidden subcommand's arguments.
 #[derive(Debug, clap::Args)]

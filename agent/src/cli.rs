@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use attestation::escape::escape;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{canary, daemon, doctor, enrol, explain, keygen, pack, recover, run, show, spooled, stamp};
+use crate::{canary, daemon, doctor, enrol, explain, keygen, pack, recover, run, sessions, show, spooled, stamp};
 
 /// Traces what a build really does, and swears to it with what it could not see.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ enum Command {
     Agent(daemon::Args),
     /// Say all that is wrong with the configuration of the agent
     CheckConfig(daemon::CheckArgs),
+    /// Show the sessions that the node's agent traces, hear one, or close it
+    Sessions(sessions::Args),
     /// Show what waits in the spool, what was delivered, and what was not taken
     Spool(spooled::Args),
     /// Say what a code means and what to do about it
@@ -80,6 +82,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Enrol(args) => ended(enrol::run(&args), enrol::Error::status),
         Command::Agent(args) => ended(daemon::run(&args), |_| REFUSED),
         Command::CheckConfig(args) => ended(daemon::check(&args), |_| REFUSED),
+        Command::Sessions(args) => ended(sessions::run(&args), |_| REFUSED),
         Command::Spool(args) => ended(spooled::run(&args), |_| REFUSED),
         Command::Explain(args) => ended(explain::run(&args), explain::Error::status),
         Command::Doctor(args) => ended(doctor::run(&args), |_| REFUSED),

@@ -2,14 +2,16 @@
 //! starts it anew.
 
 mod notify;
+mod sessions;
 mod settings;
 mod ship;
 
-use std::{convert::Infallible, path::PathBuf};
+use std::{convert::Infallible, future::pending, path::PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use crate::ship::now_s;
+pub(crate) use sessions::SessionSettings;
 pub(crate) use settings::{DEFAULT, Settings, SpoolSettings};
 pub(crate) use ship::connect;
 
@@ -35,7 +37,9 @@ pub(crate) struct CheckArgs {
 /// All of it.
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let settings: Settings = config::read(&args.config)?;
-    ship::check(&settings)?;
+    if settings.delivers() {
+        ship::check(&settings)?;
+    }
     println!("the configuration can be used");
     Ok(0)
 }
@@ -55,17 +59,38 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 async fn supervise(settings: &Settings) -> anyhow::Result<()> {
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shipping = ship::start(settings).await?;
+    let shipping = if settings.delivers() { Some(ship::start(settings).await?) } else { None };
+    let mut sessions = settings.control.as_ref().map(|_| sessions::start(settings)).transpose()?;
+    let control = settings.control.as_ref().zip(sessions.as_ref());
+    let control = control.map(|(control, sessions)| sessions.serve(settings, control)).transpose()?;
     notify::ready();
     let watchdog = notify::watch();
-    tokio::select! {
-        _ = stop.0.recv() => {}
-        _ = stop.1.recv() => {}
-        ended = shipping => never(ended?),
+    let ended = tokio::select! {
+        _ = stop.0.recv() => Ok(()),
+        _ = stop.1.recv() => Ok(()),
+        ended = optional(shipping) => ended.map(never),
+        ended = optional(control) => ended.map(never),
+        error = ended(sessions.as_mut()) => Err(error),
         never = watchdog => match never {},
-    }
+    };
     notify::stopping();
-    Ok(())
+    // Whatever ended: what was seen until now is sworn to.
+    if let Some(sessions) = sessions {
+        sessions.stop().await;
+    }
+    ended
+}
+
+/// What is not there does not end.
+async fn optional<T>(task: Option<impl Future<Output = T>>) -> T {
+    match task {
+        Some(task) => task.await,
+        None => pending().await,
+    }
+}
+
+async fn ended(sessions: Option<&mut sessions::Running>) -> anyhow::Error {
+    optional(sessions.map(sessions::Running::ended)).await
 }
 
 fn never(never: Infallible) {

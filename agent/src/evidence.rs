@@ -111,6 +111,15 @@ pub struct Log {
     dropped: u64,
     flushed: Instant,
     hold: Hold,
+    taps: Vec<Tap>,
+}
+
+/// Whoever hears every frame as it is taken. It says whether it wants more.
+pub struct Tap {
+    /// It may hear what programs of other users did.
+    pub of_others: bool,
+    /// Takes a frame.
+    pub take: Box<dyn FnMut(&Frame) -> bool + Send>,
 }
 
 impl Log {
@@ -137,6 +146,7 @@ impl Log {
             dropped: 0,
             flushed: Instant::now(),
             hold,
+            taps: Vec::new(),
         };
         log.begin()?;
         Ok(log)
@@ -151,6 +161,7 @@ impl Log {
         let segment = self.segment.as_mut().ok_or_else(|| failed(&self.named, io::ErrorKind::BrokenPipe.into()))?;
         let frame = Frame { body: Some(body) };
         segment.append(&mut self.writer, &frame).map_err(|source| failed(&self.named, source))?;
+        self.taps.retain_mut(|tap| (tap.take)(&frame));
         // A frame that contradicts another is a finding of the trace, and the trace keeps it.
         let _ = self.trace.push(&frame);
         if segment.uncompressed_bytes() > SEGMENT_BYTES_MAX && !self.full() {
@@ -158,6 +169,16 @@ impl Log {
             self.begin()?;
         }
         Ok(())
+    }
+
+    /// Has somebody hear every frame from now on.
+    pub fn tap(&mut self, tap: Tap) {
+        self.taps.push(tap);
+    }
+
+    /// What follows is of programs of other users too: some may not hear it.
+    pub fn of_others(&mut self) {
+        self.taps.retain(|tap| tap.of_others);
     }
 
     /// The tree's head of now.

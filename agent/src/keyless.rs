@@ -111,6 +111,11 @@ pub struct Signed {
 }
 
 impl Args {
+    /// Whether a bundle is wanted.
+    pub fn wanted(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// Reads what is needed, where a keyless signature is wanted, and asks for a token once: what cannot be had before the command
     /// could not be had after it.
     ///

@@ -3,9 +3,11 @@
 
 mod artifact;
 mod canary;
+mod cgroup;
 mod chain;
 mod cli;
 mod content;
+mod control;
 mod daemon;
 mod decode;
 mod doctor;
@@ -17,12 +19,14 @@ mod identity;
 mod keygen;
 mod keyless;
 mod pack;
+mod platform;
 mod probe;
 mod recover;
 mod redact;
 mod run;
 mod seal;
 mod session;
+mod sessions;
 mod ship;
 mod show;
 mod sign;
@@ -30,6 +34,7 @@ mod spooled;
 mod stamp;
 mod timestamp;
 mod tpm;
+mod watch;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -34,7 +34,7 @@ pub use asked::{
 pub(crate) use calls::name as call_name;
 pub use costs::Cost;
 pub use hooks::{Attached, Limits, optional};
-pub use load::{Error, cgroup_root};
+pub use load::{Error, cgroup_root, may_load};
 pub use network::{own_ipc, own_network};
 pub use root::namespace_root;
 use table::Tables;

@@ -146,6 +146,12 @@ impl Redaction {
     /// A command's words as they may be written.
     pub fn command(&self, words: &[OsString]) -> Vec<Vec<u8>> {
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.command_of(&words)
+    }
+
+    /// The same of words in bytes.
+    pub fn command_of<W: AsRef<[u8]>>(&self, words: &[W]) -> Vec<Vec<u8>> {
+        let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
         self.arguments(&words.join(&0)).split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
     }
 

@@ -5,18 +5,16 @@
 //! end the session is closed, the digests are settled, and the statement is written and signed.
 
 mod bundle;
-mod canaries;
-mod cgroup;
-mod inherited;
+mod by_agent;
+pub(crate) mod inherited;
 mod launch;
 mod options;
-mod output;
+pub(crate) mod output;
 mod owner;
-mod platform;
 mod quote;
 mod signals;
-mod spooling;
-mod summary;
+pub(crate) mod spooling;
+pub(crate) mod summary;
 
 use std::{
     process::Child,
@@ -30,18 +28,20 @@ use attestation::codes;
 use proto::evidence::{SessionClosed, SessionOpened};
 use testimony_verify::keyless::BUNDLE;
 
-use canaries::Canaries;
 pub use launch::{Launch, launch};
 pub use options::Args;
 use options::{environment, products};
 pub use owner::Owner;
 
 use crate::{
+    canary::{self, Canaries},
+    cgroup,
     chain::Chain,
     content::{self, Content},
     daemon,
     evidence::Log,
     keyless::Keyless,
+    platform,
     probe::{Limits, Probe},
     redact::Redaction,
     seal::Sealing,
@@ -56,9 +56,9 @@ const DRAIN_EVERY_MS: i32 = 10;
 /// Priority of the thread that empties the ring: what a busy command tells must not wait for the command's own turns.
 const DRAIN_NICE: i32 = -10;
 /// Standard input, output and error are up to this one.
-const STANDARD_DESCRIPTOR_MAX: u32 = 2;
+pub(crate) const STANDARD_DESCRIPTOR_MAX: u32 = 2;
 /// The acts that are not told where they are told as the kernel asks about them.
-const ACTS_NOT_ASKED: &str = "personality, seccomp, mq_open (its queue is an opened file), what of fsconfig, open_tree, \
+pub(crate) const ACTS_NOT_ASKED: &str = "personality, seccomp, mq_open (its queue is an opened file), what of fsconfig, open_tree, \
      fanotify_init, keyctl and the clock's calls needs no privilege or key, and what was refused before a security module \
      was asked";
 /// How often it is looked at while only children of the command are left.
@@ -87,6 +87,9 @@ impl Error {
 
 /// Runs; the exit status of `testimony run`.
 pub fn run(args: &Args) -> Result<u8, Error> {
+    if let Some(socket) = by_agent::wanted(args) {
+        return by_agent::run(args, socket);
+    }
     let mut clock = summary::Timings::start(args.timings);
     let mut prepared = Prepared::new(args, &mut clock).map_err(Error::Start)?;
     let mut running = prepared.start(args).map_err(Error::Start)?;
@@ -118,7 +121,8 @@ struct Prepared {
     spooling: Option<spooling::Spooling>,
 }
 
-fn clock_now() -> content::Clock {
+/// The clocks as they are now.
+pub(crate) fn clock_now() -> content::Clock {
     content::Clock { grain_ns: session::grain_ns(), realtime_offset_ns: content::realtime_offset_ns() }
 }
 
@@ -221,7 +225,7 @@ impl Prepared {
         let opened = self.opened(args, child.id(), cgroup.is_some())?;
         let inherits = opened.inherited.iter().any(|given| given.descriptor > STANDARD_DESCRIPTOR_MAX);
         let mut session = Session::open(&mut self.probe, &mut self.log, 0, opened, Arc::clone(&self.redaction))?;
-        let start_ns = launch::start_ns(child.id())?;
+        let start_ns = session::start_ns(child.id()).context("the command's process is gone")?;
         if let Some(cgroup) = &cgroup {
             session.follow_cgroup(&mut self.probe, cgroup.id())?;
         } else {
@@ -290,8 +294,8 @@ impl Prepared {
     }
 
     /// What the agent's known acts are entered into.
-    fn into<'a>(&'a mut self, session: &'a mut Session) -> canaries::Into<'a> {
-        canaries::Into { session, probe: &mut self.probe, log: &mut self.log, content: &mut self.content }
+    fn into<'a>(&'a mut self, session: &'a mut Session) -> canary::Into<'a> {
+        canary::Into { session, probe: &mut self.probe, log: &mut self.log, content: &mut self.content }
     }
 
     /// Drains until the command and its children are gone.
@@ -362,7 +366,7 @@ impl Prepared {
             self.log.append(proto::evidence::frame::Body::Digest(digest))?;
         }
         clock.lap("digests");
-        let (platform, spots) = self.platform.closed(&self.probe);
+        let (platform, spots) = self.platform.closed(&self.probe.own_programs());
         for spot in spots {
             self.log.append(session::known_spot(spot))?;
         }
@@ -424,7 +428,7 @@ impl Prepared {
 }
 
 /// Those who sign. Where a key file stands in for an identity, the log says so.
-fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign::Ready, sign::Error>> {
+pub(crate) fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign::Ready, sign::Error>> {
     let ready = signers.ready();
     if let Ok(ready) = &ready
         && let Some((name, error)) = ready.stood_in_for()

@@ -14,7 +14,7 @@ mod renames;
 #[cfg(test)]
 mod tests;
 
-pub use names::{boottime_ns, grain_ns};
+pub use names::{boottime_ns, grain_ns, start_ns};
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -85,13 +85,40 @@ impl Session {
         redaction: Arc<Redaction>,
     ) -> Result<Self, Error> {
         let serial = probe.next_serial()?;
+        let session = Self::begin(probe, log, (slot, serial), opened, redaction)?;
+        let fresh = Slot { serial, epoch: 0, state: state::OPEN, parent: u32::MAX, reported: 0, cgroup_id: 0 };
+        probe.clear_accounts(slot, 0)?;
+        probe.set_session(slot, fresh)?;
+        Ok(session)
+    }
+
+    /// Takes over a slot that the kernel side opened by itself, for tasks of this cgroup.
+    pub fn take_over(
+        probe: &mut Probe,
+        log: &mut Log,
+        (slot, serial, cgroup_id): (u32, u64, u64),
+        opened: SessionOpened,
+        redaction: Arc<Redaction>,
+    ) -> Result<Self, Error> {
+        let mut session = Self::begin(probe, log, (slot, serial), opened, redaction)?;
+        session.cgroup_id = Some(cgroup_id);
+        let mut named = probe.session(slot)?;
+        named.state = state::OPEN;
+        probe.set_session(slot, named)?;
+        Ok(session)
+    }
+
+    fn begin(
+        probe: &Probe,
+        log: &mut Log,
+        (slot, serial): (u32, u64),
+        opened: SessionOpened,
+        redaction: Arc<Redaction>,
+    ) -> Result<Self, Error> {
         let boottime_ns = opened.opened_boottime_ns;
         let root_pid = opened.root_pid;
         log.append(Body::Opened(opened))?;
         log.append(order("open", 0, "the session begins", boottime_ns))?;
-        let fresh = Slot { serial, epoch: 0, state: state::OPEN, parent: u32::MAX, reported: 0, cgroup_id: 0 };
-        probe.clear_accounts(slot, 0)?;
-        probe.set_session(slot, fresh)?;
         Ok(Self {
             slot,
             serial,
@@ -169,6 +196,16 @@ impl Session {
         failed.map_or(Ok(records), Err)
     }
 
+    /// Its number in the kernel.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Its place in the kernel's tables.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
     /// Processes that live, as the events tell it.
     pub fn living(&self) -> usize {
         self.live.len()
@@ -181,24 +218,32 @@ impl Session {
 
     fn record(&mut self, bytes: &[u8], log: &mut Log, content: &mut Content) -> Result<(), Error> {
         match decode::decode(bytes) {
-            Ok(event) if event.head.serial == self.serial => self.event(event, log, content),
-            Ok(event) if event.head.serial == self.serial | CANARY => {
-                self.told.push((event.head.hook, event.head.boottime_ns));
-                Ok(log.append(frames::canary(&event.head))?)
-            }
-            Ok(_) => {
-                self.foreign += 1;
-                Ok(())
-            }
-            Err(error) => {
-                self.faults += 1;
-                content.lost();
-                if self.faults <= FAULTS_MAX {
-                    log.append(blind_spot(codes::DECODE_FAILED, &error.to_string(), true))?;
-                }
-                Ok(())
-            }
+            Ok(event) => self.take(event, log, content),
+            Err(error) => self.undecodable(&error, log, content),
         }
+    }
+
+    /// Takes an event. One of another session is only counted.
+    pub fn take(&mut self, event: Event, log: &mut Log, content: &mut Content) -> Result<(), Error> {
+        if event.head.serial == self.serial {
+            self.event(event, log, content)
+        } else if event.head.serial == self.serial | CANARY {
+            self.told.push((event.head.hook, event.head.boottime_ns));
+            Ok(log.append(frames::canary(&event.head))?)
+        } else {
+            self.foreign += 1;
+            Ok(())
+        }
+    }
+
+    /// Takes a record that nobody understands: it may have been of any session.
+    pub fn undecodable(&mut self, error: &decode::Error, log: &mut Log, content: &mut Content) -> Result<(), Error> {
+        self.faults += 1;
+        content.lost();
+        if self.faults <= FAULTS_MAX {
+            log.append(blind_spot(codes::DECODE_FAILED, &error.to_string(), true))?;
+        }
+        Ok(())
     }
 
     fn event(&mut self, event: Event, log: &mut Log, content: &mut Content) -> Result<(), Error> {
@@ -243,13 +288,33 @@ impl Session {
     /// Ends the taking of events: closes the slot, waits until every program that saw it open is through, drains the
     /// ring, reads accounts and repeats. Returns whether processes were left.
     pub fn close(&mut self, probe: &mut Probe, log: &mut Log, content: &mut Content) -> Result<bool, Error> {
+        let survivors = self.shut(probe)?;
+        self.drain(probe, log, content)?;
+        self.account(&survivors, probe, log, content)?;
+        Ok(!survivors.is_empty())
+    }
+
+    /// Takes no more events, and waits until every program that saw the session open is through: the ring has all that it will
+    /// have. Returns the processes that are left, with their starts.
+    pub fn shut(&mut self, probe: &mut Probe) -> Result<Vec<(u32, u64)>, Error> {
         let survivors = probe.members(self.serial)?;
         self.left += survivors.len() as u64;
         let mut slot = probe.session(self.slot)?;
         slot.state = state::CLOSED;
         probe.set_session(self.slot, slot)?;
         probe.grace_period()?;
-        self.drain(probe, log, content)?;
+        Ok(survivors)
+    }
+
+    /// Reads accounts and repeats, when the ring was drained after the session was shut, and gives back what the kernel side kept
+    /// for it.
+    pub fn account(
+        &mut self,
+        survivors: &[(u32, u64)],
+        probe: &mut Probe,
+        log: &mut Log,
+        content: &mut Content,
+    ) -> Result<(), Error> {
         for frame in self.held.rest() {
             log.append(Body::Event(frame))?;
         }
@@ -280,7 +345,7 @@ impl Session {
                 count: folded.count,
             }))?;
         }
-        for (pid, start_ns) in &survivors {
+        for (pid, start_ns) in survivors {
             log.append(Body::Survivor(Survivor { pid: *pid, start_ns: *start_ns }))?;
         }
         self.confess(log)?;
@@ -289,8 +354,7 @@ impl Session {
         }
         probe.dismiss(self.serial)?;
         probe.dismiss(self.serial | CANARY)?;
-        probe.forget_files(self.serial)?;
-        Ok(!survivors.is_empty())
+        Ok(probe.forget_files(self.serial)?)
     }
 
     /// What went wrong on the way.
@@ -307,11 +371,16 @@ impl Session {
 
     /// The last frame: nothing follows it.
     pub fn seal(&self, probe: &Probe, log: &mut Log, closed: SessionClosed) -> Result<(), Error> {
+        Ok(log.append(Body::Closed(SessionClosed { misses: self.all_misses(probe), ..closed }))?)
+    }
+
+    /// How often the kernel skipped programs, for the session perhaps, by hook.
+    pub fn all_misses(&self, probe: &Probe) -> Vec<HookMisses> {
         let misses = probe.hooks().iter().map(|attached| {
             let misses = self.misses(probe, attached);
             HookMisses { hook: attached.hook.into(), known: misses.is_some(), misses: misses.unwrap_or(0) }
         });
-        Ok(log.append(Body::Closed(SessionClosed { misses: misses.collect(), ..closed }))?)
+        misses.collect()
     }
 
     /// How often the kernel skipped the programs behind a hook, for the session perhaps. A skipped exit of a member leaves

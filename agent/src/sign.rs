@@ -156,6 +156,13 @@ struct Signing {
 }
 
 impl Args {
+    /// As a command line has them that says nothing of it.
+    fn unsaid() -> Self {
+        let command = <Self as clap::Args>::augment_args(clap::Command::new("sign"));
+        let said = command.get_matches_from(["sign"]);
+        <Self as clap::FromArgMatches>::from_arg_matches(&said).unwrap_or_else(|error| error.exit())
+    }
+
     /// A key file alone.
     #[cfg(test)]
     pub fn by(key: PathBuf) -> Self {
@@ -166,20 +173,30 @@ impl Args {
 
     /// Asks everybody who is to sign, or who may have to. Makes a key file that is not there.
     pub fn open(&self) -> Result<Signers, Error> {
+        let signers = self.named()?;
+        // Where the second one can sign, the first may still come.
+        signers.ready().map(|_| signers)
+    }
+
+    /// The same without asking: who cannot sign now may be able to later.
+    pub fn named(&self) -> Result<Signers, Error> {
         let default = || Choice::Key(self.key.clone().unwrap_or_else(|| DEFAULT.into()));
         let named = if self.signers.is_empty() { vec![default()] } else { self.signers.clone() };
         if named.len() > SIGNATURES_MAX {
             return Err(Error::TooMany(named.len()));
         }
-        let signers = Signers {
+        Ok(Signers {
             first: named.iter().map(|choice| Source::open(choice, &self.tpm)).collect::<Result<_, _>>()?,
             second: self.second_signer.as_ref().map(|choice| Source::open(choice, &self.tpm)).transpose()?,
             wait: Duration::from_secs(self.svid_wait),
             bundles: self.trust_bundles.clone(),
             authorities: authorities(&self.timestamps)?,
-        };
-        // Where the second one can sign, the first may still come.
-        signers.ready().map(|_| signers)
+        })
+    }
+
+    /// Whether anything of it was said.
+    pub fn are_said(&self) -> bool {
+        self.key.is_some() || !self.signers.is_empty() || !self.timestamps.is_empty()
     }
 
     /// Which TPM.

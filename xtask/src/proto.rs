@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail};
 use crate::{command, place};
 
 /// Packages, their files, and where what is generated of them belongs: what speaks over a network is no part of the pure crates.
-const PACKAGES: [(&str, &str, &str); 2] = [
+const PACKAGES: [(&str, &str, &str); 3] = [
     ("testimony.evidence.v1", "testimony/evidence/v1/evidence.proto", "proto/src"),
     ("testimony.collector.v1", "testimony/collector/v1/collector.proto", "collector/api/src"),
+    ("testimony.node.v1", "testimony/node/v1/node.proto", "agent/api/src"),
 ];
 
 #[derive(clap::Args)]

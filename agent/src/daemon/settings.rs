@@ -7,7 +7,8 @@ use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
 use spool::Spool;
 
-use crate::sign;
+use super::SessionSettings;
+use crate::{control, sign};
 
 /// Where the configuration is unless it is said.
 pub(crate) const DEFAULT: &str = "/etc/testimony/agent.toml";
@@ -25,6 +26,9 @@ pub(crate) struct Settings {
     pub(crate) spool: SpoolSettings,
     pub(crate) collector: Collector,
     pub(crate) tls: mtls::Settings,
+    pub(crate) sessions: SessionSettings,
+    /// By which sessions are asked for; without it, by nobody.
+    pub(crate) control: Option<control::Settings>,
 }
 
 /// What is kept until the collector has it.
@@ -79,6 +83,13 @@ impl Default for SpoolSettings {
 impl Default for Collector {
     fn default() -> Self {
         Self { host: String::new(), port: 8443, spiffe_id: None, name: None, log_key: None }
+    }
+}
+
+impl Settings {
+    /// Whether there is a collector. Without one the statements wait for it.
+    pub(crate) fn delivers(&self) -> bool {
+        !self.collector.host.is_empty()
     }
 }
 
@@ -138,7 +149,15 @@ impl Validate for Settings {
         within("sign", &self.sign, faults);
         within("spool", &self.spool, faults);
         within("collector", &self.collector, faults);
-        within("tls", &self.tls, faults);
+        if self.delivers() {
+            within("tls", &self.tls, faults);
+        } else if self.control.is_none() || self.collector.log_key.is_some() {
+            faults.push(Fault::new("collector.host", "missing: say where the collector is"));
+        }
+        within("sessions", &self.sessions, faults);
+        if let Some(control) = &self.control {
+            within("control", control, faults);
+        }
         if self.tls.workload_api.is_some() && self.collector.spiffe_id.is_none() && !self.collector.host.is_empty() {
             faults.push(Fault::new(
                 "collector.spiffe_id",
@@ -162,9 +181,9 @@ impl Validate for SpoolSettings {
 
 impl Validate for Collector {
     fn faults(&self, faults: &mut Vec<Fault>) {
-        if self.host.is_empty() {
-            faults.push(Fault::new("host", "missing: say where the collector is"));
-        } else if let Err(fault) = self.expected() {
+        if !self.host.is_empty()
+            && let Err(fault) = self.expected()
+        {
             faults.push(fault);
         }
         if self.port == 0 {

@@ -126,10 +126,14 @@ fn check_kernel() -> Result<(u32, u32), Error> {
 }
 
 fn check_privileges() -> Result<(), Error> {
+    if may_load() { Ok(()) } else { Err(Error::Privileges) }
+}
+
+/// Whether this process has the rights that it takes.
+pub fn may_load() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
     let needed = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN;
-    let held = capabilities(None).map_err(|_| Error::Privileges)?.effective;
-    if held.contains(needed) { Ok(()) } else { Err(Error::Privileges) }
+    capabilities(None).is_ok_and(|held| held.effective.contains(needed))
 }
 
 fn possible_cpus() -> Result<u32, Error> {

@@ -17,7 +17,7 @@ const CLOSED_AT_EXEC: u32 = 0o2_000_000;
 const PATH_ONLY: u32 = 0o10_000_000;
 
 /// The open descriptors of a process that has stopped before it becomes the command, by number, but for those that its exec closes.
-pub(super) fn inherited(pid: u32) -> io::Result<Vec<Inherited>> {
+pub(crate) fn inherited(pid: u32) -> io::Result<Vec<Inherited>> {
     let process = Path::new("/proc").join(pid.to_string());
     let mut all = Vec::new();
     for entry in fs::read_dir(process.join("fd"))? {

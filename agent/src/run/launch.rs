@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command},
 };
@@ -89,17 +89,15 @@ pub(super) fn spawn(command: &[OsString], owner: &Owner) -> anyhow::Result<Child
     Ok(child)
 }
 
+/// Ends the copy, which never became the command.
+pub(super) fn give_up(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// Lets the copy go on and become the command.
 pub(super) fn go(child: &Child) -> io::Result<()> {
     Ok(kill_process(pid(child), Signal::CONT)?)
-}
-
-/// When a process began, CLOCK_BOOTTIME in nanoseconds, to the clock tick that /proc tells.
-pub(super) fn start_ns(pid: u32) -> anyhow::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the command's process is gone")?;
-    let ticks = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
-    let ticks: u64 = ticks.context("/proc/PID/stat has no start time")?.parse()?;
-    Ok(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
 }
 
 /// Whether the command has ended; its status stays to be collected.

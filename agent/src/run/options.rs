@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 use proto::evidence::Variable;
 
 use crate::{
-    chain, daemon,
+    chain, control, daemon,
     glob::Glob,
     keyless,
     probe::{self, Limits},
@@ -29,6 +29,10 @@ pub struct Args {
     /// which `testimony agent` delivers it
     #[arg(long = "config", value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = daemon::DEFAULT)]
     pub(super) agent_config: Option<PathBuf>,
+    /// Have the node's agent trace the command and sign, asked at this socket [default: where we have no rights to trace, and it is
+    /// there]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = control::SOCKET)]
+    pub(super) agent: Option<PathBuf>,
     /// Files made or written and left that count as products, by path: `*` and `?` stay within a component, `**` does
     /// not; a name without a slash is of any folder; repeatable [default: every file created and left]
     #[arg(long, value_name = "GLOB")]
@@ -102,12 +106,13 @@ pub(super) fn environment(args: &Args, redaction: &Redaction) -> Vec<Variable> {
 /// The patterns of products; one that is relative and has a slash is of the folder that the command starts in.
 pub(super) fn products(given: &[OsString]) -> anyhow::Result<Vec<Glob>> {
     let here = std::env::current_dir()?.into_os_string().into_encoded_bytes();
-    Ok(given.iter().map(|glob| product(glob.as_encoded_bytes(), &here)).collect())
+    Ok(given.iter().map(|glob| Glob::new(&whole(glob.as_encoded_bytes(), &here))).collect())
 }
 
-fn product(glob: &[u8], here: &[u8]) -> Glob {
+/// A pattern that means the same in any folder.
+pub(super) fn whole(glob: &[u8], here: &[u8]) -> Vec<u8> {
     if !glob.contains(&b'/') || glob.starts_with(b"/") || glob.starts_with(b"**/") {
-        return Glob::new(glob);
+        return glob.to_vec();
     }
     let mut whole = Vec::new();
     for byte in here {
@@ -118,16 +123,17 @@ fn product(glob: &[u8], here: &[u8]) -> Glob {
     }
     whole.push(b'/');
     whole.extend_from_slice(glob.strip_prefix(b"./").unwrap_or(glob));
-    Glob::new(&whole)
+    whole
 }
 
 #[cfg(test)]
 mod tests {
-    use super::product;
+    use super::{Glob, whole};
 
     #[test]
     fn a_relative_pattern_is_of_the_folder_whatever_that_is_called() {
-        let matches = |glob: &str, path: &str| product(glob.as_bytes(), b"/work/a[b]*").matches(path.as_bytes());
+        let matches =
+            |glob: &str, path: &str| Glob::new(&whole(glob.as_bytes(), b"/work/a[b]*")).matches(path.as_bytes());
         assert!(matches("out/*.o", "/work/a[b]*/out/x.o") && matches("./tool", "/work/a[b]*/tool"));
         assert!(!matches("out/*.o", "/work/ab/out/x.o") && !matches("out/*.o", "/work/a[b]*/deep/out/x.o"));
         assert!(matches("*.o", "/anywhere/x.o") && matches("**/out/x", "/any/out/x") && matches("/a/b", "/a/b"));

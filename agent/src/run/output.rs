@@ -19,7 +19,7 @@ use super::{owner::Owner, summary};
 use crate::{chain::Link, evidence::descriptor_path, sign::Ready};
 
 /// NAME.intoto.jsonl and NAME.evidence.
-pub(super) struct Output {
+pub(crate) struct Output {
     name: PathBuf,
     /// Where they are. The command may move or replace the directory's name, and we may be root.
     directory: File,
@@ -30,16 +30,16 @@ const STATEMENT: &str = ".intoto.jsonl";
 const PART: &str = ".part";
 
 /// A statement on disk.
-pub(super) struct Signed {
-    pub(super) statement: PathBuf,
-    pub(super) evidence: PathBuf,
-    pub(super) payload_sha256: [u8; 32],
+pub(crate) struct Signed {
+    pub(crate) statement: PathBuf,
+    pub(crate) evidence: PathBuf,
+    pub(crate) payload_sha256: [u8; 32],
     /// The quote beside it, if one was wanted and could be made.
     pub(super) quote: Option<PathBuf>,
     /// The keyless signature beside it, likewise.
     pub(super) bundle: Option<PathBuf>,
     /// Its number in the spool, if it was put there.
-    pub(super) spooled: Option<u64>,
+    pub(crate) spooled: Option<u64>,
     /// The statement's own file, whoever moves it meanwhile.
     pub(super) file: File,
     /// Key files that were made for it.
@@ -126,11 +126,16 @@ impl Output {
         Ok(output)
     }
 
+    /// Outputs of this name.
+    pub(crate) fn named(name: &Path) -> anyhow::Result<Self> {
+        Self::new(Some(name), &[], &Owner::Caller)
+    }
+
     pub(super) fn statement(&self) -> PathBuf {
         with_suffix(&self.name, STATEMENT)
     }
 
-    pub(super) fn evidence(&self) -> PathBuf {
+    pub(crate) fn evidence(&self) -> PathBuf {
         with_suffix(&self.name, ".evidence")
     }
 
@@ -161,14 +166,14 @@ impl Output {
 
     /// Makes sure that the statement can be written where it belongs: its file is open from here on, and
     /// for its owner alone.
-    pub(super) fn claim(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn claim(&mut self) -> anyhow::Result<()> {
         let claimed = Claimed::new(self.held(&format!("{STATEMENT}{PART}")));
         self.part = Some(claimed.with_context(|| format!("{} cannot be written", self.statement().display()))?);
         Ok(())
     }
 
     /// Writes and signs the statement.
-    pub(super) fn sign(
+    pub(crate) fn sign(
         mut self,
         trace: &Trace,
         (head, meta): (&LogHead, &Meta),

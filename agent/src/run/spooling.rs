@@ -23,7 +23,7 @@ use crate::{
 const NAME_CHARS_MAX: usize = spool::NAME_BYTES_MAX / 4;
 
 /// The spool of a run.
-pub(super) struct Spooling {
+pub(crate) struct Spooling {
     spool: Spool,
     /// What the statement says.
     said: Option<Dropped>,
@@ -34,12 +34,12 @@ impl Spooling {
     ///
     /// # Errors
     /// If it cannot be used: that is known before the command starts.
-    pub(super) fn open(settings: &SpoolSettings) -> anyhow::Result<Self> {
+    pub(crate) fn open(settings: &SpoolSettings) -> anyhow::Result<Self> {
         Ok(Self { spool: settings.open()?, said: None })
     }
 
     /// Has the log say what was dropped since the last statement that said so.
-    pub(super) fn tell(&mut self, log: &mut Log) -> Result<(), session::Error> {
+    pub(crate) fn tell(&mut self, log: &mut Log) -> Result<(), session::Error> {
         match self.spool.dropped() {
             Ok(dropped) if dropped.counts.sum() == 0 => {}
             Ok(dropped) => {
@@ -56,7 +56,7 @@ impl Spooling {
     }
 
     /// Puts the statement, with what stands beside it. Its file is there whatever comes of this.
-    pub(super) fn put(mut self, signed: &Signed) -> Option<u64> {
+    pub(crate) fn put(mut self, signed: &Signed) -> Option<u64> {
         let put = self.try_to(signed);
         put.inspect_err(|error| summary::warn(&format!("the statement was not put into the spool: {error:#}"))).ok()
     }

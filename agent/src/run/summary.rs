@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use attestation::{escape::escape, trace::Trace};
 
+use node_api::CloseSessionResponse;
+
 use super::output::Signed;
 use crate::probe::Cost;
 
@@ -11,7 +13,7 @@ use crate::probe::Cost;
 const FINDINGS_MAX: usize = 8;
 
 /// Figures of a trace.
-pub(super) struct Summary {
+pub(crate) struct Summary {
     processes: usize,
     files: usize,
     contacts: usize,
@@ -23,6 +25,23 @@ pub(super) struct Summary {
 }
 
 impl Summary {
+    /// As the node's agent says them.
+    pub(super) fn said(closed: &CloseSessionResponse) -> Self {
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let mut classes = [0; 5];
+        classes.iter_mut().zip(&closed.classes).for_each(|(class, said)| *class = *said);
+        Self {
+            processes: count(closed.processes),
+            files: count(closed.files),
+            contacts: count(closed.contacts),
+            classes,
+            complete: closed.complete,
+            lossless: closed.lossless,
+            level: closed.coverage_level.clone(),
+            findings: closed.gaps.iter().map(|gap| (gap.code.clone(), gap.detail.clone())).collect(),
+        }
+    }
+
     pub(super) fn of(trace: &Trace) -> Self {
         Self {
             processes: trace.processes().len(),
@@ -41,7 +60,7 @@ impl Summary {
 }
 
 /// Says what went wrong without ending the run.
-pub(super) fn warn(says: &str) {
+pub(crate) fn warn(says: &str) {
     eprintln!("testimony: {}", escape(says.as_bytes()));
 }
 

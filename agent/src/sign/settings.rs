@@ -37,6 +37,14 @@ impl TryFrom<String> for Choice {
     }
 }
 
+impl Settings {
+    /// Who signs by the configuration alone.
+    #[must_use]
+    pub fn args(&self) -> Args {
+        Args::unsaid().or(self)
+    }
+}
+
 impl Args {
     /// The same, with what the configuration says where the command line says nothing.
     #[must_use]

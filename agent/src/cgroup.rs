@@ -11,16 +11,24 @@ use crate::probe::cgroup_root;
 const PREFIX: &str = "testimony-";
 
 /// A cgroup made for one session, removed with it.
-pub(super) struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
     id: u64,
 }
 
 impl Cgroup {
-    /// Makes it; an error where no cgroup v2 hierarchy is mounted or writable.
-    pub(super) fn create(session_id: &[u8; 16]) -> io::Result<Self> {
-        let own = own()?;
-        sweep(&own);
+    /// Makes it below this process's own; an error where no cgroup v2 hierarchy is mounted or writable.
+    pub(crate) fn create(session_id: &[u8; 16]) -> io::Result<Self> {
+        Self::below(&of("self")?, session_id)
+    }
+
+    /// Makes it below that of another process, whose limits are to hold for it on.
+    pub(crate) fn create_for(pid: u32, session_id: &[u8; 16]) -> io::Result<Self> {
+        Self::below(&of(&pid.to_string())?, session_id)
+    }
+
+    fn below(own: &Path, session_id: &[u8; 16]) -> io::Result<Self> {
+        sweep(own);
         let name: String = session_id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         let path = own.join(format!("{PREFIX}{}-{name}", std::process::id()));
         fs::create_dir(&path)?;
@@ -29,17 +37,24 @@ impl Cgroup {
     }
 
     /// The kernel's id: the inode number of its directory.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     /// Its directory, and that of this process's own.
-    pub(super) fn paths(&self) -> Option<(&Path, &Path)> {
+    pub(crate) fn paths(&self) -> Option<(&Path, &Path)> {
         Some((&self.path, self.path.parent()?))
     }
 
+    /// Its path in the hierarchy.
+    pub(crate) fn name(&self) -> String {
+        let root = cgroup_root().unwrap_or_default();
+        let path = self.path.strip_prefix(root).unwrap_or(&self.path);
+        format!("/{}", path.to_string_lossy())
+    }
+
     /// Moves a process in.
-    pub(super) fn take(&self, pid: u32) -> io::Result<()> {
+    pub(crate) fn take(&self, pid: u32) -> io::Result<()> {
         fs::write(self.path.join("cgroup.procs"), pid.to_string())
     }
 }
@@ -51,10 +66,10 @@ impl Drop for Cgroup {
     }
 }
 
-/// The cgroup v2 directory of this process.
-fn own() -> io::Result<PathBuf> {
+/// The cgroup v2 directory of a process, by its name in /proc.
+pub(crate) fn of(process: &str) -> io::Result<PathBuf> {
     let root = cgroup_root().map_err(io::Error::other)?;
-    let lines = fs::read_to_string("/proc/self/cgroup")?;
+    let lines = fs::read_to_string(format!("/proc/{process}/cgroup"))?;
     let path = lines.lines().find_map(|line| line.strip_prefix("0::"));
     let path = path.ok_or_else(|| io::Error::other("no cgroup v2 membership"))?;
     Ok(root.join(path.trim_start_matches('/')))

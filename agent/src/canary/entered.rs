@@ -1,14 +1,17 @@
 //! The agent's known acts beside a session: a round before the command starts, rounds while it runs, and one when it is over.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use agent_ebpf::{hook, level};
 use attestation::codes;
 use proto::evidence::{Canary, CanaryAct};
 
-use super::cgroup::Cgroup;
+use super::{Beside, Besides, Round};
 use crate::{
-    canary::{Beside, Besides, Round},
+    cgroup::Cgroup,
     content::Content,
     evidence::Log,
     probe::{Attached, Probe},
@@ -19,23 +22,27 @@ use crate::{
 const TOLD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What a round is entered with.
-pub(super) struct Into<'a> {
-    pub(super) session: &'a mut Session,
-    pub(super) probe: &'a mut Probe,
-    pub(super) log: &'a mut Log,
-    pub(super) content: &'a mut Content,
+pub(crate) struct Into<'a> {
+    pub(crate) session: &'a mut Session,
+    pub(crate) probe: &'a mut Probe,
+    pub(crate) log: &'a mut Log,
+    pub(crate) content: &'a mut Content,
 }
 
 /// The process that performs them, as long as it does.
-pub(super) struct Canaries {
+pub(crate) struct Canaries {
     beside: Option<Beside>,
     /// Why there is none, until the log has it.
     fault: Option<String>,
+    /// Rounds that were reported, and are not told by all hooks yet; each with whether it was asked for, and since when.
+    heard: VecDeque<(Round, Instant)>,
+    /// A round was asked for, and is not entered yet.
+    asked: bool,
 }
 
 impl Canaries {
     /// Starts the process. It acts when it is first asked to.
-    pub(super) fn start(probe: &Probe, cgroup: Option<&Cgroup>) -> Self {
+    pub(crate) fn start(probe: &Probe, cgroup: Option<&Cgroup>) -> Self {
         let before = |wanted: u16| {
             let is = |attached: &Attached| attached.hook == wanted && attached.level == level::OBJECT;
             probe.hooks().iter().any(is)
@@ -46,15 +53,51 @@ impl Canaries {
             ask: probe.hooks().iter().any(Attached::is_asked),
         };
         match Beside::start(besides, cgroup.and_then(Cgroup::paths)) {
-            Ok(beside) => Self { beside: Some(beside), fault: None },
-            Err(error) => Self { beside: None, fault: Some(error.to_string()) },
+            Ok(beside) => Self { beside: Some(beside), ..Self::none(None) },
+            Err(error) => Self::none(Some(error.to_string())),
         }
     }
 
+    fn none(fault: Option<String>) -> Self {
+        Self { beside: None, fault, heard: VecDeque::new(), asked: false }
+    }
+
+    /// Enters the rounds whose acts have been told, or were not within a second, without waiting: whoever has many sessions
+    /// drains the ring for all of them. To be called after it did.
+    pub(crate) fn poll(&mut self, session: &mut Session, probe: &Probe, log: &mut Log) -> Result<(), session::Error> {
+        while let Some((round, since)) = self.heard.front() {
+            let canary = entry(probe, round);
+            if !session.has_told(&canary) && since.elapsed() < TOLD_TIME_MAX {
+                break;
+            }
+            if round.asked {
+                self.asked = false;
+            }
+            self.heard.pop_front();
+            enter_round(session, probe, log, canary)?;
+        }
+        // What is heard now is in the ring by now, and told when that was drained again.
+        let rounds = self.hear(Beside::rounds);
+        self.heard.extend(rounds.into_iter().map(|round| (round, Instant::now())));
+        self.confess(log)
+    }
+
+    /// Whether a round that was asked for is still to come.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.asked && (self.beside.is_some() || !self.heard.is_empty())
+    }
+
+    /// Asks for the last round; [`Self::poll`] enters it.
+    pub(crate) fn ask_last(&mut self, session: &mut Session, probe: &Probe) -> Result<(), session::Error> {
+        session.before_round(probe)?;
+        self.ask(true);
+        Ok(())
+    }
+
     /// Takes it into the session, and asks for the first round.
-    pub(super) fn begin(&mut self, session: &mut Session, probe: &mut Probe) -> Result<(), session::Error> {
+    pub(crate) fn begin(&mut self, session: &mut Session, probe: &mut Probe) -> Result<(), session::Error> {
         let Some(beside) = &mut self.beside else { return Ok(()) };
-        match super::launch::start_ns(beside.pid()) {
+        match session::start_ns(beside.pid()) {
             Ok(start_ns) => session.adopt_canary(probe, beside.pid(), start_ns)?,
             Err(error) => self.fault = Some(error.to_string()),
         }
@@ -63,25 +106,26 @@ impl Canaries {
     }
 
     /// Waits until the round that was asked for is over, and enters it.
-    pub(super) fn finish(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
+    pub(crate) fn finish(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
         let rounds = self.hear(Beside::await_asked);
         self.enter(rounds, into)
     }
 
     /// Enters the rounds that were reported since the last look.
-    pub(super) fn look(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
+    pub(crate) fn look(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
         let rounds = self.hear(Beside::rounds);
         self.enter(rounds, into)
     }
 
     /// The last round, when the command and its children are gone.
-    pub(super) fn end(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
+    pub(crate) fn end(&mut self, into: &mut Into<'_>) -> Result<(), session::Error> {
         into.session.before_round(into.probe)?;
         self.ask(true);
         self.finish(into)
     }
 
     fn ask(&mut self, last: bool) {
+        self.asked = true;
         if let Some(Err(error)) = self.beside.as_mut().map(|beside| beside.ask(last)) {
             self.lost(&error);
         }
@@ -108,25 +152,49 @@ impl Canaries {
         let began_ns = rounds.first().map_or(0, |round| round.began_ns);
         let mut renames = 0;
         for round in rounds {
-            let round = Canary {
-                round: round.number,
-                began_boottime_ns: round.began_ns,
-                ended_boottime_ns: round.ended_ns,
-                acts: acts(into.probe, &round.acts),
-            };
+            let round = entry(into.probe, &round);
             drain(&round, into)?;
-            let renamed = round.acts.iter().filter(|act| act.hook == u32::from(hook::RENAME));
-            renames += renamed.map(|act| u64::from(act.count)).sum::<u64>();
+            renames += renamed(&round);
             into.session.round(into.log, round)?;
         }
         if renames > 0 {
             into.session.renamed(into.probe, into.log, began_ns, renames)?;
         }
+        self.confess(into.log)
+    }
+
+    /// Why there are no more rounds, once.
+    fn confess(&mut self, log: &mut Log) -> Result<(), session::Error> {
         if let Some(fault) = self.fault.take() {
-            into.log.append(blind_spot(codes::CANARIES_ENDED, &fault, true))?;
+            log.append(blind_spot(codes::CANARIES_ENDED, &fault, true))?;
         }
         Ok(())
     }
+}
+
+fn entry(probe: &Probe, round: &Round) -> Canary {
+    Canary {
+        round: round.number,
+        began_boottime_ns: round.began_ns,
+        ended_boottime_ns: round.ended_ns,
+        acts: acts(probe, &round.acts),
+    }
+}
+
+/// Enters one round whose events have been drained.
+fn enter_round(session: &mut Session, probe: &Probe, log: &mut Log, round: Canary) -> Result<(), session::Error> {
+    let (began_ns, renames) = (round.began_boottime_ns, renamed(&round));
+    session.round(log, round)?;
+    if renames > 0 {
+        session.renamed(probe, log, began_ns, renames)?;
+    }
+    Ok(())
+}
+
+/// How many renames a round made.
+fn renamed(round: &Canary) -> u64 {
+    let renames = round.acts.iter().filter(|act| act.hook == u32::from(hook::RENAME));
+    renames.map(|act| u64::from(act.count)).sum()
 }
 
 /// Acts by hook, of those that are attached.

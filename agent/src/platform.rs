@@ -5,7 +5,7 @@
 mod kernel;
 mod state;
 
-use std::{fs, io, path::Path, thread};
+use std::{collections::BTreeSet, fs, io, path::Path, sync::OnceLock, thread};
 
 use anyhow::Context;
 use proto::evidence::{Hook, Level, Platform, PlatformEnd};
@@ -20,13 +20,13 @@ use crate::{
 const HOST_ID_TAG: &[u8] = b"testimony host id v1\0";
 
 /// The kernel's random id of this boot.
-pub(super) fn boot_id() -> anyhow::Result<[u8; 16]> {
+pub(crate) fn boot_id() -> anyhow::Result<[u8; 16]> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("the boot id cannot be read")?;
     from_hex(&text).context("the boot id is malformed")
 }
 
 /// A stable id of the host, from /etc/machine-id; empty where there is none.
-pub(super) fn host_id() -> Vec<u8> {
+pub(crate) fn host_id() -> Vec<u8> {
     let Ok(text) = fs::read_to_string("/etc/machine-id") else { return Vec::new() };
     let Some(id) = from_hex(&text) else { return Vec::new() };
     let mut hash = Sha256::new();
@@ -61,8 +61,18 @@ impl<T: Send + 'static> Beside<T> {
     }
 }
 
+/// Digest of this program's own file. It is read once: what runs does not change.
+fn own_sha256() -> io::Result<[u8; 32]> {
+    static OWN: OnceLock<[u8; 32]> = OnceLock::new();
+    if let Some(known) = OWN.get() {
+        return Ok(*known);
+    }
+    let digest = Sha256::digest(fs::read("/proc/self/exe")?).into();
+    Ok(*OWN.get_or_init(|| digest))
+}
+
 /// What the host says of itself, at the start and at the end. It is read while other things go on.
-pub(super) struct Platforms {
+pub(crate) struct Platforms {
     /// Digest of this program's own file, and what does not change.
     facts: Beside<(io::Result<[u8; 32]>, Platform)>,
     start: Option<Beside<Host>>,
@@ -73,18 +83,22 @@ pub(super) struct Platforms {
 
 impl Platforms {
     /// Begins before the kernel side is loaded.
-    pub(super) fn begin() -> Self {
-        let own = || Ok(Sha256::digest(fs::read("/proc/self/exe")?).into());
-        Self { facts: Beside::begin(move || (own(), kernel::facts())), start: None, told: Host::default(), end: None }
+    pub(crate) fn begin() -> Self {
+        Self {
+            facts: Beside::begin(move || (own_sha256(), kernel::facts())),
+            start: None,
+            told: Host::default(),
+            end: None,
+        }
     }
 
     /// Our own programs are attached: those that are there now are there at the start.
-    pub(super) fn attached(&mut self) {
+    pub(crate) fn attached(&mut self) {
         self.start = Some(Beside::begin(state::host));
     }
 
     /// What the log says of the platform at the start. With the numbers of sessions since boot and since installation.
-    pub(super) fn opened(&mut self, probe: &Probe, sessions: Option<(u64, u64)>) -> anyhow::Result<Platform> {
+    pub(crate) fn opened(&mut self, probe: &Probe, sessions: Option<(u64, u64)>) -> anyhow::Result<Platform> {
         let (digest, facts) = self.facts.take()?;
         self.told = self.start.as_mut().context("the host was not looked at")?.take()?;
         let own = probe.own_programs();
@@ -104,20 +118,20 @@ impl Platforms {
     }
 
     /// No more events are taken: what is there now is there at the end.
-    pub(super) fn closing(&mut self) {
+    pub(crate) fn closing(&mut self) {
         self.end = Some(Beside::begin(state::host));
     }
 
-    /// What the log says of the platform at the end, and what that says of the session.
-    pub(super) fn closed(&mut self, probe: &Probe) -> (PlatformEnd, Vec<Spot>) {
+    /// What the log says of the platform at the end, and what that says of the session. With the numbers of our own programs.
+    pub(crate) fn closed(&mut self, own: &BTreeSet<u32>) -> (PlatformEnd, Vec<Spot>) {
         // Of a host that could not be looked at nothing is known, and it is said so: a statement is signed all the same.
         let end = self.end.as_mut().and_then(|end| end.take().ok()).unwrap_or_default();
-        host::end(&self.told, &end, &probe.own_programs(), Helpers::of_this_kernel)
+        host::end(&self.told, &end, own, Helpers::of_this_kernel)
     }
 }
 
 /// The hooks in place, as the log tells them.
-pub(super) fn hooks(probe: &Probe) -> Vec<Hook> {
+pub(crate) fn hooks(probe: &Probe) -> Vec<Hook> {
     let object = probe.object_sha256().to_vec();
     let rows = probe.hooks().iter().map(|attached| Hook {
         id: attached.hook.into(),

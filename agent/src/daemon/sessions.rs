@@ -1,0 +1,111 @@
+//! The node's sessions as a task of the agent: the thread that watches, and the local API by which it is asked.
+
+use std::{convert::Infallible, future::Future, path::PathBuf, sync::Mutex};
+
+use anyhow::Context as _;
+use config::{Bytes, Fault, Validate};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::Settings;
+use crate::{
+    chain, control,
+    watch::{Limits, Means, Order, Watch},
+};
+
+/// Sessions at once, beyond which the kernel side's tables would be large.
+const SESSIONS_MAX: u32 = 1024;
+
+/// What is traced, and how much of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SessionSettings {
+    /// Where statements and evidence are kept.
+    pub(crate) folder: PathBuf,
+    /// The chain of this host's statements.
+    pub(crate) chain: PathBuf,
+    /// Sessions open at once.
+    pub(crate) at_once_max: u32,
+    /// Files above this size get no digest.
+    pub(crate) file_bytes_max: Bytes,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            folder: "/var/lib/testimony/sessions".into(),
+            chain: chain::DEFAULT.into(),
+            at_once_max: 64,
+            file_bytes_max: Bytes::new(4 << 30),
+        }
+    }
+}
+
+impl Validate for SessionSettings {
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        for (name, path) in [("folder", &self.folder), ("chain", &self.chain)] {
+            if !path.is_absolute() {
+                faults.push(Fault::new(name, "is no absolute path"));
+            }
+        }
+        if !(1..=SESSIONS_MAX).contains(&self.at_once_max) {
+            faults.push(Fault::new("at_once_max", format!("is not from 1 to {SESSIONS_MAX}")));
+        }
+    }
+}
+
+/// What runs.
+pub(super) struct Running {
+    watch: Watch,
+    ended: oneshot::Receiver<anyhow::Result<()>>,
+}
+
+/// Starts the thread. Nothing is loaded into the kernel before there is a session.
+///
+/// # Errors
+/// Why it cannot.
+pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
+    let signers = settings.sign.args().named().context("[sign]")?;
+    let SessionSettings { folder, chain, at_once_max, .. } = settings.sessions.clone();
+    let means = Means {
+        only_keys: signers.only_keys(),
+        signers: Mutex::new(signers),
+        chain,
+        folder,
+        spool: Some(settings.spool.clone()),
+        limits: Limits { sessions_max: at_once_max },
+    };
+    let (watch, ended) = Watch::start(means)?;
+    Ok(Running { watch, ended })
+}
+
+impl Running {
+    /// The local API, until it fails.
+    ///
+    /// # Errors
+    /// Why it cannot listen.
+    pub(super) fn serve(
+        &self,
+        settings: &Settings,
+        control: &control::Settings,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
+        let served = control::serve(control, self.watch.clone(), settings.sessions.file_bytes_max.get())?;
+        Ok(async move {
+            served.await?;
+            anyhow::bail!("the local API ended")
+        })
+    }
+
+    /// Why the thread ended, should it.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error.context("the sessions ended"),
+            Ok(Ok(())) | Err(_) => anyhow::anyhow!("the sessions ended"),
+        }
+    }
+
+    /// Closes every session, and waits until their statements stand.
+    pub(super) async fn stop(self) {
+        let _ = self.watch.ask(Order::Stop).await;
+    }
+}
