@@ -290,6 +290,7 @@ impl Prepared {
             environment: environment(args, &self.redaction),
             redaction_rules: u32::try_from(self.redaction.rules()).unwrap_or(u32::MAX),
             inherited: inherited::inherited(root_pid).context("the command's descriptors cannot be listed")?,
+            ..SessionOpened::default()
         })
     }
 

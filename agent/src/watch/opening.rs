@@ -134,6 +134,7 @@ fn opened(
         environment: Vec::new(),
         redaction_rules: u32::try_from(ask.redaction.rules()).unwrap_or(u32::MAX),
         inherited: inherited(pid).context("the descriptors of the process cannot be listed")?,
+        ..SessionOpened::default()
     })
 }
 

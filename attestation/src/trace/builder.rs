@@ -225,6 +225,7 @@ impl Builder {
                 self.survivors.push((survivor.pid, survivor.start_ns));
                 Ok(())
             }
+            frame::Body::Container(_) | frame::Body::Resident(_) => Ok(()),
             frame::Body::Closed(closed) => {
                 self.closed = Some(closed.clone());
                 Ok(())
