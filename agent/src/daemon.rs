@@ -60,7 +60,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 async fn supervise(settings: &Settings) -> anyhow::Result<()> {
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shipping = if settings.delivers() { Some(ship::start(settings).await?) } else { None };
-    let mut sessions = settings.control.as_ref().map(|_| sessions::start(settings)).transpose()?;
+    let traces = settings.control.is_some() || settings.sessions.has_rules();
+    let mut sessions = if traces { Some(sessions::start(settings)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());
     let control = control.map(|(control, sessions)| sessions.serve(settings, control)).transpose()?;
     notify::ready();

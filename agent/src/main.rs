@@ -6,6 +6,7 @@ mod canary;
 mod cgroup;
 mod chain;
 mod cli;
+mod container;
 mod content;
 mod control;
 mod daemon;

@@ -127,19 +127,11 @@ impl Probe {
     }
 
     /// A cgroup made directly below this one opens a provisional session, child of the slot's.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")
-    )]
     pub fn watch_prefix(&mut self, cgroup_id: u64, parent_slot: u32) -> Result<(), Error> {
         self.tables.watch_prefix(cgroup_id, parent_slot)
     }
 
     /// Lends a slot to the kernel side for a provisional session.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the daemon, which names or discards what the kernel side opens by itself")
-    )]
     pub fn offer_slot(&mut self, slot: u32) -> Result<(), Error> {
         self.tables.offer_slot(slot)
     }

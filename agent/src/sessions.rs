@@ -94,7 +94,7 @@ fn list(status: &StatusResponse, json: bool) {
         let name = escape(session.name.as_bytes());
         let Session { kind, state, uid, events, living, .. } = session;
         println!("{id} {state:7} {kind:9} {opened} user {uid}, {events} events, {living} processes: {name}");
-        for (what, text) in [("statement", &session.statement), ("says", &session.says)] {
+        for (what, text) in [("image", &session.image), ("statement", &session.statement), ("says", &session.says)] {
             if !text.is_empty() {
                 println!("    {what}: {}", escape(text.as_bytes()));
             }
@@ -120,6 +120,7 @@ fn as_json(session: &Session) -> serde_json::Value {
         "events": session.events,
         "living": session.living,
         "cgroup": session.cgroup,
+        "image": session.image,
         "statement": session.statement,
         "says": session.says,
     })

@@ -6,8 +6,10 @@
 //! says so.
 
 mod ask;
+mod hierarchy;
 mod opening;
 mod outside;
+mod provisional;
 mod seats;
 mod settle;
 mod watched;
@@ -25,12 +27,18 @@ use node_api::Line;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use ask::{Ask, Finished, Id, Outcome, Seen};
+pub(crate) use hierarchy::Rules;
 pub(crate) use settle::{Limits, Means};
 
+use hierarchy::{Found, Hierarchy};
 use seats::Seats;
 use watched::{Waiting, Watched};
 
-use crate::probe::{self, Probe};
+use crate::{
+    content::Wall,
+    probe::{self, Probe},
+    run::clock_now,
+};
 
 /// How long the ring is left to fill between two looks.
 const DRAIN_EVERY_MS: i32 = 10;
@@ -93,10 +101,13 @@ struct Watcher {
     means: Arc<Means>,
     orders: Receiver<Order>,
     seats: Seats,
-    /// The kernel side, as long as there is a session.
+    /// What sessions are made of that nobody asked for.
+    hierarchy: Option<Hierarchy>,
+    /// The kernel side, as long as there is a session, or may be one.
     probe: Option<Probe>,
     /// Since when there is none.
     idle: Instant,
+    wall: Wall,
     finished: VecDeque<Arc<Finished>>,
     settled: (Sender<Finished>, Receiver<Finished>),
     /// Sessions that somebody swears to now, and who waits for that.
@@ -111,8 +122,10 @@ impl Watcher {
             means: Arc::new(means),
             orders,
             seats,
+            hierarchy: None,
             probe: None,
             idle: Instant::now(),
+            wall: Wall::start(clock_now()),
             finished: VecDeque::new(),
             settled: crossbeam_channel::unbounded(),
             settling: Vec::new(),
@@ -124,15 +137,40 @@ impl Watcher {
     fn run(mut self) -> anyhow::Result<()> {
         // Of this thread alone. Where it is refused, the ring may fill up sooner, and what is lost is counted.
         let _ = rustix::process::setpriority_process(None, DRAIN_NICE);
+        self.start_rules()?;
         loop {
             self.wait()?;
+            self.wall.look();
             self.drain()?;
+            self.name()?;
             self.look()?;
             while let Ok(finished) = self.settled.1.try_recv() {
                 self.remember(Arc::new(finished));
             }
             if self.is_over() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Has the kernel side open sessions by itself, if the configuration has rules.
+    fn start_rules(&mut self) -> anyhow::Result<()> {
+        if self.means.rules.any() {
+            let mut hierarchy = Hierarchy::new(self.means.rules.clone())?;
+            let probe = self.loaded()?;
+            hierarchy.start(probe)?;
+            self.hierarchy = Some(hierarchy);
+        }
+        Ok(())
+    }
+
+    fn loaded(&mut self) -> anyhow::Result<&mut Probe> {
+        let slots = self.seats.slots();
+        match &mut self.probe {
+            Some(probe) => Ok(probe),
+            none => {
+                let limits = probe::Limits { slots, ..probe::Limits::default() };
+                Ok(none.insert(Probe::start(&limits)?))
             }
         }
     }
@@ -161,8 +199,9 @@ impl Watcher {
         while let Ok(order) = self.orders.try_recv() {
             self.order(order);
         }
-        if self.seats.is_empty() && self.idle.elapsed() > LOADER_STAYS {
+        if self.hierarchy.is_none() && self.seats.is_empty() && self.idle.elapsed() > LOADER_STAYS {
             self.probe = None;
+            self.seats.take_back();
         }
         Ok(())
     }
@@ -226,13 +265,10 @@ impl Watcher {
 
     fn try_open(&mut self, ask: Ask) -> anyhow::Result<u32> {
         anyhow::ensure!(self.stopping.is_none(), "the agent ends");
-        if self.probe.is_none() {
-            let limits = probe::Limits { slots: self.seats.slots(), ..probe::Limits::default() };
-            self.probe = Some(Probe::start(&limits)?);
-        }
+        self.loaded()?;
         let probe = self.probe.as_mut().context("the kernel side is not loaded")?;
         let slot = self.seats.free().context("as many sessions are open as the configuration allows: close one")?;
-        let watched = opening::open(ask, slot, probe, &self.means)?;
+        let watched = opening::open(ask, slot, (probe, &mut self.wall), &self.means)?;
         self.seats.take(slot, watched);
         Ok(slot)
     }
@@ -243,6 +279,28 @@ impl Watcher {
             self.seats.drain(probe);
         }
         Ok(())
+    }
+
+    /// Gives the sessions that the kernel side opened by itself to what they are, or gives them up.
+    fn name(&mut self) -> anyhow::Result<()> {
+        let (Some(probe), Some(hierarchy)) = (&mut self.probe, &mut self.hierarchy) else { return Ok(()) };
+        for provisional in self.seats.known() {
+            let (parent, id) = (provisional.parent_id, provisional.cgroup_id);
+            match hierarchy.made(probe, parent, id, &provisional.name)? {
+                Found::Subject(subject, path) if self.stopping.is_none() => {
+                    let place = provisional.place();
+                    match opening::take_over(provisional, (subject, path), (probe, &mut self.wall), &self.means) {
+                        Ok(watched) => self.seats.take(place.0, watched),
+                        Err(error) => {
+                            crate::run::summary::warn(&format!("a session could not be opened: {error:#}"));
+                            opening::discard(place, probe)?;
+                        }
+                    }
+                }
+                _ => opening::discard(provisional.place(), probe)?,
+            }
+        }
+        self.seats.offer(probe)
     }
 
     /// Looks after every session: its known acts, its digests, its end.

@@ -28,6 +28,8 @@ const SAMPLE_NS: u64 = 50_000_000;
 const SAMPLE_TRIES: u32 = 5;
 /// Ticks remembered, at 250 a second half a minute: events come later than what they tell.
 const TICKS_MAX: usize = 8192;
+/// Of them, those that a session begins with: it is opened as soon as its first events come.
+const TICKS_GIVEN_MAX: usize = 1024;
 /// A sample this narrow is taken at once.
 const NARROW_NS: u64 = 20_000;
 /// A slewed clock (adjtime) leaves the other by at most 1/1000; beyond that and the slack it was set.
@@ -118,6 +120,27 @@ impl Timekeeper {
         };
         keeper.sample(now);
         keeper
+    }
+
+    /// One for a session that began while this one watched: what it saw of the clock holds for that session's first accesses. Where the
+    /// clock was set meanwhile, both begin anew.
+    pub(super) fn fork(&mut self) -> Self {
+        let set = cancelled_when_set().ok();
+        // Asked when the new one watches, so that nothing falls between.
+        if self.set.as_ref().is_none_or(cancelled) {
+            *self = Self::start(Clock { grain_ns: self.grain.0, realtime_offset_ns: realtime_offset_ns() });
+        }
+        let known = self.ticks.len().saturating_sub(TICKS_GIVEN_MAX);
+        Self {
+            grain: self.grain,
+            least_ns: self.least_ns,
+            most_ns: self.most_ns,
+            surely: self.surely,
+            started_ns: self.started_ns,
+            sampled_ns: self.sampled_ns,
+            ticks: self.ticks.iter().skip(known).copied().collect(),
+            set,
+        }
     }
 
     /// Looks whether the clock has ticked, and takes the offset again, if the last sample is old enough. `now` is

@@ -159,6 +159,22 @@ pub enum Error {
     Panicked(String),
 }
 
+/// The wall clock, watched for sessions that begin before anybody knows of them.
+#[derive(Debug)]
+pub struct Wall(Timekeeper);
+
+impl Wall {
+    /// Watches from here on.
+    pub fn start(clock: Clock) -> Self {
+        Self(Timekeeper::start(clock))
+    }
+
+    /// Looks at it; to be called every few milliseconds.
+    pub fn look(&mut self) {
+        self.0.sample(boottime_ns());
+    }
+}
+
 /// What is known of the contents that a session accesses.
 #[derive(Debug)]
 pub struct Content {
@@ -192,7 +208,19 @@ impl Content {
     ///
     /// [`Error`], where threads, inotify or the rights are not to be had.
     pub fn start(limits: Limits, clock: Clock, caller: Option<Caller>) -> Result<Self, Error> {
-        let clock = Timekeeper::start(clock);
+        Self::with(limits, Timekeeper::start(clock), caller)
+    }
+
+    /// The same for a session that may have begun before the call, while somebody watched the clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_by(limits: Limits, wall: &mut Wall, caller: Option<Caller>) -> Result<Self, Error> {
+        Self::with(limits, wall.0.fork(), caller)
+    }
+
+    fn with(limits: Limits, clock: Timekeeper, caller: Option<Caller>) -> Result<Self, Error> {
         let (silence, inotify) = Silence::start().map_err(Error::Setup)?;
         let caller = caller.filter(|caller| caller.uid != 0);
         Ok(Self {

@@ -20,7 +20,7 @@ pub(super) fn session(seen: &Seen) -> Session {
         lost: 0,
         living: seen.living,
         cgroup: about.cgroup.clone(),
-        image: String::new(),
+        image: about.image.clone(),
         statement: seen.statement.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         says: seen.says.clone(),
         window: 0,

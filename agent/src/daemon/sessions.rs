@@ -3,14 +3,18 @@
 use std::{convert::Infallible, future::Future, path::PathBuf, sync::Mutex};
 
 use anyhow::Context as _;
-use config::{Bytes, Fault, Validate};
+use config::{Bytes, Fault, Validate, within};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::Settings;
 use crate::{
-    chain, control,
-    watch::{Limits, Means, Order, Watch},
+    chain,
+    container::Stores,
+    control,
+    glob::Glob,
+    redact::Redaction,
+    watch::{Limits, Means, Order, Rules, Watch},
 };
 
 /// Sessions at once, beyond which the kernel side's tables would be large.
@@ -28,6 +32,14 @@ pub(crate) struct SessionSettings {
     pub(crate) at_once_max: u32,
     /// Files above this size get no digest.
     pub(crate) file_bytes_max: Bytes,
+    /// A session for each container that starts.
+    pub(crate) containers: bool,
+    /// A session for each unit that starts and has such a name; patterns.
+    pub(crate) units: Vec<String>,
+    /// What is left out of arguments in these sessions, as `run --redact` has it.
+    pub(crate) redact: Vec<String>,
+    /// Where runtimes keep what they know of containers.
+    pub(crate) stores: Stores,
 }
 
 impl Default for SessionSettings {
@@ -37,6 +49,10 @@ impl Default for SessionSettings {
             chain: chain::DEFAULT.into(),
             at_once_max: 64,
             file_bytes_max: Bytes::new(4 << 30),
+            containers: false,
+            units: Vec::new(),
+            redact: Vec::new(),
+            stores: Stores::default(),
         }
     }
 }
@@ -48,9 +64,20 @@ impl Validate for SessionSettings {
                 faults.push(Fault::new(name, "is no absolute path"));
             }
         }
+        within("stores", &self.stores, faults);
+        if let Err(error) = Redaction::new(&self.redact) {
+            faults.push(Fault::new("redact", format!("{error:#}")));
+        }
         if !(1..=SESSIONS_MAX).contains(&self.at_once_max) {
             faults.push(Fault::new("at_once_max", format!("is not from 1 to {SESSIONS_MAX}")));
         }
+    }
+}
+
+impl SessionSettings {
+    /// Whether there are sessions that nobody asks for.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.containers || !self.units.is_empty()
     }
 }
 
@@ -66,13 +93,19 @@ pub(super) struct Running {
 /// Why it cannot.
 pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
     let signers = settings.sign.args().named().context("[sign]")?;
-    let SessionSettings { folder, chain, at_once_max, .. } = settings.sessions.clone();
+    let wanted = settings.sessions.clone();
+    let SessionSettings { folder, chain, at_once_max, redact, stores, .. } = wanted;
+    let units = wanted.units.iter().map(|unit| Glob::new(unit.as_bytes())).collect();
     let means = Means {
         only_keys: signers.only_keys(),
         signers: Mutex::new(signers),
         chain,
         folder,
         spool: Some(settings.spool.clone()),
+        rules: Rules { containers: wanted.containers, units },
+        file_bytes_max: wanted.file_bytes_max.get(),
+        redact,
+        stores,
         limits: Limits { sessions_max: at_once_max },
     };
     let (watch, ended) = Watch::start(means)?;

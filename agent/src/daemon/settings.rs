@@ -151,7 +151,7 @@ impl Validate for Settings {
         within("collector", &self.collector, faults);
         if self.delivers() {
             within("tls", &self.tls, faults);
-        } else if self.control.is_none() || self.collector.log_key.is_some() {
+        } else if !(self.control.is_some() || self.sessions.has_rules()) || self.collector.log_key.is_some() {
             faults.push(Fault::new("collector.host", "missing: say where the collector is"));
         }
         within("sessions", &self.sessions, faults);

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use attestation::hex;
+use proto::evidence::Container;
 
 use crate::{content, glob::Glob, redact::Redaction};
 
@@ -38,6 +39,8 @@ pub(crate) struct About {
     pub(crate) uid: u32,
     pub(crate) opened_s: u64,
     pub(crate) cgroup: String,
+    /// Of a container: its image.
+    pub(crate) image: String,
 }
 
 /// A session as it is now.
@@ -118,6 +121,17 @@ impl Finished {
 }
 
 impl About {
+    /// Calls it as its runtime does.
+    pub(crate) fn name_by(&mut self, container: &Container) {
+        self.image.clone_from(&container.image);
+        if !container.image_sha256.is_empty() {
+            self.image = format!("{}@sha256:{}", container.image, hex::encode(&container.image_sha256));
+        }
+        if !container.name.is_empty() {
+            self.name = format!("{} {}", container.name, self.name);
+        }
+    }
+
     /// The id as people read it.
     pub(crate) fn id_text(&self) -> String {
         hex::encode(&self.id)

@@ -5,18 +5,22 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use attestation::codes;
-use proto::evidence::{HookMisses, SessionClosed, frame::Body};
+use crossbeam_channel::Receiver;
+use proto::evidence::{Container, HookMisses, SessionClosed, frame::Body};
 
 use super::{
     ask::{About, Finished, Outcome},
+    hierarchy::Rules,
     opening::make_folder,
 };
 use crate::{
     chain::Chain,
+    container,
     content::{self, Content, Finding},
     daemon::SpoolSettings,
     evidence::Log,
@@ -25,6 +29,9 @@ use crate::{
     session::{self, blind_spot},
     sign::Signers,
 };
+
+/// How long the store of a runtime may take when the container is over.
+const STORE_WAIT: Duration = Duration::from_secs(3);
 
 /// How much there may be of what.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +49,12 @@ pub(crate) struct Means {
     pub(crate) folder: PathBuf,
     pub(crate) spool: Option<SpoolSettings>,
     pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
+    /// Files above this size get no digest, in sessions that nobody asked for.
+    pub(crate) file_bytes_max: u64,
+    /// What is left out of arguments there.
+    pub(crate) redact: Vec<String>,
+    pub(crate) stores: container::Stores,
 }
 
 impl Means {
@@ -71,6 +84,8 @@ pub(super) struct Ending {
     pub(super) platform: Platforms,
     pub(super) output: Output,
     pub(super) broken: Option<String>,
+    /// What the store of its runtime says of a container, if that is still to come.
+    pub(super) container: Option<Receiver<Container>>,
 }
 
 /// Swears to it.
@@ -90,6 +105,9 @@ pub(super) fn settle(ending: Ending, means: &Means) -> Finished {
 fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
     let Ending { mut log, content, mut platform, output, .. } = ending;
     let mut says = Vec::new();
+    if let Some(container) = ending.container.and_then(|told| told.recv_timeout(STORE_WAIT).ok()) {
+        log.append(Body::Container(container))?;
+    }
     for Finding { mut digest, left_at } in content.finish(ending.survivors)? {
         digest.left_at = left_at.unwrap_or_default();
         log.append(Body::Digest(digest))?;

@@ -10,7 +10,7 @@ use attestation::codes;
 use attestation::evidence::describe;
 use crossbeam_channel::Sender;
 use node_api::Line;
-use proto::evidence::Frame;
+use proto::evidence::{Container, Frame, frame::Body};
 use tokio::sync::{
     mpsc::{self, Receiver, error::TrySendError},
     oneshot,
@@ -32,6 +32,8 @@ use crate::{
     session::{self, Session, boottime_ns},
 };
 
+/// How long a session stays open in which nothing lives.
+const EMPTY_MAX: Duration = Duration::from_millis(500);
 /// Lines that wait for a reader.
 const LINES_MAX: usize = 4096;
 
@@ -56,6 +58,10 @@ pub(super) struct Watched {
     /// Its evidence cannot be kept any further.
     pub(super) broken: Option<String>,
     pub(super) waiting: Vec<Waiting>,
+    /// What the store of its runtime says of a container, if that is still to come.
+    pub(super) container: Option<crossbeam_channel::Receiver<Container>>,
+    /// Since when nothing lives in it.
+    pub(super) empty: Option<Instant>,
 }
 
 /// How far a session is.
@@ -192,6 +198,12 @@ impl Watched {
         let polled = self.canaries.poll(&mut self.session, probe, &mut self.log);
         self.hold(polled);
         self.content.pump();
+        if let Some(container) = self.container.as_ref().and_then(|told| told.try_recv().ok()) {
+            self.container = None;
+            self.about.name_by(&container);
+            let appended = self.log.append(Body::Container(container)).map_err(session::Error::from);
+            self.hold(appended);
+        }
         let ticked = self.log.tick().map_err(session::Error::from);
         self.hold(ticked);
         self.go_on(probe)
@@ -201,13 +213,16 @@ impl Watched {
         let awaited = self.canaries.is_awaited();
         match &mut self.phase {
             Phase::Opening(waiting) if !awaited => {
-                if let Some(reply) = waiting.take() {
-                    // Who does not wait any more cannot begin: nothing will come of it.
-                    if reply.send(Ok(self.about.id)).is_err() {
-                        self.phase = Phase::Over;
-                        return Ok(());
-                    }
-                    self.phase = Phase::Open;
+                let told = waiting.take().is_none_or(|reply| reply.send(Ok(self.about.id)).is_ok());
+                // Who does not wait any more cannot begin: nothing will come of it.
+                self.phase = if told { Phase::Open } else { Phase::Over };
+            }
+            Phase::Open if self.session.living() > 0 => self.empty = None,
+            Phase::Open => {
+                // Whoever opened it is gone, or what it was of has ended.
+                let since = *self.empty.get_or_insert_with(Instant::now);
+                if since.elapsed() > EMPTY_MAX {
+                    self.phase = Phase::Grace(Instant::now());
                 }
             }
             Phase::Grace(until) if !awaited && (self.session.living() == 0 || Instant::now() >= *until) => {
@@ -266,6 +281,7 @@ impl Watched {
             platform: self.platform,
             output: self.output,
             broken: self.broken,
+            container: self.container,
         };
         drop(self.cgroup);
         let waiting = self.waiting;

@@ -1,0 +1,141 @@
+//! The hierarchy of cgroups, as far as sessions are made of it: below which ones the kernel side opens them, and what one is that was
+//! made there.
+
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
+
+use anyhow::Context as _;
+
+use crate::{
+    container::{Meaning, Runtime, meaning},
+    glob::Glob,
+    probe::{Probe, cgroup_root},
+};
+
+/// Watched cgroups; the kernel side's table has room for as many.
+const PREFIXES_MAX: usize = 60;
+/// Levels that are looked through at the start.
+const LEVELS_MAX: usize = 12;
+
+/// What sessions are made of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    pub(crate) containers: bool,
+    /// Names of units.
+    pub(crate) units: Vec<Glob>,
+}
+
+/// What a session of a cgroup is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    Container(Runtime, String),
+    Unit(String),
+}
+
+/// What became of a cgroup that was made.
+pub(super) enum Found {
+    /// It is one to watch.
+    Subject(Subject, String),
+    /// It is none; others below it may be.
+    Nothing,
+}
+
+/// The watched cgroups.
+pub(super) struct Hierarchy {
+    rules: Rules,
+    root: PathBuf,
+    /// Kernel's id, and path in the hierarchy.
+    prefixes: HashMap<u64, String>,
+    full: bool,
+}
+
+impl Rules {
+    pub(crate) fn any(&self) -> bool {
+        self.containers || !self.units.is_empty()
+    }
+
+    fn subject(&self, path: &str) -> Option<Subject> {
+        match meaning(path) {
+            Meaning::Container(runtime, id) if self.containers => Some(Subject::Container(runtime, id)),
+            Meaning::Unit(name) if self.units.iter().any(|unit| unit.matches(name.as_bytes())) => {
+                Some(Subject::Unit(name))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Hierarchy {
+    pub(super) fn new(rules: Rules) -> anyhow::Result<Self> {
+        Ok(Self { rules, root: cgroup_root()?, prefixes: HashMap::new(), full: false })
+    }
+
+    /// Watches the hierarchy's root and every folder that sessions may be made in.
+    ///
+    /// # Errors
+    /// If the kernel side fails, or the hierarchy cannot be read.
+    pub(super) fn start(&mut self, probe: &mut Probe) -> anyhow::Result<()> {
+        self.watch(probe, "")?;
+        self.descend(probe, "", 0)
+    }
+
+    /// Below a folder that is watched: other folders.
+    fn descend(&mut self, probe: &mut Probe, path: &str, level: usize) -> anyhow::Result<()> {
+        if level >= LEVELS_MAX {
+            return Ok(());
+        }
+        for entry in fs::read_dir(self.on_disk(path)).context("the hierarchy of cgroups")?.flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let below = format!("{path}/{name}");
+            if entry.path().is_dir() && meaning(&below) == Meaning::Parent {
+                // It may go while it is looked at.
+                if self.watch(probe, &below).is_ok() {
+                    self.descend(probe, &below, level + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_disk(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn watch(&mut self, probe: &mut Probe, path: &str) -> anyhow::Result<()> {
+        let id = fs::metadata(self.on_disk(path))?.ino();
+        self.prefix(probe, id, path)
+    }
+
+    fn prefix(&mut self, probe: &mut Probe, id: u64, path: &str) -> anyhow::Result<()> {
+        self.prefixes.retain(|_, path| self.root.join(path.trim_start_matches('/')).exists());
+        if self.prefixes.len() >= PREFIXES_MAX {
+            if !std::mem::replace(&mut self.full, true) {
+                crate::run::summary::warn(&format!(
+                    "{PREFIXES_MAX} cgroups are watched, and {path} is not: containers and units made there are not seen"
+                ));
+            }
+            return Ok(());
+        }
+        // Slots have no parents here: what is made is a session of its own.
+        probe.watch_prefix(id, u32::MAX)?;
+        self.prefixes.insert(id, path.to_owned());
+        Ok(())
+    }
+
+    /// What a cgroup is that was made; a folder of others is watched from here on.
+    ///
+    /// # Errors
+    /// If the kernel side fails.
+    pub(super) fn made(&mut self, probe: &mut Probe, parent: u64, id: u64, name: &[u8]) -> anyhow::Result<Found> {
+        let (Some(above), Ok(name)) = (self.prefixes.get(&parent), str::from_utf8(name)) else {
+            return Ok(Found::Nothing);
+        };
+        let path = format!("{above}/{name}");
+        if let Some(subject) = self.rules.subject(&path) {
+            return Ok(Found::Subject(subject, path));
+        }
+        if meaning(&path) == Meaning::Parent {
+            self.prefix(probe, id, &path)?;
+        }
+        Ok(Found::Nothing)
+    }
+}
