@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::BPF_ANY, cty::c_void, helpers::bpf_loop};
 
 use crate::{
     account, atomic,
-    globals::{CGROUPS, COUNTERS, FREE_SLOTS, PREFIXES, SERIAL, SESSIONS, offset},
+    globals::{CGROUPS, COUNTERS, FREE_SLOTS, PREFIXES, SERIAL, SESSIONS, UNOPENED, offset},
     kernel::{process_start, read},
     member, path,
 };
@@ -155,12 +155,15 @@ fn provisional(cgroup_id: u64, parent: u32) -> Option<Member> {
     Some(Member::of(serial, slot))
 }
 
-/// Every slot is taken: the session around says that one inside it could not be opened.
+/// Every slot is taken: the session around says that one inside it could not be opened; where there is none, it is counted.
 #[inline(always)]
 fn no_slot(parent: u32, cgroup_id: u64) {
     if let Some(session) = SESSIONS.get_ptr(parent) {
         // SAFETY: a pointer into the map's value.
         let serial = unsafe { (*session).serial };
         account::attend(&Member::of(serial, parent), attention::NO_SLOT, cgroup_id);
+    } else if let Some(count) = COUNTERS.get_ptr_mut(UNOPENED) {
+        // SAFETY: a pointer into the map's value.
+        unsafe { atomic::fetch_add(count, 1) };
     }
 }

@@ -170,7 +170,7 @@ pub(crate) static IMA: LruHashMap<u32, Measured> = LruHashMap::with_max_entries(
 /// 0: renames seen on this host; 1: the last serial given to a session; 2: calls by which a task in no session may
 /// have written a file, nobody can say which.
 #[map]
-pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(3, 0);
+pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(4, 0);
 /// Where records are put together: several a CPU, since a hook may interrupt another.
 #[map]
 pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
@@ -185,6 +185,8 @@ pub(crate) const RENAMES: u32 = 0;
 pub(crate) const SERIAL: u32 = 1;
 /// Index in COUNTERS.
 pub(crate) const UNSEEN: u32 = 2;
+/// Index in COUNTERS.
+pub(crate) const UNOPENED: u32 = 3;
 
 /// A record under construction.
 #[repr(C)]

@@ -111,6 +111,11 @@ impl Probe {
         self.tables.unseen_outside()
     }
 
+    /// How many cgroups were made below a watched one while there was no slot for a session of theirs.
+    pub fn unopened(&self) -> Result<u64, Error> {
+        self.tables.unopened()
+    }
+
     /// Makes a process a member.
     pub fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {
         self.tables.adopt(pid, member)

@@ -16,7 +16,7 @@ mod watched;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -103,6 +103,8 @@ struct Watcher {
     seats: Seats,
     /// What sessions are made of that nobody asked for.
     hierarchy: Option<Hierarchy>,
+    /// Cgroups for which there was no slot, as they were counted last.
+    unopened: u64,
     /// The kernel side, as long as there is a session, or may be one.
     probe: Option<Probe>,
     /// Since when there is none.
@@ -123,6 +125,7 @@ impl Watcher {
             orders,
             seats,
             hierarchy: None,
+            unopened: 0,
             probe: None,
             idle: Instant::now(),
             wall: Wall::start(clock_now()),
@@ -157,8 +160,11 @@ impl Watcher {
     fn start_rules(&mut self) -> anyhow::Result<()> {
         if self.means.rules.any() {
             let mut hierarchy = Hierarchy::new(self.means.rules.clone())?;
-            let probe = self.loaded()?;
-            hierarchy.start(probe)?;
+            self.loaded()?;
+            if let Some(probe) = &mut self.probe {
+                self.seats.offer(probe)?;
+                hierarchy.start(probe)?;
+            }
             self.hierarchy = Some(hierarchy);
         }
         Ok(())
@@ -299,6 +305,21 @@ impl Watcher {
                 }
                 _ => opening::discard(provisional.place(), probe)?,
             }
+        }
+        let unopened = probe.unopened()?;
+        if unopened > self.unopened {
+            let more = unopened - std::mem::replace(&mut self.unopened, unopened);
+            self.means.unopened.fetch_add(more, Ordering::Relaxed);
+            crate::run::summary::warn(&format!("{more} cgroups were made that have no session: no place was free"));
+            // Some of them may be folders of others.
+            hierarchy.start(probe)?;
+        }
+        let late = hierarchy.take_late();
+        if late > 0 {
+            self.means.unopened.fetch_add(late, Ordering::Relaxed);
+            crate::run::summary::warn(&format!(
+                "{late} cgroups have no session: they were made before it was known where"
+            ));
         }
         self.seats.offer(probe)
     }

@@ -196,6 +196,8 @@ codes! {
             "Run on a kernel before 7, or with `--weakest-hooks`, to have them in the trace.";
         NOT_CHAINED: "The statement has no number: the folder of this host's chain cannot be written.",
             "Give a folder that can be written with `--chain`.";
+        SESSIONS_NOT_OPENED: "Cgroups were made on this host, of containers or units perhaps, for which the agent had no place; the detail says how many since the statement before.",
+            "Raise `at_once_max` in `[sessions]` of the agent's configuration.";
         NOT_SEALED: "Heads of the log could not be sealed in the TPM for some of the time.",
             "See that the TPM answers; others may have extended the register, or have it busy.";
         STATEMENTS_DROPPED: "Statements of this node were dropped from its spool before a collector had them.",

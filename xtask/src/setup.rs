@@ -83,6 +83,7 @@ fn tests() -> Result<()> {
     )?;
     apt::install("networks of services' own", &["iproute2"])?;
     tpm_library()?;
+    apt::install("containers to trace", &["busybox-static", "podman", "runc", "tar"])?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
     spire::SPIRE.ensure()?;

@@ -1,6 +1,11 @@
 //! The node's sessions as a task of the agent: the thread that watches, and the local API by which it is asked.
 
-use std::{convert::Infallible, future::Future, path::PathBuf, sync::Mutex};
+use std::{
+    convert::Infallible,
+    future::Future,
+    path::PathBuf,
+    sync::{Mutex, atomic::AtomicU64},
+};
 
 use anyhow::Context as _;
 use config::{Bytes, Fault, Validate, within};
@@ -106,6 +111,7 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
         file_bytes_max: wanted.file_bytes_max.get(),
         redact,
         stores,
+        unopened: AtomicU64::new(0),
         limits: Limits { sessions_max: at_once_max },
     };
     let (watch, ended) = Watch::start(means)?;

@@ -34,6 +34,8 @@ const RENAMES: u32 = 0;
 const SERIAL: u32 = 1;
 /// Index in the map COUNTERS.
 const UNSEEN: u32 = 2;
+/// Index in the map COUNTERS.
+const UNOPENED: u32 = 3;
 
 impl Tables {
     pub(super) fn set_session(&mut self, slot: u32, session: Session) -> Result<(), Error> {
@@ -56,6 +58,10 @@ impl Tables {
 
     pub(super) fn unseen_outside(&self) -> Result<u64, Error> {
         self.counters.get(&UNSEEN, 0).map_err(Error::map("COUNTERS"))
+    }
+
+    pub(super) fn unopened(&self) -> Result<u64, Error> {
+        self.counters.get(&UNOPENED, 0).map_err(Error::map("COUNTERS"))
     }
 
     pub(super) fn adopt(&mut self, pid: u32, member: Member) -> Result<(), Error> {

@@ -3,8 +3,6 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
 
-use anyhow::Context as _;
-
 use crate::{
     container::{Meaning, Runtime, meaning},
     glob::Glob,
@@ -46,6 +44,9 @@ pub(super) struct Hierarchy {
     /// Kernel's id, and path in the hierarchy.
     prefixes: HashMap<u64, String>,
     full: bool,
+    /// Containers and units that were there before their folder was watched; of those made since the start.
+    late: u64,
+    started: bool,
 }
 
 impl Rules {
@@ -66,7 +67,7 @@ impl Rules {
 
 impl Hierarchy {
     pub(super) fn new(rules: Rules) -> anyhow::Result<Self> {
-        Ok(Self { rules, root: cgroup_root()?, prefixes: HashMap::new(), full: false })
+        Ok(Self { rules, root: cgroup_root()?, prefixes: HashMap::new(), full: false, late: 0, started: false })
     }
 
     /// Watches the hierarchy's root and every folder that sessions may be made in.
@@ -75,22 +76,31 @@ impl Hierarchy {
     /// If the kernel side fails, or the hierarchy cannot be read.
     pub(super) fn start(&mut self, probe: &mut Probe) -> anyhow::Result<()> {
         self.watch(probe, "")?;
-        self.descend(probe, "", 0)
+        self.descend(probe, "", (0, false))?;
+        self.started = true;
+        Ok(())
     }
 
-    /// Below a folder that is watched: other folders.
-    fn descend(&mut self, probe: &mut Probe, path: &str, level: usize) -> anyhow::Result<()> {
-        if level >= LEVELS_MAX {
-            return Ok(());
-        }
-        for entry in fs::read_dir(self.on_disk(path)).context("the hierarchy of cgroups")?.flatten() {
+    /// How many could not be opened in time since the last look.
+    pub(super) fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
+    }
+
+    /// Below a folder that is watched: other folders. In one that nobody watched until now, what was made since the start has no session.
+    fn descend(&mut self, probe: &mut Probe, path: &str, (level, unwatched): (usize, bool)) -> anyhow::Result<()> {
+        // A folder may go while it is looked at.
+        let Ok(entries) = fs::read_dir(self.on_disk(path)) else { return Ok(()) };
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let below = format!("{path}/{name}");
-            if entry.path().is_dir() && meaning(&below) == Meaning::Parent {
-                // It may go while it is looked at.
-                if self.watch(probe, &below).is_ok() {
-                    self.descend(probe, &below, level + 1)?;
+            if unwatched && self.rules.subject(&below).is_some() {
+                self.late += 1;
+            } else if meaning(&below) == Meaning::Parent && level < LEVELS_MAX {
+                let is_new = !self.prefixes.values().any(|known| *known == below);
+                if is_new && self.watch(probe, &below).is_err() {
+                    continue;
                 }
+                self.descend(probe, &below, (level + 1, is_new && self.started))?;
             }
         }
         Ok(())
@@ -135,6 +145,7 @@ impl Hierarchy {
         }
         if meaning(&path) == Meaning::Parent {
             self.prefix(probe, id, &path)?;
+            self.descend(probe, &path, (0, true))?;
         }
         Ok(Found::Nothing)
     }

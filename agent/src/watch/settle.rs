@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,6 +58,8 @@ pub(crate) struct Means {
     /// What is left out of arguments there.
     pub(crate) redact: Vec<String>,
     pub(crate) stores: container::Stores,
+    /// Cgroups for which there was no place, and that no statement has said.
+    pub(crate) unopened: AtomicU64,
 }
 
 impl Means {
@@ -121,6 +126,10 @@ fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
     let mut spooling = means.spool.as_ref().map(Spooling::open).transpose().context("the spool cannot be used")?;
     if let Some(spooling) = &mut spooling {
         spooling.tell(&mut log)?;
+    }
+    let unopened = means.unopened.swap(0, Ordering::Relaxed);
+    if unopened > 0 {
+        log.append(blind_spot(codes::SESSIONS_NOT_OPENED, &unopened.to_string(), false))?;
     }
     let chain = Chain::open(&means.chain).inspect_err(|error| says.push(format!("it has no number: {error}"))).ok();
     if chain.is_none() {

@@ -48,7 +48,9 @@ pub fn describe(frame: &Frame) -> String {
             let acts: u64 = round.acts.iter().map(|act| u64::from(act.count)).sum();
             format!("round {} of known acts of the agent's own: {acts}, for {} hooks", round.round, round.acts.len())
         }
-        Some(frame::Body::Container(container)) => format!("container {} of {}", text(&container.id), text(&container.image)),
+        Some(frame::Body::Container(container)) => {
+            format!("container {} of {}", text(&container.id), text(&container.image))
+        }
         Some(frame::Body::Resident(resident)) => {
             format!("process {} was there: {}", resident.pid, escape(&resident.program))
         }

@@ -31,8 +31,28 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// What stands above the flow and puts it together: it may import from every room, and no room from it.
 const ABOVE: &[&str] = &[
-    "main", "cli", "run", "artifact", "canary", "chain", "show", "recover", "explain", "doctor", "keygen", "pack",
-    "stamp", "enrol", "daemon", "spooled", "platform", "cgroup", "container", "watch", "control", "sessions",
+    "main",
+    "cli",
+    "run",
+    "artifact",
+    "canary",
+    "chain",
+    "show",
+    "recover",
+    "explain",
+    "doctor",
+    "keygen",
+    "pack",
+    "stamp",
+    "enrol",
+    "daemon",
+    "spooled",
+    "platform",
+    "cgroup",
+    "container",
+    "watch",
+    "control",
+    "sessions",
 ];
 
 const RULES: &str = "xtask/src/tidy/rooms.rs";
