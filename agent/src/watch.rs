@@ -7,6 +7,7 @@
 
 mod ask;
 mod hierarchy;
+mod kept;
 mod opening;
 mod outside;
 mod provisional;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use ask::{Ask, Finished, Id, Outcome, Seen};
 pub(crate) use hierarchy::Rules;
+pub(crate) use kept::Keep;
 pub(crate) use settle::{Limits, Means};
 
 use hierarchy::{Found, Hierarchy};
@@ -271,6 +273,11 @@ impl Watcher {
 
     fn try_open(&mut self, ask: Ask) -> anyhow::Result<u32> {
         anyhow::ensure!(self.stopping.is_none(), "the agent ends");
+        let own = self.seats.iter().filter(|watched| watched.about.uid == ask.uid).count();
+        anyhow::ensure!(
+            ask.uid == 0 || own < self.means.limits.per_user_max as usize,
+            "as many sessions of yours are open as the configuration allows: close one"
+        );
         self.loaded()?;
         let probe = self.probe.as_mut().context("the kernel side is not loaded")?;
         let slot = self.seats.free().context("as many sessions are open as the configuration allows: close one")?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use config::{Bytes, Fault, Validate, within};
+use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -19,7 +19,7 @@ use crate::{
     control,
     glob::Glob,
     redact::Redaction,
-    watch::{Limits, Means, Order, Rules, Watch},
+    watch::{Keep, Limits, Means, Order, Rules, Watch},
 };
 
 /// Sessions at once, beyond which the kernel side's tables would be large.
@@ -35,6 +35,12 @@ pub(crate) struct SessionSettings {
     pub(crate) chain: PathBuf,
     /// Sessions open at once.
     pub(crate) at_once_max: u32,
+    /// Of one user but root.
+    pub(crate) per_user_max: u32,
+    /// How much of the disk finished sessions may take; the oldest goes first.
+    pub(crate) bytes_max: Bytes,
+    /// What is older goes.
+    pub(crate) age_max: Seconds,
     /// Files above this size get no digest.
     pub(crate) file_bytes_max: Bytes,
     /// A session for each container that starts.
@@ -53,6 +59,9 @@ impl Default for SessionSettings {
             folder: "/var/lib/testimony/sessions".into(),
             chain: chain::DEFAULT.into(),
             at_once_max: 64,
+            per_user_max: 16,
+            bytes_max: Bytes::new(10 << 30),
+            age_max: Seconds::new(7 * 86_400),
             file_bytes_max: Bytes::new(4 << 30),
             containers: false,
             units: Vec::new(),
@@ -112,7 +121,8 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
         redact,
         stores,
         unopened: AtomicU64::new(0),
-        limits: Limits { sessions_max: at_once_max },
+        limits: Limits { sessions_max: at_once_max, per_user_max: wanted.per_user_max },
+        keep: Keep { bytes_max: wanted.bytes_max.get(), age_max: wanted.age_max.duration() },
     };
     let (watch, ended) = Watch::start(means)?;
     Ok(Running { watch, ended })

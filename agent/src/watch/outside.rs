@@ -1,7 +1,7 @@
 //! What a session must know of the others beside it. To each of them a task of another is a task outside, which the kernel side
 //! sees open its files; what it sees of no call, it can see of nobody's.
 
-use agent_ebpf::{hook, name_op};
+use agent_ebpf::{CANARY, hook, name_op};
 
 use super::seats::Seats;
 use crate::{
@@ -14,6 +14,8 @@ use crate::{
 /// the 32-bit entry, through a ring.
 pub(super) fn may_write_unseen(event: &Event) -> bool {
     match &event.body {
+        // The agent's own known acts are done to files of its own.
+        _ if event.head.serial & CANARY != 0 => false,
         Body::Name { fixed, .. } => fixed.operation == name_op::TRUNCATE,
         Body::Attention(_) => true,
         _ => false,

@@ -19,6 +19,7 @@ use proto::evidence::{Container, HookMisses, SessionClosed, frame::Body};
 use super::{
     ask::{About, Finished, Outcome},
     hierarchy::Rules,
+    kept::{self, Keep},
     opening::make_folder,
 };
 use crate::{
@@ -41,6 +42,8 @@ const STORE_WAIT: Duration = Duration::from_secs(3);
 pub(crate) struct Limits {
     /// Sessions open at once.
     pub(crate) sessions_max: u32,
+    /// Of one user but root.
+    pub(crate) per_user_max: u32,
 }
 
 /// Who signs for the node, and where everything goes.
@@ -60,6 +63,7 @@ pub(crate) struct Means {
     pub(crate) stores: container::Stores,
     /// Cgroups for which there was no place, and that no statement has said.
     pub(crate) unopened: AtomicU64,
+    pub(crate) keep: Keep,
 }
 
 impl Means {
@@ -103,6 +107,13 @@ pub(super) fn settle(ending: Ending, means: &Means) -> Finished {
     });
     if let Err(why) = &outcome {
         crate::run::summary::warn(&format!("session {} has no statement: {why}", about.id_text()));
+    }
+    match kept::sweep(&means.folder, means.keep) {
+        Ok(0) => {}
+        Ok(removed) => {
+            crate::run::summary::warn(&format!("{removed} sessions were removed from {}", means.folder.display()))
+        }
+        Err(error) => crate::run::summary::warn(&format!("{} cannot be tidied: {error}", means.folder.display())),
     }
     Finished { about, events, root_status, of_others, outcome }
 }

@@ -52,6 +52,8 @@ fn sessions_at_once_know_only_their_own() {
         let counts: Vec<usize> = (0..6).map(of).collect();
         let wanted: Vec<usize> = (0..6).map(|other| if other == index { 40 } else { 0 }).collect();
         assert_eq!(counts, wanted, "of session {index}");
+        // What the others do takes nothing from what is known of its own.
+        assert_eq!(statement["predicate"]["testimony"]["digestClasses"]["raced"], 0, "of session {index}");
     }
 }
 
@@ -119,6 +121,18 @@ fn sessions_are_as_many_as_the_configuration_allows() {
     assert!(first.wait().is_ok());
     ended(&node.run(NOBODY, "two", "true").output().expect("it runs"), 0);
     node.complete("work/two.intoto.jsonl");
+}
+
+#[test]
+fn one_user_does_not_take_the_place_of_all() {
+    let node = Node::start("per_user_max = 1\n");
+    let mut first = node.run(NOBODY, "one", "read line").stdin(Stdio::piped()).spawn().expect("it starts");
+    node.session("run", "open");
+    let refused = node.run(NOBODY, "two", "true").output().expect("it runs");
+    assert!(ended(&refused, 125).contains("sessions of yours are open"), "{refused:?}");
+    ended(&node.run(SOMEBODY, "two", "true").output().expect("it runs"), 0);
+    drop(first.stdin.take());
+    assert!(first.wait().is_ok());
 }
 
 #[test]
