@@ -19,6 +19,7 @@ use std::{
 pub(crate) use acts::{ACTS, Act, INPUT, MOVED};
 pub(crate) use beside::Beside;
 pub(crate) use entered::{Canaries, Into};
+pub(crate) use rounds::{MEAN_MS, QUIET_MEAN_MS};
 
 /// The hidden subcommand's arguments.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Do what the kernel asks its security modules about
     #[arg(long)]
     ask: bool,
+    /// Mean time between two rounds that nobody asked for, in milliseconds
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = rounds::MEAN_MS)]
+    mean: u64,
     /// Enter this cgroup in some rounds
     #[arg(long, value_name = "CGROUP", requires = "home")]
     enter: Option<PathBuf>,
@@ -54,6 +58,8 @@ pub(crate) struct Besides {
     pub(crate) reach: bool,
     /// Acts that the kernel asks its security modules about.
     pub(crate) ask: bool,
+    /// Mean time between two rounds that nobody asked for, in milliseconds.
+    pub(crate) mean_ms: u64,
 }
 
 /// What one round did, a line of JSON on the process's standard output.
@@ -74,8 +80,12 @@ pub(crate) struct Round {
 pub(crate) fn perform(args: &Args) -> io::Result<u8> {
     if args.rounds {
         let cgroups = args.enter.clone().zip(args.home.clone());
-        return rounds::perform(&args.directory, Besides { cut: args.cut, reach: args.reach, ask: args.ask }, cgroups)
-            .map(|()| 0);
+        return rounds::perform(
+            &args.directory,
+            Besides { cut: args.cut, reach: args.reach, ask: args.ask, mean_ms: args.mean },
+            cgroups,
+        )
+        .map(|()| 0);
     }
     let mut out = io::stdout().lock();
     for act in ACTS {

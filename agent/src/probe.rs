@@ -23,7 +23,7 @@ mod table;
 mod truncate;
 pub mod verity;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, os::fd::BorrowedFd};
 
 pub use abi::Folded;
 use agent_ebpf::{Account, Member, Session, hook};
@@ -83,7 +83,12 @@ impl Probe {
 
     /// Sleeps until the ring holds much, or `milliseconds` have passed.
     pub fn wait(&self, milliseconds: i32) -> Result<(), Error> {
-        self.ring.wait(milliseconds)
+        self.ring.wait(milliseconds, None)
+    }
+
+    /// The same, or until another descriptor has something to read.
+    pub fn wait_with(&self, milliseconds: i32, other: BorrowedFd<'_>) -> Result<(), Error> {
+        self.ring.wait(milliseconds, Some(other))
     }
 
     /// Sets a slot's session; takes effect for every event from now on.

@@ -220,7 +220,7 @@ impl Prepared {
     /// Starts the command as the root of a session.
     fn start(&mut self, args: &Args) -> anyhow::Result<Running> {
         let cgroup = cgroup::Cgroup::create(&self.session_id).ok();
-        let mut canaries = Canaries::start(&self.probe, cgroup.as_ref());
+        let mut canaries = Canaries::start(&self.probe, cgroup.as_ref(), canary::MEAN_MS);
         let child = launch::spawn(&args.command, &self.owner)?;
         let opened = self.opened(args, child.id(), cgroup.is_some())?;
         let inherits = opened.inherited.iter().any(|given| given.descriptor > STANDARD_DESCRIPTOR_MAX);

@@ -73,6 +73,8 @@ pub struct Session {
     unseen_outside: u64,
     /// Members that were there at the end, and those whose process id was seen to be another's.
     left: u64,
+    /// By hook, how often the kernel had skipped its programs before the session began.
+    missed_before: Vec<(u16, u64)>,
 }
 
 impl Session {
@@ -136,6 +138,7 @@ impl Session {
             renames: Renames::new(look_at_renames(probe)?),
             unseen_outside: probe.unseen_outside()?,
             left: 0,
+            missed_before: missed(probe),
         })
     }
 
@@ -387,9 +390,16 @@ impl Session {
     /// the member behind, until the end or until another process has its id, whose start is another. So there were no more
     /// of those than were left; all others were of tasks outside.
     fn misses(&self, probe: &Probe, attached: &Attached) -> Option<u64> {
-        let misses = probe.misses(attached)?;
+        let before =
+            self.missed_before.iter().find(|(hook, _)| *hook == attached.hook).map_or(0, |(_, misses)| *misses);
+        let misses = probe.misses(attached)?.saturating_sub(before);
         Some(if attached.hook == hook::EXIT { misses.min(self.left) } else { misses })
     }
+}
+
+/// By hook, how often the kernel has skipped its programs.
+fn missed(probe: &Probe) -> Vec<(u16, u64)> {
+    probe.hooks().iter().filter_map(|attached| Some((attached.hook, probe.misses(attached)?))).collect()
 }
 
 /// A blind spot's frame, of a code that says itself whether it ends completeness.

@@ -17,6 +17,7 @@ mod watched;
 
 use std::{
     collections::VecDeque,
+    os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
@@ -25,6 +26,7 @@ use std::{
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use node_api::Line;
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use ask::{Ask, Finished, Id, Outcome, Seen};
@@ -44,6 +46,9 @@ use crate::{
 
 /// How long the ring is left to fill between two looks.
 const DRAIN_EVERY_MS: i32 = 10;
+/// The same where nothing has been told for a while: what comes then waits no longer, and fills no ring.
+const QUIET_EVERY_MS: i32 = 100;
+const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// How long orders are waited for where no session is open.
 const IDLE: Duration = Duration::from_millis(250);
 /// Priority of the thread that empties the ring: what a busy host tells must not wait for the host's own turns.
@@ -71,7 +76,11 @@ pub(crate) enum Order {
 
 /// Whoever may ask.
 #[derive(Clone)]
-pub(crate) struct Watch(Sender<Order>);
+pub(crate) struct Watch {
+    orders: Sender<Order>,
+    /// Has the thread look at them.
+    wake: Arc<OwnedFd>,
+}
 
 impl Watch {
     /// Starts the thread. What it ends with comes back: it ends by an order only, or because the kernel side failed.
@@ -81,11 +90,13 @@ impl Watch {
     pub(crate) fn start(means: Means) -> anyhow::Result<(Self, oneshot::Receiver<anyhow::Result<()>>)> {
         let (orders, asked) = bounded(ORDERS_MAX);
         let (ended, end) = oneshot::channel();
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let woken = Arc::clone(&wake);
         let body = move || {
-            let _ = ended.send(Watcher::new(means, asked).run());
+            let _ = ended.send(Watcher::new(means, asked, woken).run());
         };
         thread::Builder::new().name("watch".to_owned()).spawn(body).context("a thread could not be started")?;
-        Ok((Self(orders), end))
+        Ok((Self { orders, wake }, end))
     }
 
     /// Asks, and waits for the answer.
@@ -94,7 +105,9 @@ impl Watch {
     /// If the thread has ended, or has more to do than it can.
     pub(crate) async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> anyhow::Result<T> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(order(reply)).ok().context("the agent has more orders than it can take: ask again")?;
+        self.orders.try_send(order(reply)).ok().context("the agent has more orders than it can take: ask again")?;
+        // Full, it wakes all the same.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         answer.await.context("the agent ends")
     }
 }
@@ -102,6 +115,9 @@ impl Watch {
 struct Watcher {
     means: Arc<Means>,
     orders: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    /// When there was something to do last.
+    busy: Instant,
     seats: Seats,
     /// What sessions are made of that nobody asked for.
     hierarchy: Option<Hierarchy>,
@@ -120,11 +136,13 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(means: Means, orders: Receiver<Order>) -> Self {
+    fn new(means: Means, orders: Receiver<Order>, wake: Arc<OwnedFd>) -> Self {
         let seats = Seats::new(means.limits.sessions_max);
         Self {
             means: Arc::new(means),
             orders,
+            wake,
+            busy: Instant::now(),
             seats,
             hierarchy: None,
             unopened: 0,
@@ -203,8 +221,11 @@ impl Watcher {
             }
             return Ok(());
         };
-        probe.wait(DRAIN_EVERY_MS)?;
+        let quiet = self.busy.elapsed() > QUIET_AFTER && self.settling.is_empty();
+        probe.wait_with(if quiet { QUIET_EVERY_MS } else { DRAIN_EVERY_MS }, self.wake.as_fd())?;
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         while let Ok(order) = self.orders.try_recv() {
+            self.busy = Instant::now();
             self.order(order);
         }
         if self.hierarchy.is_none() && self.seats.is_empty() && self.idle.elapsed() > LOADER_STAYS {
@@ -288,8 +309,10 @@ impl Watcher {
 
     /// Takes everything that waits in the ring.
     fn drain(&mut self) -> anyhow::Result<()> {
-        if let Some(probe) = &mut self.probe {
-            self.seats.drain(probe);
+        if let Some(probe) = &mut self.probe
+            && self.seats.drain(probe) > 0
+        {
+            self.busy = Instant::now();
         }
         Ok(())
     }

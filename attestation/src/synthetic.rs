@@ -461,5 +461,6 @@ fn opened() -> log::SessionOpened {
         environment: Vec::new(),
         redaction_rules: 0,
         inherited: Vec::new(),
+        ..log::SessionOpened::default()
     }
 }

@@ -41,7 +41,8 @@ impl Beside {
         let directory = make(&place())?;
         let mut command = Command::new(THIS);
         command.env_clear().arg("canary").arg("--rounds");
-        let Besides { cut, reach, ask } = besides;
+        let Besides { cut, reach, ask, mean_ms } = besides;
+        command.arg("--mean").arg(mean_ms.to_string());
         let asked = [("--cut", cut), ("--reach", reach), ("--ask", ask)];
         command.args(asked.into_iter().filter_map(|(name, is)| is.then_some(name)));
         if let Some((session, home)) = cgroups {

@@ -42,7 +42,7 @@ pub(crate) struct Canaries {
 
 impl Canaries {
     /// Starts the process. It acts when it is first asked to.
-    pub(crate) fn start(probe: &Probe, cgroup: Option<&Cgroup>) -> Self {
+    pub(crate) fn start(probe: &Probe, cgroup: Option<&Cgroup>, mean_ms: u64) -> Self {
         let before = |wanted: u16| {
             let is = |attached: &Attached| attached.hook == wanted && attached.level == level::OBJECT;
             probe.hooks().iter().any(is)
@@ -51,6 +51,7 @@ impl Canaries {
             cut: before(hook::TRUNCATE),
             reach: before(hook::CONNECT),
             ask: probe.hooks().iter().any(Attached::is_asked),
+            mean_ms,
         };
         match Beside::start(besides, cgroup.and_then(Cgroup::paths)) {
             Ok(beside) => Self { beside: Some(beside), ..Self::none(None) },

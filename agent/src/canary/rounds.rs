@@ -19,10 +19,14 @@ use crate::{probe, session::boottime_ns};
 
 /// What asks for the last round: what came after it would belong to no round.
 pub(super) const LAST: &[u8; 1] = b"!";
-/// Mean time between two rounds that nobody asked for.
-const MEAN: Duration = Duration::from_secs(1);
-/// Bounds of that time: a round costs some milliseconds, and none may be far away.
-const BETWEEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+/// Mean time between two rounds that nobody asked for, unless it is said.
+pub(crate) const MEAN_MS: u64 = 1000;
+/// The same beside what runs for long, of which there is much at once.
+pub(crate) const QUIET_MEAN_MS: u64 = 15_000;
+/// Bounds of that time: a round costs some milliseconds, and none may be far away, nor later than a complete session's may be.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(45));
+/// How much longer than the mean it may be.
+const MEANS_MAX: u32 = 10;
 /// Between two rounds in which the cgroup is entered: moving a task holds up forks everywhere on the host.
 const ENTER_EVERY: Duration = Duration::from_secs(20);
 
@@ -48,7 +52,7 @@ pub(super) fn perform(directory: &Path, besides: Besides, cgroups: Option<(PathB
             while wait(None)? != Waited::Ended {}
             return Ok(());
         }
-        limit = Some(between()?);
+        limit = Some(between(Duration::from_millis(besides.mean_ms))?);
     }
 }
 
@@ -84,12 +88,12 @@ fn wait(limit: Option<Duration>) -> io::Result<Waited> {
 }
 
 /// An exponential time, so that whoever mutes a hook between two rounds cannot know when the next one comes.
-fn between() -> io::Result<Duration> {
+fn between(mean: Duration) -> io::Result<Duration> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     // The upper 53 bits, which a double has; never 0.
     let uniform = ((u64::from_ne_bytes(bytes) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-    Ok(MEAN.mul_f64(-uniform.ln()).clamp(BETWEEN.0, BETWEEN.1))
+    Ok(mean.mul_f64(-uniform.ln()).clamp(BETWEEN.0, BETWEEN.1.min(mean * MEANS_MAX).max(BETWEEN.0)))
 }
 
 struct Process<'a> {

@@ -23,10 +23,11 @@ impl Ring {
         records
     }
 
-    pub(super) fn wait(&self, milliseconds: i32) -> Result<(), Error> {
+    pub(super) fn wait(&self, milliseconds: i32, other: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         // SAFETY-free: the descriptor is borrowed for the call.
         let fd = self.fd();
-        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        let other = other.unwrap_or(fd);
+        let mut fds = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&other, PollFlags::IN)];
         let limit =
             Timespec { tv_sec: i64::from(milliseconds / 1000), tv_nsec: i64::from(milliseconds % 1000) * 1_000_000 };
         match poll(&mut fds, Some(&limit)) {

@@ -16,7 +16,7 @@ use super::{
     watched::{Phase, Watched},
 };
 use crate::{
-    canary::Canaries,
+    canary::{Canaries, MEAN_MS, QUIET_MEAN_MS},
     cgroup::Cgroup,
     chain::Chain,
     container,
@@ -48,7 +48,7 @@ pub(super) fn open(
     let mut content = start_content(&ask, wall)?;
     content.name_products(ask.products.clone());
     let cgroup = Cgroup::create_for(pid, &id).ok();
-    let mut canaries = Canaries::start(probe, cgroup.as_ref());
+    let mut canaries = Canaries::start(probe, cgroup.as_ref(), MEAN_MS);
     let opened = opened(&ask, probe, means, &mut platform, cgroup.is_some())?;
     let inherits = opened.inherited.iter().any(|given| given.descriptor > STANDARD_DESCRIPTOR_MAX);
     let mut session = Session::open(probe, &mut log, slot, opened, Arc::clone(&ask.redaction))?;
@@ -125,7 +125,7 @@ pub(super) fn take_over(
     output.claim()?;
     let limits = content::Limits { file_bytes_max: means.file_bytes_max, workers: 1, ..content::Limits::default() };
     let content = Content::start_by(limits, wall, None)?;
-    let mut canaries = Canaries::start(probe, None);
+    let mut canaries = Canaries::start(probe, None, QUIET_MEAN_MS);
     let redaction = Arc::new(Redaction::new(&means.redact)?);
     let opened = SessionOpened {
         opened_boottime_ns: made.made_ns,

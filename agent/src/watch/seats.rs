@@ -119,12 +119,12 @@ impl Seats {
         })
     }
 
-    /// Takes everything that waits in the ring, each event for its session.
-    pub(super) fn drain(&mut self, probe: &mut Probe) {
+    /// Takes everything that waits in the ring, each event for its session; how many.
+    pub(super) fn drain(&mut self, probe: &mut Probe) -> usize {
         probe.drain(|bytes| match decode::decode(bytes) {
             Ok(event) => self.dispatch(event),
             Err(error) => self.iter_mut().for_each(|watched| watched.undecodable(&error)),
-        });
+        })
     }
 
     fn dispatch(&mut self, event: decode::Event) {
