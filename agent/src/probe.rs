@@ -141,6 +141,11 @@ impl Probe {
         self.tables.watch_prefix(cgroup_id, parent_slot)
     }
 
+    /// Nothing is opened below this cgroup any more.
+    pub fn forget_prefix(&mut self, cgroup_id: u64) -> Result<(), Error> {
+        self.tables.forget_prefix(cgroup_id)
+    }
+
     /// Lends a slot to the kernel side for a provisional session.
     pub fn offer_slot(&mut self, slot: u32) -> Result<(), Error> {
         self.tables.offer_slot(slot)

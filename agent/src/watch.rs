@@ -34,7 +34,7 @@ pub(crate) use hierarchy::Rules;
 pub(crate) use kept::Keep;
 pub(crate) use settle::{Limits, Means};
 
-use hierarchy::{Found, Hierarchy};
+use hierarchy::Hierarchy;
 use seats::Seats;
 use watched::{Waiting, Watched};
 
@@ -320,20 +320,22 @@ impl Watcher {
     /// Gives the sessions that the kernel side opened by itself to what they are, or gives them up.
     fn name(&mut self) -> anyhow::Result<()> {
         let (Some(probe), Some(hierarchy)) = (&mut self.probe, &mut self.hierarchy) else { return Ok(()) };
-        for provisional in self.seats.known() {
-            let (parent, id) = (provisional.parent_id, provisional.cgroup_id);
-            match hierarchy.made(probe, parent, id, &provisional.name)? {
-                Found::Subject(subject, path) if self.stopping.is_none() => {
-                    let place = provisional.place();
-                    match opening::take_over(provisional, (subject, path), (probe, &mut self.wall), &self.means) {
-                        Ok(watched) => self.seats.take(place.0, watched),
-                        Err(error) => {
-                            crate::run::summary::warn(&format!("a session could not be opened: {error:#}"));
-                            opening::discard(place, probe)?;
-                        }
-                    }
+        for nothing in self.seats.look_at_new(|made| hierarchy.made(probe, made))? {
+            opening::discard(nothing.place(), probe)?;
+        }
+        for mut provisional in self.seats.known() {
+            let place = provisional.place();
+            let subject = provisional.subject.take().filter(|_| self.stopping.is_none());
+            let Some(subject) = subject else {
+                opening::discard(place, probe)?;
+                continue;
+            };
+            match opening::take_over(provisional, subject, (probe, &mut self.wall), &self.means) {
+                Ok(watched) => self.seats.take(place.0, watched),
+                Err(error) => {
+                    crate::run::summary::warn(&format!("a session could not be opened: {error:#}"));
+                    opening::discard(place, probe)?;
                 }
-                _ => opening::discard(provisional.place(), probe)?,
             }
         }
         let unopened = probe.unopened()?;

@@ -90,6 +90,10 @@ impl Tables {
         self.prefixes.insert(cgroup_id, parent_slot, 0).map_err(Error::map("PREFIXES"))
     }
 
+    pub(super) fn forget_prefix(&mut self, cgroup_id: u64) -> Result<(), Error> {
+        gone_is_fine(self.prefixes.remove(&cgroup_id), "PREFIXES")
+    }
+
     pub(super) fn offer_slot(&mut self, slot: u32) -> Result<(), Error> {
         self.free_slots.push(slot, 0).map_err(Error::map("FREE_SLOTS"))
     }

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
 
+use super::provisional::Provisional;
 use crate::{
     container::{Meaning, Runtime, meaning},
     glob::Glob,
@@ -27,14 +28,6 @@ pub(crate) struct Rules {
 pub(super) enum Subject {
     Container(Runtime, String),
     Unit(String),
-}
-
-/// What became of a cgroup that was made.
-pub(super) enum Found {
-    /// It is one to watch.
-    Subject(Subject, String),
-    /// It is none; others below it may be.
-    Nothing,
 }
 
 /// The watched cgroups.
@@ -116,7 +109,11 @@ impl Hierarchy {
     }
 
     fn prefix(&mut self, probe: &mut Probe, id: u64, path: &str) -> anyhow::Result<()> {
-        self.prefixes.retain(|_, path| self.root.join(path.trim_start_matches('/')).exists());
+        let gone = |(id, path): (&u64, &String)| (!self.on_disk(path).exists()).then_some(*id);
+        for id in self.prefixes.iter().filter_map(gone).collect::<Vec<_>>() {
+            probe.forget_prefix(id)?;
+            self.prefixes.remove(&id);
+        }
         if self.prefixes.len() >= PREFIXES_MAX {
             if !std::mem::replace(&mut self.full, true) {
                 crate::run::summary::warn(&format!(
@@ -131,22 +128,22 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// What a cgroup is that was made; a folder of others is watched from here on.
+    /// What a cgroup is that was made, and its path; none where that is nothing to watch. A folder of others is watched from here on.
     ///
     /// # Errors
     /// If the kernel side fails.
-    pub(super) fn made(&mut self, probe: &mut Probe, parent: u64, id: u64, name: &[u8]) -> anyhow::Result<Found> {
-        let (Some(above), Ok(name)) = (self.prefixes.get(&parent), str::from_utf8(name)) else {
-            return Ok(Found::Nothing);
+    pub(super) fn made(&mut self, probe: &mut Probe, made: &Provisional) -> anyhow::Result<Option<(Subject, String)>> {
+        let (Some(above), Ok(name)) = (self.prefixes.get(&made.parent_id), str::from_utf8(&made.name)) else {
+            return Ok(None);
         };
         let path = format!("{above}/{name}");
         if let Some(subject) = self.rules.subject(&path) {
-            return Ok(Found::Subject(subject, path));
+            return Ok(Some((subject, path)));
         }
         if meaning(&path) == Meaning::Parent {
-            self.prefix(probe, id, &path)?;
+            self.prefix(probe, made.cgroup_id, &path)?;
             self.descend(probe, &path, (0, true))?;
         }
-        Ok(Found::Nothing)
+        Ok(None)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::hierarchy::Subject;
 use crate::decode::{Body, Event};
 
 /// Events that wait.
@@ -23,6 +24,8 @@ pub(super) struct Provisional {
     /// The first process that entered, and when that began.
     pub(super) root: Option<(u32, u64)>,
     pub(super) made_ns: u64,
+    /// What its cgroup is, and that one's path, once somebody looked.
+    pub(super) subject: Option<(Subject, String)>,
     since: Instant,
 }
 
@@ -38,6 +41,7 @@ impl Provisional {
             name: name.clone(),
             root: None,
             made_ns: event.head.boottime_ns,
+            subject: None,
             since: Instant::now(),
             events: vec![event],
         })
@@ -61,8 +65,8 @@ impl Provisional {
         }
     }
 
-    /// Whether its first process entered, or none will for now.
+    /// Whether it is known what it is, and its first process entered, or none will for now.
     pub(super) fn is_known(&self) -> bool {
-        self.root.is_some() || self.since.elapsed() > EMPTY_MAX
+        self.subject.is_some() && (self.root.is_some() || self.since.elapsed() > EMPTY_MAX)
     }
 }

@@ -1,6 +1,6 @@
 //! Which session has which slot of the kernel side, and whose event it is.
 
-use super::{ask::Id, outside, provisional::Provisional, watched::Watched};
+use super::{ask::Id, hierarchy::Subject, outside, provisional::Provisional, watched::Watched};
 use crate::{decode, probe::Probe};
 
 /// Slots that the kernel side may open sessions in by itself, as long as there are as many.
@@ -77,6 +77,26 @@ impl Seats {
             Seat::Watched(watched) => Some(*watched),
             _ => None,
         }
+    }
+
+    /// Has somebody look what those provisional sessions are that nobody looked at; those that are nothing lose their place here.
+    pub(super) fn look_at_new(
+        &mut self,
+        mut what: impl FnMut(&Provisional) -> anyhow::Result<Option<(Subject, String)>>,
+    ) -> anyhow::Result<Vec<Provisional>> {
+        let mut nothing = Vec::new();
+        for seat in &mut self.0 {
+            let Seat::Provisional(provisional) = seat else { continue };
+            if provisional.subject.is_none() {
+                provisional.subject = what(provisional)?;
+            }
+            if provisional.subject.is_none()
+                && let Seat::Provisional(given_up) = std::mem::replace(seat, Seat::Free)
+            {
+                nothing.push(*given_up);
+            }
+        }
+        Ok(nothing)
     }
 
     /// Provisional sessions of which it is known what they are: they lose their place here.

@@ -126,7 +126,7 @@ impl Unit {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup v2 hierarchy");
         let root = PathBuf::from(line.split(' ').nth(4).expect("where it is"));
-        let slice = root.join(format!("testimony{}.slice", std::process::id()));
+        let slice = root.join(format!("{}{}.slice", name.split('-').next().expect("a word"), std::process::id()));
         let _ = fs::create_dir(&slice);
         let unit = slice.join(name);
         // The slice is watched when the agent has heard of it.
