@@ -45,6 +45,8 @@ pub enum Rule {
 pub struct Limits {
     /// Bytes of the database's file at most, [`BYTES_MIN`] or more. An eighth of it at most is receipts, an eighth is refused items.
     pub bytes_max: u64,
+    /// How many items may wait.
+    pub items_max: u64,
     /// How old an item may become.
     pub age_max: Duration,
     /// What is done with an item for which there is no room.

@@ -70,6 +70,18 @@ impl Spool {
         })?
     }
 
+    /// Bytes of an envelope that are taken at most.
+    #[must_use]
+    pub fn item_bytes_max(&self) -> u64 {
+        self.limits.item_bytes_max()
+    }
+
+    /// How many items may wait at most.
+    #[must_use]
+    pub fn items_max(&self) -> u64 {
+        self.limits.items_max
+    }
+
     /// What waits after a number, in order, as many as have room in so many bytes, but one at least. Nothing is removed.
     pub fn waiting(&self, after: u64, bytes_max: u64) -> Result<Vec<Held>, Error> {
         Error::beyond_time(after)?;
@@ -154,7 +166,7 @@ impl Work<'_> {
             return Ok(Err(Error::TooLarge { bytes, bytes_max }));
         }
         let entry = Entry::of(item, self.account.newest + 1);
-        if !self.make_room_for_item(pages(entry.bytes) + RESERVE_PAGES)? {
+        if !self.make_place()? || !self.make_room_for_item(pages(entry.bytes) + RESERVE_PAGES)? {
             self.turn_away(|counts| &mut counts.full);
             return Ok(Err(Error::Full));
         }

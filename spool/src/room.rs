@@ -106,11 +106,26 @@ impl Work<'_> {
             if self.limits.rule == Rule::RefuseNew {
                 return Ok(false);
             }
-            let oldest = self.first("waiting WHERE number > ? ORDER BY number", "bytes", 0)?;
-            let (number, bytes) = oldest.ok_or_else(|| Error::damaged("its account"))?;
-            self.drop_waiting(number, bytes, |counts| &mut counts.full)?;
+            self.drop_oldest()?;
         }
         Ok(true)
+    }
+
+    /// Makes a place for one more item among those that may wait. `false` if there is none.
+    pub fn make_place(&mut self) -> Result<bool, Error> {
+        while self.account.waiting.count >= self.limits.items_max {
+            if self.limits.rule == Rule::RefuseNew || self.account.waiting.count == 0 {
+                return Ok(false);
+            }
+            self.drop_oldest()?;
+        }
+        Ok(true)
+    }
+
+    fn drop_oldest(&mut self) -> Result<(), Error> {
+        let oldest = self.first("waiting WHERE number > ? ORDER BY number", "bytes", 0)?;
+        let (number, bytes) = oldest.ok_or_else(|| Error::damaged("its account"))?;
+        self.drop_waiting(number, bytes, |counts| &mut counts.full)
     }
 
     /// Makes room for an answer of the collector, which no item is dropped for that still waits. Items leave enough of it free.

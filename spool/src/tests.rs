@@ -17,6 +17,7 @@ const NOW_S: u64 = 1_700_000_000;
 fn limits() -> Limits {
     Limits {
         bytes_max: 8 << 20,
+        items_max: u64::MAX,
         age_max: Duration::from_secs(1000),
         rule: Rule::DropOldest,
         receipts_max: 100,

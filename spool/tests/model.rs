@@ -56,7 +56,8 @@ fn act() -> impl Strategy<Value = Act> {
 fn limits(rule: Rule) -> Limits {
     let forever = Duration::from_secs(1 << 40);
     let (age_max, receipts_max) = (Duration::from_secs(AGE_S), u64::MAX);
-    Limits { bytes_max: 1 << 20, age_max, rule, receipts_max, receipts_age_max: forever }
+    let items_max = u64::MAX;
+    Limits { bytes_max: 1 << 20, items_max, age_max, rule, receipts_max, receipts_age_max: forever }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

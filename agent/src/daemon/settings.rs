@@ -110,6 +110,7 @@ impl SpoolSettings {
     fn limits(&self) -> spool::Limits {
         spool::Limits {
             bytes_max: self.bytes_max.get(),
+            items_max: u64::MAX,
             age_max: self.age_max.duration(),
             rule: match self.when_full {
                 WhenFull::DropOldest => spool::Rule::DropOldest,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{NOW_S, Scene, item, numbers, put, with};
-use crate::{EVIDENCE_BYTES_MAX, Error, Held, ITEM_BYTES_MAX, Item, Kind, NAME_BYTES_MAX, Spool, database};
+use super::{NOW_S, Scene, dropped, item, numbers, put, with};
+use crate::{EVIDENCE_BYTES_MAX, Error, Held, ITEM_BYTES_MAX, Item, Kind, NAME_BYTES_MAX, Rule, Spool, database};
 
 #[test]
 fn what_was_put_comes_out_as_it_was_by_another_process_too() {
@@ -169,4 +169,29 @@ fn the_state_is_that_of_what_waits() {
     // The name is that of this spool, and of no other.
     assert_eq!(scene.open().state().unwrap().spool, state.spool);
     assert_ne!(Scene::new().open().state().unwrap().spool, state.spool);
+}
+
+#[test]
+fn so_many_may_wait_and_one_more_has_its_rule() {
+    for rule in [Rule::DropOldest, Rule::RefuseNew] {
+        let scene = Scene::new();
+        let mut spool = scene.open_with(with(|limits| (limits.items_max, limits.rule) = (2, rule)));
+        for name in ["a", "b"] {
+            put(&mut spool, name, 1).unwrap();
+        }
+        let third = put(&mut spool, "c", 1);
+        let (refused, waiting) = match rule {
+            Rule::DropOldest => (false, vec![2, 3]),
+            Rule::RefuseNew => (true, vec![1, 2]),
+        };
+        assert_eq!((matches!(third, Err(Error::Full)), numbers(&spool)), (refused, waiting));
+        assert_eq!(dropped(&spool).counts.full, 1);
+        // What is there already takes no other place.
+        assert_eq!(put(&mut spool, "b", 1).unwrap(), 2);
+    }
+    let scene = Scene::new();
+    for rule in [Rule::DropOldest, Rule::RefuseNew] {
+        let mut none = scene.open_with(with(|limits| (limits.items_max, limits.rule) = (0, rule)));
+        assert!(matches!(put(&mut none, "a", 1), Err(Error::Full)));
+    }
 }

@@ -15,7 +15,8 @@ use spool::{Limits, Rule};
 
 fn limits(bytes_max: u64) -> Limits {
     let age_max = Duration::from_secs(1 << 32);
-    Limits { bytes_max, age_max, rule: Rule::DropOldest, receipts_max: 100_000, receipts_age_max: age_max }
+    let (items_max, rule) = (u64::MAX, Rule::DropOldest);
+    Limits { bytes_max, items_max, age_max, rule, receipts_max: 100_000, receipts_age_max: age_max }
 }
 
 /// Chance, that can be had once more: what fails says its seed, and `SPOOL_SEED` sets it.

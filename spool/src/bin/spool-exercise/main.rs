@@ -65,7 +65,8 @@ fn run(arguments: &[&str]) -> Result<(), String> {
 
 fn limits(rule: Rule, bytes_max: u64) -> Limits {
     let year = Duration::from_secs(365 * 24 * 60 * 60);
-    Limits { bytes_max, age_max: 100 * year, rule, receipts_max: 100_000, receipts_age_max: year }
+    let (items_max, age_max) = (u64::MAX, 100 * year);
+    Limits { bytes_max, items_max, age_max, rule, receipts_max: 100_000, receipts_age_max: year }
 }
 
 fn put(mut spool: Spool, writer: u64, first: u64) -> Result<(), String> {
