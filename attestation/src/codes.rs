@@ -188,6 +188,8 @@ codes! {
             "Nothing; an input of these kinds is not excluded by any statement.";
         SIGNER_NOT_BOUND: "The key is a file: it says nothing of the host, and whoever has it can sign elsewhere.",
             "Keep the key where only the agent reads it; do not take the statement's host for proven.";
+        SIGNED_LATER: "Nobody could sign when the session ended: the statement was signed later.",
+            "See by a timestamp or a receipt when it was; see why the signer was away.";
         NAMESPACE_CHANGED: "A process entered or made namespaces; paths are tied to device and inode.",
             "Nothing, where it is expected.";
         DNS_NOT_READ: "A connection by which names may be asked for that are not read: DNS over TCP, TLS or QUIC.",
@@ -200,7 +202,7 @@ codes! {
             "Raise `at_once_max` in `[sessions]` of the agent's configuration.";
         NOT_SEALED: "Heads of the log could not be sealed in the TPM for some of the time.",
             "See that the TPM answers; others may have extended the register, or have it busy.";
-        STATEMENTS_DROPPED: "Statements of this node were dropped from its spool before a collector had them.",
+        STATEMENTS_DROPPED: "Statements of this node were dropped before a collector had them: from its spool, or for want of room to wait for their signer.",
             "See why the collector was not reached, or give the spool more room or time (`testimony spool`).";
         BPF_OTHERS: "A BPF program or link of somebody else's that only watches, or is of the network, came or went.",
             "Nothing; `testimony show` says which.";

@@ -17,11 +17,13 @@ mod rules;
 mod testimony;
 #[cfg(test)]
 mod tests;
+mod unsigned;
 mod wire;
 
 pub use crate::json::LIST_MAX;
 pub(crate) use files::{algorithm, means};
 pub use read::{CanaryClaim, Claims, HookClaim, Item, ReadError, read};
+pub use unsigned::Unsigned;
 
 use crate::evidence::LogHead;
 use crate::merkle::Hash;

@@ -90,15 +90,7 @@ impl Serialize for Session<'_> {
         map.serialize_entry("kind", &escape(opened.kind.as_bytes()))?;
         map.serialize_entry("bootId", &hex::encode(&opened.boot_id))?;
         map.serialize_entry("hostId", &hex::encode(&opened.host_id))?;
-        map.serialize_entry("signer", &escape(meta.signer.as_bytes()))?;
-        if !meta.co_signers.is_empty() {
-            map.serialize_entry("coSigners", &List(|| meta.co_signers.iter().map(|name| escape(name.as_bytes()))))?;
-        }
-        if let Some(name) = &meta.instead_of {
-            map.serialize_entry("insteadOf", &escape(name.as_bytes()))?;
-        }
-        map.serialize_entry("number", &meta.number)?;
-        map.serialize_entry("previous", &meta.previous.map(|sha256| hex::encode(&sha256)))?;
+        signing(meta, &mut map)?;
         map.serialize_entry("membership", &escape(opened.membership.as_bytes()))?;
         map.serialize_entry("command", &List(|| opened.command.iter().map(|word| escape(word))))?;
         map.serialize_entry("directory", &escape(&opened.directory))?;
@@ -123,6 +115,30 @@ impl Serialize for Session<'_> {
             map.serialize_entry("reason", &escape(closed.reason.as_bytes()))?;
             map.serialize_entry("rootStatus", &closed.root_status)?;
         }
+        map.end()
+    }
+}
+
+/// All that a statement says of who signs it, in one place.
+fn signing<M: SerializeMap>(meta: &Meta, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("signer", &escape(meta.signer.as_bytes()))?;
+    if !meta.co_signers.is_empty() {
+        map.serialize_entry("coSigners", &List(|| meta.co_signers.iter().map(|name| escape(name.as_bytes()))))?;
+    }
+    if let Some(name) = &meta.instead_of {
+        map.serialize_entry("insteadOf", &escape(name.as_bytes()))?;
+    }
+    map.serialize_entry("number", &meta.number)?;
+    map.serialize_entry("previous", &meta.previous.map(|sha256| hex::encode(&sha256)))
+}
+
+/// The same, as an object of its own.
+pub(super) struct Signing<'a>(pub(super) &'a Meta);
+
+impl Serialize for Signing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        signing(self.0, &mut map)?;
         map.end()
     }
 }
