@@ -41,6 +41,8 @@ pub struct Link {
     pub number: u64,
     /// Digest of the payload before it.
     pub previous: Option<Hash>,
+    /// Of the last one that had waited for its signer.
+    waited: Option<Hash>,
     path: PathBuf,
     _locked: File,
 }
@@ -53,17 +55,28 @@ struct Last {
     number: String,
     /// The payload of the last statement that was signed, in hexadecimal; zeros if there is none.
     sha256: String,
+    /// The payload of the last one that had waited for its signer, likewise: whoever was killed while it signed that sees whether the
+    /// chain has it.
+    #[serde(default = "none")]
+    waited: String,
+}
+
+/// No payload.
+fn none() -> String {
+    hex::encode(&[0; 32])
 }
 
 impl Last {
-    fn new(number: u64, payload: Option<&Hash>) -> Self {
-        Self { number: format!("{number:020}"), sha256: hex::encode(payload.unwrap_or(&[0; 32])) }
+    fn new(number: u64, payload: Option<&Hash>, waited: Option<&Hash>) -> Self {
+        let hex = |payload: Option<&Hash>| payload.map_or_else(none, |payload| hex::encode(payload));
+        Self { number: format!("{number:020}"), sha256: hex(payload), waited: hex(waited) }
     }
 
-    /// Number and payload; none if they have not their form.
-    fn place(&self) -> Option<(u64, Option<Hash>)> {
+    /// Number and payloads; none if they have not their form.
+    fn place(&self) -> Option<(u64, Option<Hash>, Option<Hash>)> {
         let number = self.number.parse().ok().filter(|_| self.number.len() == 20)?;
-        Some((number, Some(hex::decode_sha256(&self.sha256)?).filter(|payload| *payload != [0; 32])))
+        let payload = |text: &str| Some(Some(hex::decode_sha256(text)?).filter(|payload| *payload != [0; 32]));
+        Some((number, payload(&self.sha256)?, payload(&self.waited)?))
     }
 }
 
@@ -87,30 +100,58 @@ impl Chain {
         Ok(Self { folder: folder.to_owned() })
     }
 
+    /// Where it is, from anywhere.
+    pub fn folder(&self) -> io::Result<PathBuf> {
+        std::path::absolute(&self.folder)
+    }
+
     /// The next place in a scope. Waits for whoever signs in it, but not for ever.
     pub fn next(&self, host_id: &[u8], signer: &str, boot_id: &[u8]) -> io::Result<Link> {
-        let host = hex::encode(&Sha256::digest(host_id)[..8]);
-        let boot = hex::encode(boot_id);
-        let name = format!("{host}-{boot}-{}", hex::encode(&Sha256::digest(signer)));
-        let locked = open(&self.folder.join(format!("{name}.lock")), true)?;
-        lock(&locked)?;
-        let path = self.folder.join(format!("{name}.json"));
-        let (number, previous) = match open(&path, false) {
+        let (path, locked) = self.scope(host_id, signer, boot_id)?;
+        let (number, previous, waited) = match open(&path, false) {
             Ok(file) => read(file)?.place().ok_or_else(|| broken(&path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget_other_boots(&host, &boot)?;
-                (0, None)
+                self.forget_other_boots(&host_of(host_id), &hex::encode(boot_id))?;
+                (0, None, None)
             }
             Err(error) => return Err(error),
         };
         let number = number.checked_add(1).ok_or_else(|| broken(&path))?;
-        write(&path, &Last::new(number, previous.as_ref()))?;
-        Ok(Link { number, previous, path, _locked: locked })
+        write(&path, &Last::new(number, previous.as_ref(), waited.as_ref()))?;
+        Ok(Link { number, previous, waited, path, _locked: locked })
+    }
+
+    /// Whether a statement that had waited for its signer has this number. Whoever signed it was killed before it said so: where
+    /// nobody signed since, it is said now; else the chain has it, or the number is void.
+    pub fn has(&self, host_id: &[u8], signer: &str, boot_id: &[u8], number: u64, payload: &Hash) -> io::Result<bool> {
+        let (path, _locked) = self.scope(host_id, signer, boot_id)?;
+        let last = match open(&path, false) {
+            Ok(file) => read(file)?.place().ok_or_else(|| broken(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if last.2 == Some(*payload) {
+            return Ok(true);
+        }
+        if last.0 != number {
+            return Ok(false);
+        }
+        write(&path, &Last::new(number, Some(payload), Some(payload)))?;
+        Ok(true)
+    }
+
+    /// The file of a scope, locked.
+    fn scope(&self, host_id: &[u8], signer: &str, boot_id: &[u8]) -> io::Result<(PathBuf, File)> {
+        let (host, boot) = (host_of(host_id), hex::encode(boot_id));
+        let name = format!("{host}-{boot}-{}", hex::encode(&Sha256::digest(signer)));
+        let locked = open(&self.folder.join(format!("{name}.lock")), true)?;
+        lock(&locked)?;
+        Ok((self.folder.join(format!("{name}.json")), locked))
     }
 
     /// Counts a session of the host that begins: which it is since the boot, and since the folder was made.
     pub fn count_session(&self, host_id: &[u8], boot_id: &[u8]) -> io::Result<(u64, u64)> {
-        let path = self.folder.join(format!("sessions-{}.json", hex::encode(&Sha256::digest(host_id)[..8])));
+        let path = self.folder.join(format!("sessions-{}.json", host_of(host_id)));
         let file = open(&path, true)?;
         lock(&file)?;
         let mut json = Vec::new();
@@ -151,8 +192,18 @@ impl Chain {
 impl Link {
     /// The statement of this place has been signed: the next one follows it.
     pub fn signed(self, payload_sha256: &Hash) -> io::Result<()> {
-        write(&self.path, &Last::new(self.number, Some(payload_sha256)))
+        write(&self.path, &Last::new(self.number, Some(payload_sha256), self.waited.as_ref()))
     }
+
+    /// The same, of one that had waited for its signer.
+    pub fn signed_late(self, payload_sha256: &Hash) -> io::Result<()> {
+        write(&self.path, &Last::new(self.number, Some(payload_sha256), Some(payload_sha256)))
+    }
+}
+
+/// A host in the names of files.
+fn host_of(host_id: &[u8]) -> String {
+    hex::encode(&Sha256::digest(host_id)[..8])
 }
 
 /// Host and boot in the name of a link or its lock: with the signer, in hexadecimal.
@@ -277,6 +328,41 @@ mod tests {
     }
 
     #[test]
+    fn whether_the_chain_has_one_that_was_signed_late_is_known_after_a_kill() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        let next = || chain.next(HOST, "key", b"boot").unwrap();
+        let has = |number, payload: u8| chain.has(HOST, "key", b"boot", number, &[payload; 32]).unwrap();
+        assert!(!has(1, 1));
+        next().signed(&[1; 32]).unwrap();
+        // Killed before it was said, and nobody signed since: it is said now, and once.
+        drop(next());
+        assert!(has(2, 2) && has(2, 2));
+        assert_eq!(next().previous, Some([2; 32]));
+        // Number 3 is void, and others went on: what is said of one stays known.
+        next().signed_late(&[4; 32]).unwrap();
+        next().signed(&[5; 32]).unwrap();
+        drop(next());
+        assert!(has(4, 4) && !has(3, 3) && !has(5, 6) && !has(2, 2));
+        let last = next();
+        assert_eq!((last.number, last.previous), (7, Some([5; 32])));
+    }
+
+    #[test]
+    fn a_link_of_before_says_of_none_that_it_waited() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = Chain::open(folder.path()).unwrap();
+        let link = chain.next(HOST, "key", b"boot").unwrap();
+        let path = link.path.clone();
+        link.signed(&[1; 32]).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        let (kept, _) = before.split_once(",\"waited\"").unwrap();
+        fs::write(&path, format!("{kept}}}")).unwrap();
+        let link = chain.next(HOST, "key", b"boot").unwrap();
+        assert_eq!((link.number, link.previous, link.waited), (2, Some([1; 32]), None));
+    }
+
+    #[test]
     fn sessions_are_counted_by_boot_and_by_host() {
         let folder = tempfile::tempdir().unwrap();
         let chain = Chain::open(folder.path()).unwrap();
@@ -319,8 +405,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let chain = Chain::open(folder.path()).unwrap();
         let path = chain.next(HOST, "key", b"boot").unwrap().path.clone();
-        let last = serde_json::to_string(&Last::new(u64::MAX, None)).unwrap();
-        for json in ["", "{}", &last, &last.replace("\"1", "\""), "{\"number\":\"1\",\"sha256\":\"x\"}"] {
+        let last = serde_json::to_string(&Last::new(u64::MAX, None, None)).unwrap();
+        for json in [
+            "",
+            "{}",
+            &last,
+            &last.replace("\"1", "\""),
+            "{\"number\":\"1\",\"sha256\":\"x\"}",
+            &last.replacen("waited\":\"0", "waited\":\"x", 1),
+        ] {
             fs::write(&path, json).unwrap();
             assert!(chain.next(HOST, "key", b"boot").is_err(), "{json}");
         }

@@ -1,6 +1,7 @@
 //! `testimony agent`: the node's service. What runs in it is a list of tasks; if one ends, so does the agent, and whoever supervises it
 //! starts it anew.
 
+mod later;
 mod notify;
 mod sessions;
 mod settings;
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use crate::ship::now_s;
 pub(crate) use sessions::SessionSettings;
-pub(crate) use settings::{DEFAULT, Settings, SpoolSettings};
+pub(crate) use settings::{DEFAULT, Settings};
 pub(crate) use ship::connect;
 
 /// How the agent is started.
@@ -64,6 +65,7 @@ async fn supervise(settings: &Settings) -> anyhow::Result<()> {
     let mut sessions = if traces { Some(sessions::start(settings)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());
     let control = control.map(|(control, sessions)| sessions.serve(settings, control)).transpose()?;
+    let signing = later::start(settings)?;
     notify::ready();
     let watchdog = notify::watch();
     let ended = tokio::select! {
@@ -71,6 +73,7 @@ async fn supervise(settings: &Settings) -> anyhow::Result<()> {
         _ = stop.1.recv() => Ok(()),
         ended = optional(shipping) => ended.map(never),
         ended = optional(control) => ended.map(never),
+        ended = signing => ended.map(never),
         error = ended(sessions.as_mut()) => Err(error),
         never = watchdog => match never {},
     };

@@ -4,12 +4,13 @@
 //! traced, signed and verified, and every hook is held against the acts that were performed in it.
 
 mod host;
+mod node;
 mod report;
 mod trial;
 
 use std::{io, path::PathBuf};
 
-use crate::{probe, sign, tpm};
+use crate::{daemon, probe, sign, tpm};
 
 /// What to try with.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,9 @@ pub(crate) struct Args {
     /// The signing key that `run` would use
     #[arg(long, value_name = "FILE", default_value = sign::DEFAULT)]
     key: PathBuf,
+    /// The agent's configuration, if there is one
+    #[arg(long, value_name = "FILE", default_value = daemon::DEFAULT)]
+    config: PathBuf,
     #[command(flatten)]
     tpm: tpm::Args,
     /// Print one JSON object
@@ -76,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
         host::tpm(&args.tpm),
         host::clock(),
     ];
+    checks.extend(node::waiting(&args.config));
     match probe {
         Ok(()) => checks.extend(trial::checks()),
         Err(error) => checks.push(report::chain("tracing", &error)),

@@ -49,7 +49,7 @@ pub enum Error {
     )]
     NoSocket,
     /// No answer in time.
-    #[error("the Workload API {socket} gave no SVID within {seconds} s: {last}")]
+    #[error("the Workload API {socket} gave no SVID{}: {last}", within(*seconds))]
     Late {
         /// Where it was looked for.
         socket: String,
@@ -90,6 +90,11 @@ pub enum Error {
     /// The clock is of no use.
     #[error("the clock says that it is before 1970")]
     Clock,
+}
+
+/// How long it was waited for, where it was.
+fn within(seconds: u64) -> String {
+    if seconds == 0 { String::new() } else { format!(" within {seconds} s") }
 }
 
 /// A connection to a Workload API, which brings every new SVID.
@@ -160,10 +165,24 @@ impl Workload {
         Ok(Self { socket, state, _runtime: runtime })
     }
 
+    /// Where the Workload API is.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// Who it was last.
+    pub fn id(&self) -> Option<String> {
+        lock(&self.state).id.clone()
+    }
+
+    /// Nobody else is signed with.
+    pub fn expect(&self, id: String) {
+        lock(&self.state).id = Some(id);
+    }
+
     /// In a word: who it was last, or where that would be learned.
     pub fn name(&self) -> String {
-        let name = lock(&self.state).id.clone();
-        name.unwrap_or_else(|| "spiffe".to_owned())
+        self.id().unwrap_or_else(|| "spiffe".to_owned())
     }
 
     /// The SVID that is valid now. Waits for one until then.

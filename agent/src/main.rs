@@ -33,8 +33,10 @@ mod show;
 mod sign;
 mod spooled;
 mod stamp;
+mod submission;
 mod timestamp;
 mod tpm;
+mod waiting;
 mod watch;
 
 fn main() -> std::process::ExitCode {

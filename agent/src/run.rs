@@ -6,6 +6,7 @@
 
 mod bundle;
 mod by_agent;
+mod ending;
 pub(crate) mod inherited;
 mod launch;
 mod options;
@@ -28,6 +29,8 @@ use attestation::codes;
 use proto::evidence::{SessionClosed, SessionOpened};
 use testimony_verify::keyless::BUNDLE;
 
+pub(crate) use ending::wait_instead;
+use ending::{Ending, Outcome};
 pub use launch::{Launch, launch};
 pub use options::Args;
 use options::{environment, products};
@@ -64,6 +67,9 @@ pub(crate) const ACTS_NOT_ASKED: &str = "personality, seccomp, mq_open (its queu
 /// How often it is looked at while only children of the command are left.
 const GRACE_LOOK_MS: i32 = 5;
 
+/// The command ended, and its statement is not signed.
+const NOT_SIGNED: u8 = 121;
+
 /// Why there is no statement, and what the exit status says of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -80,7 +86,7 @@ impl Error {
     pub fn status(&self) -> u8 {
         match self {
             Self::Start(_) => 125,
-            Self::Sign(_) => 121,
+            Self::Sign(_) => NOT_SIGNED,
         }
     }
 }
@@ -97,10 +103,18 @@ pub fn run(args: &Args) -> Result<u8, Error> {
     let ended = prepared.follow(args, &mut running);
     clock.lap("command");
     let status = launch::exit_status(&mut running.child);
-    let signed = prepared.settle(args, running, ended, &mut clock).map_err(Error::Sign)?;
-    signed.report(args.json, status);
+    let outcome = prepared.settle(args, running, ended, &mut clock).map_err(Error::Sign)?;
     clock.report();
-    Ok(status)
+    Ok(match outcome {
+        Outcome::Signed(signed) => {
+            signed.report(args.json, status);
+            status
+        }
+        Outcome::Waits(waits) => {
+            waits.report(args.json, status);
+            NOT_SIGNED
+        }
+    })
 }
 
 /// Everything that could be refused was not.
@@ -162,10 +176,8 @@ impl Prepared {
         let mut output = output::Output::new(args.output.as_deref(), &args.command, &owner)?;
         let settings =
             args.agent_config.as_deref().map(config::read::<daemon::Settings>).transpose().context("--config")?;
-        let signers = match &settings {
-            Some(settings) => args.signers.or(&settings.sign).open()?,
-            None => args.signers.open()?,
-        };
+        let mut spooling = settings.as_ref().map(spooling::Spooling::open).transpose()?;
+        let signers = ending::signers(args, settings.as_ref(), spooling.as_mut())?;
         let mut platform = platform::Platforms::begin();
         let (weakest, without) = (args.weakest_hooks, args.leave_out.clone());
         let limits = Limits {
@@ -184,7 +196,6 @@ impl Prepared {
         let keyless = args.keyless.open()?.map(|keyless| Ok::<_, anyhow::Error>((keyless, output.beside(BUNDLE)?)));
         let keyless = keyless.transpose()?;
         let sealing = args.seals.start(args.signers.tpm(), session_id, &platform::boot_id()?)?.zip(quoted);
-        let spooling = settings.map(|settings| spooling::Spooling::open(&settings.spool)).transpose()?;
         let log = Log::create(&output.evidence(), session_id)?;
         output.claim()?;
         let limits = content::Limits { file_bytes_max: args.file_bytes_max, ..content::Limits::default() };
@@ -352,7 +363,7 @@ impl Prepared {
         running: Running,
         ended: Ended,
         clock: &mut summary::Timings,
-    ) -> anyhow::Result<output::Signed> {
+    ) -> anyhow::Result<Outcome> {
         let Running { mut session, cgroup, canaries, child: _ } = running;
         if let Ended::Broken(error) = ended {
             let detail = format!("{:#}", anyhow::Error::from(error));
@@ -376,8 +387,7 @@ impl Prepared {
             spooling.tell(&mut self.log)?;
         }
         let sealing = quote::stop(self.sealing.take(), &mut self.log)?;
-        // Nobody to sign is told when the log is whole, and waits to be recovered.
-        let ready = signing(&self.signers, &mut self.log)?;
+        let ready = signing(&self.signers, sealing.is_some(), &mut self.log)?;
         let closed = SessionClosed {
             closed_boottime_ns: session::boottime_ns(),
             realtime_offset_ns: content::realtime_offset_ns(),
@@ -393,44 +403,35 @@ impl Prepared {
         drop(self.probe);
         clock.lap("detach");
         drop(cgroup);
-        let (head, trace, held) = self.log.finish()?;
+        let log = self.log.finish()?;
         clock.lap("seal the log");
-        let ready = ready?;
-        let mut meta = ready.meta();
-        let link = self.chain.and_then(|chain| {
-            let link = chain.next(&trace.opened().host_id, &meta.signer, &trace.opened().boot_id);
-            // A statement without a number is better than none.
-            link.inspect_err(|error| summary::warn(&format!("the statement has no number: {error}"))).ok()
-        });
-        if let Some(link) = &link {
-            (meta.number, meta.previous) = (Some(link.number), link.previous);
+        let ending = Ending {
+            output: self.output,
+            owner: self.owner,
+            signers: self.signers,
+            chain: self.chain,
+            keyless: self.keyless,
+            sealing,
+            spooling: self.spooling,
+        };
+        match ready {
+            Ok(ready) => ending.sign(log, &ready, clock).map(Outcome::Signed),
+            Err(error) => ending.wait(log, error).map(Outcome::Waits),
         }
-        let mut signed = self.output.sign(&trace, (&head, &meta), &ready, &self.owner, link)?;
-        clock.lap("sign");
-        if let Some((keyless, beside)) = self.keyless {
-            signed.bundle = bundle::write(&keyless, beside, &signed.file, &self.owner);
-            clock.lap("keyless");
-        }
-        if let Some((sealing, files)) = sealing {
-            signed.quote = quote::write(sealing, files, &head, &signed.payload_sha256, &ready, &self.owner);
-        }
-        clock.lap("seal and quote");
-        if let Some(spooling) = self.spooling {
-            signed.spooled = spooling.put(&signed);
-            clock.lap("spool");
-        }
-        if let Err(error) = ready.keep_bundles() {
-            summary::warn(&format!("the trust bundle was not kept: {error}"));
-        }
-        signed.new_keys = self.signers.new_keys();
-        held.give(|path| self.owner.give(path))?;
-        Ok(signed)
     }
 }
 
-/// Those who sign. Where a key file stands in for an identity, the log says so.
-pub(crate) fn signing(signers: &sign::Signers, log: &mut Log) -> anyhow::Result<Result<sign::Ready, sign::Error>> {
+/// Those who sign. Where a key file stands in for an identity, or nobody can, the log says so.
+pub(crate) fn signing(
+    signers: &sign::Signers,
+    sealed: bool,
+    log: &mut Log,
+) -> anyhow::Result<Result<sign::Ready, sign::Error>> {
     let ready = signers.ready();
+    if ready.is_err() {
+        let detail = if sealed { "what was sealed is not quoted" } else { "" };
+        log.append(blind_spot(codes::SIGNED_LATER, detail, false))?;
+    }
     if let Ok(ready) = &ready
         && let Some((name, error)) = ready.stood_in_for()
     {

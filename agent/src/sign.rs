@@ -3,6 +3,7 @@
 //! Every signer is asked before the command starts: what it cannot do then, it could not do at the end. At the end each is
 //! asked again, since an identity lives for an hour; nothing is signed by another one without the statement saying so.
 
+mod awaited;
 mod key;
 mod settings;
 mod tpm_key;
@@ -27,6 +28,7 @@ use crate::{
 };
 use tpm_key::TpmKey;
 
+pub use awaited::Awaited;
 pub use key::{DEFAULT, Error as KeyError, Key, load, load_or_make, make, public_path};
 pub use settings::Settings;
 
@@ -106,6 +108,9 @@ pub enum Error {
     /// More than a reader takes.
     #[error("{0} are to sign, and an envelope has {SIGNATURES_MAX} signatures at most")]
     TooMany(usize),
+    /// A key file is not the one it was.
+    #[error("{0} is another key than the one that is to sign")]
+    OtherKey(PathBuf),
     /// One signer is named twice.
     #[error("{0} is to sign twice")]
     Twice(String),
@@ -167,15 +172,25 @@ impl Args {
     #[cfg(test)]
     pub fn by(key: PathBuf) -> Self {
         let (signers, timestamps) = (vec![], vec![]);
-        let (trust_bundles, tpm) = (PathBuf::new(), tpm::Args::nowhere());
+        let (trust_bundles, tpm) = ("bundles".into(), tpm::Args::nowhere());
         Self { key: Some(key), signers, second_signer: None, svid_wait: 0, trust_bundles, tpm, timestamps }
     }
 
     /// Asks everybody who is to sign, or who may have to. Makes a key file that is not there.
     pub fn open(&self) -> Result<Signers, Error> {
+        let (signers, away) = self.open_patiently()?;
+        away.map_or(Ok(signers), |away| Err(away.into()))
+    }
+
+    /// The same, where who cannot sign now may come later: why it cannot.
+    pub fn open_patiently(&self) -> Result<(Signers, Option<Unable>), Error> {
         let signers = self.named()?;
         // Where the second one can sign, the first may still come.
-        signers.ready().map(|_| signers)
+        match signers.ready() {
+            Ok(_) => Ok((signers, None)),
+            Err(Error::Unable(away)) => Ok((signers, Some(away))),
+            Err(error) => Err(error),
+        }
     }
 
     /// The same without asking: who cannot sign now may be able to later.

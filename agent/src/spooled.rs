@@ -1,5 +1,7 @@
 //! `testimony spool`: what waits for a collector, what was delivered, and what was not taken.
 
+mod put;
+
 use std::{
     fs::File,
     io::{BufReader, Write as _},
@@ -35,6 +37,12 @@ enum Show {
     List,
     /// What the collector will never take, and why
     Refused,
+    /// Put a statement that is signed already, with what stands beside it; once more is harmless
+    Put {
+        /// The statement
+        #[arg(value_name = "FILE", required = true)]
+        statements: Vec<PathBuf>,
+    },
     /// The collector's receipt for a statement, for `verify --receipt`
     Receipt {
         /// The statement
@@ -59,10 +67,16 @@ struct Json {
     refused: u64,
     refused_kept: u64,
     dropped: u64,
+    /// Not signed yet.
+    unsigned: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsigned_since: Option<String>,
+    /// That had no room to wait, ever.
+    unsigned_turned_away: u64,
 }
 
 impl Json {
-    fn new(state: &State, file_bytes_max: u64) -> Self {
+    fn new(state: &State, unsigned: Option<&State>, file_bytes_max: u64) -> Self {
         Self {
             waiting: state.waiting,
             oldest: state.oldest_s.map(time::utc),
@@ -75,6 +89,9 @@ impl Json {
             refused: state.refused_total,
             refused_kept: state.refused,
             dropped: state.dropped_total.sum(),
+            unsigned: unsigned.map_or(0, |unsigned| unsigned.waiting),
+            unsigned_since: unsigned.and_then(|unsigned| unsigned.oldest_s).map(time::utc),
+            unsigned_turned_away: unsigned.map_or(0, |unsigned| unsigned.turned_away_total),
         }
     }
 }
@@ -84,15 +101,27 @@ impl Json {
 /// # Errors
 /// Why it cannot.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
-    let settings = config::read::<daemon::Settings>(&args.config)?.spool;
+    let all = config::read::<daemon::Settings>(&args.config)?;
+    let settings = &all.spool;
     let (folder, bytes_max) = (&settings.folder, settings.bytes_max.get());
+    if let Some(Show::Put { statements }) = &args.show {
+        let mut spool = settings.open()?;
+        statements.iter().try_for_each(|statement| put::put(&mut spool, statement))?;
+        return Ok(0);
+    }
     anyhow::ensure!(folder.is_dir(), "{}: nothing was put into a spool there yet", folder.display());
     let spool = settings.open()?;
     match &args.show {
-        None | Some(Show::State { json: false }) => state(&spool.state()?, bytes_max),
-        Some(Show::State { json: true }) => {
-            println!("{}", serde_json::to_string(&Json::new(&spool.state()?, bytes_max))?)
+        None | Some(Show::State { json: false }) => {
+            state(&spool.state()?, bytes_max);
+            unsigned(&all)?.iter().for_each(wait_for_signer);
         }
+        Some(Show::State { json: true }) => {
+            let json = Json::new(&spool.state()?, unsigned(&all)?.as_ref(), bytes_max);
+            println!("{}", serde_json::to_string(&json)?)
+        }
+        // It was put above.
+        Some(Show::Put { .. }) => {}
         Some(Show::List) => {
             let mut after = 0;
             // One after the other: all of them may be more than fits in memory.
@@ -120,6 +149,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// Of those that wait for their signer, if any ever did.
+fn unsigned(settings: &daemon::Settings) -> Result<Option<State>, spool::Error> {
+    settings.waiting_folder().exists().then(|| settings.open_waiting()?.state()).transpose()
+}
+
+fn wait_for_signer(state: &State) {
+    let oldest = state.oldest_s.map(|oldest| format!(", since {}", time::utc(oldest))).unwrap_or_default();
+    let (waits, away) = (state.waiting, state.turned_away_total);
+    println!("{waits} more wait for their signer{oldest}; {away} had no room to, ever");
 }
 
 fn state(state: &State, bytes_max: u64) {

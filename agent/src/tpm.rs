@@ -21,7 +21,8 @@ const ASK_TIME_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 256 << 10;
 
 /// Which TPM, and where its keys are kept.
-#[derive(clap::Args, Debug, Clone)]
+#[derive(clap::Args, Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 #[group(id = "which TPM")]
 pub struct Args {
     /// How the TPM is reached, as its library names it
@@ -33,6 +34,11 @@ pub struct Args {
 }
 
 impl Args {
+    /// The same, from any directory.
+    pub fn absolute(&self) -> io::Result<Self> {
+        Ok(Self { tcti: self.tcti.clone(), state: std::path::absolute(&self.state)? })
+    }
+
     /// None, for tests that ask none.
     #[cfg(test)]
     pub fn nowhere() -> Self {

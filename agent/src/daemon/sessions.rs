@@ -115,7 +115,7 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
         signers: Mutex::new(signers),
         chain,
         folder,
-        spool: Some(settings.spool.clone()),
+        spool: Some(settings.clone()),
         rules: Rules { containers: wanted.containers, units },
         file_bytes_max: wanted.file_bytes_max.get(),
         redact,

@@ -14,6 +14,8 @@ use crate::{control, sign};
 pub(crate) const DEFAULT: &str = "/etc/testimony/agent.toml";
 
 const SPOOL: &str = "/var/lib/testimony/spool";
+/// In the spool's folder.
+const WAITING: &str = "waiting";
 /// Receipts that are kept beside what waits.
 const RECEIPTS_MAX: u64 = 100_000;
 const RECEIPTS_AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
@@ -24,6 +26,7 @@ const RECEIPTS_AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
 pub(crate) struct Settings {
     pub(crate) sign: sign::Settings,
     pub(crate) spool: SpoolSettings,
+    pub(crate) waiting: WaitingSettings,
     pub(crate) collector: Collector,
     pub(crate) tls: mtls::Settings,
     pub(crate) sessions: SessionSettings,
@@ -42,6 +45,16 @@ pub(crate) struct SpoolSettings {
     pub(crate) age_max: Seconds,
     /// What is given up when it is full.
     pub(crate) when_full: WhenFull,
+}
+
+/// What waits for its signer: in a folder of the spool's.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WaitingSettings {
+    /// How many runs may; with none a run that nobody can sign is left to `testimony recover`.
+    pub(crate) runs_max: u64,
+    /// How much of the disk that may take.
+    pub(crate) bytes_max: Bytes,
 }
 
 /// What is given up when the spool is full; the next statement says how many were.
@@ -80,6 +93,12 @@ impl Default for SpoolSettings {
     }
 }
 
+impl Default for WaitingSettings {
+    fn default() -> Self {
+        Self { runs_max: 1000, bytes_max: Bytes::new(1 << 30) }
+    }
+}
+
 impl Default for Collector {
     fn default() -> Self {
         Self { host: String::new(), port: 8443, spiffe_id: None, name: None, log_key: None }
@@ -90,6 +109,29 @@ impl Settings {
     /// Whether there is a collector. Without one the statements wait for it.
     pub(crate) fn delivers(&self) -> bool {
         !self.collector.host.is_empty()
+    }
+
+    /// Where statements wait for their signer.
+    pub(crate) fn waiting_folder(&self) -> PathBuf {
+        self.spool.folder.join(WAITING)
+    }
+
+    /// Opens that. It is a queue of the same kind: for its owner alone, durable, and in order.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn open_waiting(&self) -> Result<Spool, spool::Error> {
+        drop(self.spool.open()?);
+        let limits = spool::Limits {
+            bytes_max: self.waiting.bytes_max.get(),
+            items_max: self.waiting.runs_max,
+            // Nothing is ever too old to be signed.
+            age_max: Duration::MAX,
+            rule: spool::Rule::RefuseNew,
+            receipts_max: RECEIPTS_MAX,
+            receipts_age_max: RECEIPTS_AGE_MAX,
+        };
+        Spool::open(&self.waiting_folder(), limits)
     }
 }
 
@@ -149,6 +191,7 @@ impl Validate for Settings {
     fn faults(&self, faults: &mut Vec<Fault>) {
         within("sign", &self.sign, faults);
         within("spool", &self.spool, faults);
+        within("waiting", &self.waiting, faults);
         within("collector", &self.collector, faults);
         if self.delivers() {
             within("tls", &self.tls, faults);
@@ -163,6 +206,18 @@ impl Validate for Settings {
             faults.push(Fault::new(
                 "collector.spiffe_id",
                 "missing: among SVIDs the collector is known by its SPIFFE ID",
+            ));
+        }
+    }
+}
+
+impl Validate for WaitingSettings {
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        const BYTES_MIN: Bytes = Bytes::new(8 << 20);
+        if self.bytes_max < BYTES_MIN {
+            faults.push(Fault::new(
+                "bytes_max",
+                format!("less than {BYTES_MIN}, of which one statement may take a quarter"),
             ));
         }
     }

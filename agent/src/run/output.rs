@@ -16,7 +16,7 @@ use attestation::{
 };
 
 use super::{owner::Owner, summary};
-use crate::{chain::Link, evidence::descriptor_path, sign::Ready};
+use crate::{chain::Link, evidence::descriptor_path, sign::Ready, waiting::Place};
 
 /// NAME.intoto.jsonl and NAME.evidence.
 pub(crate) struct Output {
@@ -170,6 +170,20 @@ impl Output {
         let claimed = Claimed::new(self.held(&format!("{STATEMENT}{PART}")));
         self.part = Some(claimed.with_context(|| format!("{} cannot be written", self.statement().display()))?);
         Ok(())
+    }
+
+    /// The folder of the outputs, and the evidence by a path that leads there from anywhere: a later process finds them by it.
+    pub(super) fn place(&self) -> io::Result<(Place, PathBuf)> {
+        let folder = fs::read_link(descriptor_path(&self.directory))?;
+        let name = self.evidence();
+        Ok((Place::of(&self.directory)?, folder.join(name.file_name().unwrap_or_default())))
+    }
+
+    /// Nothing is written by this process.
+    pub(super) fn abandon(&self) {
+        if let Some(claimed) = &self.part {
+            let _ = fs::remove_file(&claimed.part);
+        }
     }
 
     /// Writes and signs the statement.

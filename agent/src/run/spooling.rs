@@ -2,31 +2,36 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _},
-    path::PathBuf,
+    io::Seek as _,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use attestation::{codes, hex, time};
+use attestation::{codes, hex, statement::Unsigned, time};
 use collector_api::Submission;
-use prost::Message as _;
-use spool::{Counts, Dropped, ITEM_BYTES_MAX, Item, Kind, Spool};
+use sha2::{Digest as _, Sha256};
+use spool::{Counts, Dropped, Item, Kind, Spool};
 
 use super::{output::Signed, quote, summary};
 use crate::{
-    daemon::{self, SpoolSettings},
+    daemon::{self, Settings},
     evidence::Log,
     session::{self, blind_spot},
+    submission,
+    waiting::{Record, Said},
 };
 
-/// Characters of a statement's name that are kept, of four bytes at most.
-const NAME_CHARS_MAX: usize = spool::NAME_BYTES_MAX / 4;
+/// Before the counts of those that nobody could sign and that had no room to wait.
+const WAITING: &str = "not signed: ";
 
-/// The spool of a run.
+/// The spool of a run, and where its statement waits if nobody can sign it.
 pub(crate) struct Spooling {
+    settings: Settings,
     spool: Spool,
-    /// What the statement says.
-    said: Option<Dropped>,
+    /// Where it is there already.
+    waiting: Option<Spool>,
+    /// What the statement says of what was dropped: from the spool, and for want of room to wait.
+    said: [Option<Dropped>; 2],
 }
 
 impl Spooling {
@@ -34,22 +39,30 @@ impl Spooling {
     ///
     /// # Errors
     /// If it cannot be used: that is known before the command starts.
-    pub(crate) fn open(settings: &SpoolSettings) -> anyhow::Result<Self> {
-        Ok(Self { spool: settings.open()?, said: None })
+    pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let spool = settings.spool.open()?;
+        let waiting = settings.waiting_folder().exists().then(|| settings.open_waiting()).transpose()?;
+        Ok(Self { settings: settings.clone(), spool, waiting, said: [None, None] })
     }
 
     /// Has the log say what was dropped since the last statement that said so.
     pub(crate) fn tell(&mut self, log: &mut Log) -> Result<(), session::Error> {
-        match self.spool.dropped() {
-            Ok(dropped) if dropped.counts.sum() == 0 => {}
-            Ok(dropped) => {
-                log.append(blind_spot(codes::STATEMENTS_DROPPED, &detail(&dropped), false))?;
-                self.said = Some(dropped);
-            }
-            Err(error) => {
-                let why = crate::sign::chain_of(&error);
-                summary::warn(&format!("what was dropped from the spool is not known: {why}"));
-                log.append(blind_spot(codes::STATEMENTS_DROPPED, &format!("not known: {why}"), false))?;
+        let queues = [Some((&self.spool, "")), self.waiting.as_ref().map(|waiting| (waiting, WAITING))];
+        for ((queue, what), said) in
+            queues.into_iter().zip(&mut self.said).filter_map(|(queue, said)| Some((queue?, said)))
+        {
+            match queue.dropped() {
+                Ok(dropped) if dropped.counts.sum() == 0 => {}
+                Ok(dropped) => {
+                    let detail = format!("{what}{}", detail(&dropped));
+                    log.append(blind_spot(codes::STATEMENTS_DROPPED, &detail, false))?;
+                    *said = Some(dropped);
+                }
+                Err(error) => {
+                    let why = crate::sign::chain_of(&error);
+                    summary::warn(&format!("what was dropped from the spool is not known: {why}"));
+                    log.append(blind_spot(codes::STATEMENTS_DROPPED, &format!("not known: {why}"), false))?;
+                }
             }
         }
         Ok(())
@@ -62,31 +75,58 @@ impl Spooling {
     }
 
     fn try_to(&mut self, signed: &Signed) -> anyhow::Result<u64> {
-        let name = signed.statement.file_name().unwrap_or_default().to_string_lossy();
-        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-        let (envelope, now_s) = (submission(signed)?.encode_to_vec(), daemon::now_s());
+        let of = (signed.statement.as_path(), signed.payload_sha256);
+        let [said, said_waiting] = &self.said;
+        let number = submission::put(&mut self.spool, of, submission_of(signed)?, said.as_ref(), summary::warn)?;
+        if let Some((waiting, said)) = self.waiting.as_mut().zip(said_waiting.as_ref()) {
+            waiting.settle(said)?;
+        }
+        Ok(number)
+    }
+
+    /// Whether a statement may wait for its signer.
+    pub(super) fn may_wait(&self) -> bool {
+        self.settings.waiting.runs_max > 0
+    }
+
+    /// Whether one more has a place to, as far as that is known before it is there.
+    pub(super) fn has_place(&mut self) -> anyhow::Result<()> {
+        let waits = self.waiting()?.state()?.waiting;
+        let runs_max = self.settings.waiting.runs_max;
+        anyhow::ensure!(waits < runs_max, "{waits} wait for their signer already, as many as may ([waiting] runs_max)");
+        Ok(())
+    }
+
+    /// Has it wait; its number among those that do.
+    pub(super) fn wait(&mut self, mut record: Record, unsigned: &Unsigned, evidence: &Path) -> anyhow::Result<u64> {
+        record.said = self.said.each_ref().map(|said| said.as_ref().map(Said::from));
+        let (envelope, now_s) = (record.encode(unsigned)?, daemon::now_s());
         let item = Item {
             kind: Kind::Statement,
-            name: &name,
-            sha256: signed.payload_sha256,
+            name: "",
+            sha256: Sha256::digest(unsigned.payload()).into(),
             envelope: &envelope,
-            evidence: None,
+            evidence: Some(evidence),
             made_s: now_s,
         };
-        // What it says of those before it and that it waits itself come to be in one: said neither twice nor by nobody.
-        Ok(match &self.said {
-            Some(said) => self.spool.put_saying(&item, said, now_s)?,
-            None => self.spool.put(&item, now_s)?,
-        })
+        Ok(self.waiting()?.put(&item, now_s)?)
+    }
+
+    fn waiting(&mut self) -> Result<&mut Spool, spool::Error> {
+        let waiting = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None => self.settings.open_waiting()?,
+        };
+        Ok(self.waiting.insert(waiting))
     }
 }
 
 /// Statement, quote, logs and bundle, as a collector takes them.
-fn submission(signed: &Signed) -> anyhow::Result<Submission> {
+fn submission_of(signed: &Signed) -> anyhow::Result<Submission> {
     let mut file = &signed.file;
     file.rewind()?;
-    let envelope = all(file).context("the statement cannot be read again")?;
-    let beside = |path: &PathBuf| all(&File::open(path)?).with_context(|| path.display().to_string());
+    let envelope = submission::all(file).context("the statement cannot be read again")?;
+    let beside = |path: &PathBuf| submission::all(&File::open(path)?).with_context(|| path.display().to_string());
     let [quote, firmware_log, ima_list] = match &signed.quote {
         None => [const { Vec::new() }; 3],
         Some(path) => {
@@ -97,13 +137,6 @@ fn submission(signed: &Signed) -> anyhow::Result<Submission> {
     };
     let bundle = signed.bundle.as_ref().map_or(Ok(Vec::new()), beside)?;
     Ok(Submission { number: 0, envelope, quote, bundle, firmware_log, ima_list })
-}
-
-/// One byte more than is taken, so that what is too large is told.
-fn all(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(ITEM_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// By reason, with totals of the spool: whoever has all statements sees whether two of them say the same.

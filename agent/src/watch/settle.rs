@@ -26,10 +26,10 @@ use crate::{
     chain::Chain,
     container,
     content::{self, Content, Finding},
-    daemon::SpoolSettings,
+    daemon::Settings,
     evidence::Log,
     platform::Platforms,
-    run::{Owner, output::Output, signing, spooling::Spooling},
+    run::{Owner, output::Output, signing, spooling::Spooling, wait_instead},
     session::{self, blind_spot},
     sign::Signers,
 };
@@ -53,7 +53,7 @@ pub(crate) struct Means {
     pub(crate) only_keys: bool,
     pub(crate) chain: PathBuf,
     pub(crate) folder: PathBuf,
-    pub(crate) spool: Option<SpoolSettings>,
+    pub(crate) spool: Option<Settings>,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
     /// Files above this size get no digest, in sessions that nobody asked for.
@@ -146,7 +146,7 @@ fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
     if chain.is_none() {
         log.append(blind_spot(codes::NOT_CHAINED, "", false))?;
     }
-    let ready = signing(&signers, &mut log)?;
+    let ready = signing(&signers, false, &mut log)?;
     let closed = SessionClosed {
         closed_boottime_ns: ending.closed_ns,
         realtime_offset_ns: content::realtime_offset_ns(),
@@ -157,7 +157,8 @@ fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
     };
     log.append(Body::Closed(closed))?;
     let (head, trace, held) = log.finish()?;
-    let ready = ready?;
+    let wait = |error| wait_instead(error, spooling.take(), (&signers, &output), chain.as_ref(), (&head, &trace));
+    let ready = ready.map_err(wait)?;
     let mut meta = ready.meta();
     let link = chain.and_then(|chain| {
         let link = chain.next(&trace.opened().host_id, &meta.signer, &trace.opened().boot_id);

@@ -53,6 +53,8 @@ const ABOVE: &[&str] = &[
     "watch",
     "control",
     "sessions",
+    "submission",
+    "waiting",
 ];
 
 const RULES: &str = "xtask/src/tidy/rooms.rs";
