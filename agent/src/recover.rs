@@ -5,12 +5,13 @@
 //! Then the statement is written, verified as a stranger would, and only then given its name; what it replaces is removed
 //! last. A recovery that dies on the way can be run again.
 
+mod node;
 mod segments;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, BufWriter, Write},
-    os::unix::fs::fchown,
+    os::unix::fs::{MetadataExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -23,14 +24,19 @@ use attestation::{
     trace::Trace,
     verify::{Options, verify},
 };
+use node::Node;
 use segments::Sealed;
-use testimony_verify::files::{Directory, open_regular};
+use testimony_verify::{
+    files::{Directory, open_regular},
+    platform::BESIDE,
+};
 
 use crate::{
     artifact::Artifact,
     evidence::{self, Hold, RESERVE},
     run::Owner,
     sign::{self, Ready, Signers},
+    waiting,
 };
 
 /// Gaps that are named; `testimony show --gaps` has all.
@@ -43,6 +49,12 @@ pub(crate) struct Args {
     name: PathBuf,
     #[command(flatten)]
     signers: sign::Args,
+    /// Do as the agent's configuration says: who signs, where that is not said here, and into which spool the statement goes
+    #[arg(long = "config", value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = crate::daemon::DEFAULT)]
+    agent_config: Option<PathBuf>,
+    /// Do not leave to the agent what waits for its signer: take it out, and sign it now, as incomplete
+    #[arg(long, requires = "agent_config")]
+    instead_of_waiting: bool,
     /// Say the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -54,6 +66,29 @@ pub(crate) enum Error {
     /// There is a statement.
     #[error("{0} is there: the run was signed, and nothing is left to recover")]
     Signed(PathBuf),
+    /// It will be.
+    #[error(
+        "{path} is not signed yet, and nothing is left to recover: it waits for its signer, as number {number}, and the agent signs it; \
+         --instead-of-waiting has it signed now, as incomplete"
+    )]
+    Waits {
+        /// Which.
+        path: PathBuf,
+        /// Among those that wait.
+        number: u64,
+    },
+    /// It was faster.
+    #[error("number {0} of those that waited was signed meanwhile: the agent delivers it")]
+    SignedMeanwhile(u64),
+    /// The agent's configuration.
+    #[error("--config")]
+    Config(#[from] config::Refused),
+    /// What waits cannot be looked at.
+    #[error(transparent)]
+    Waiting(#[from] waiting::Error),
+    /// The spool.
+    #[error("the spool")]
+    Spool(#[from] spool::Error),
     /// There is no evidence.
     #[error("{0} is no directory: there is nothing to recover")]
     NoEvidence(PathBuf),
@@ -122,39 +157,64 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
     }
     let _held = Hold::take(&evidence)?;
     let owner = Owner::find(false).map_err(|error| Error::Owner(format!("{error:#}")))?;
+    let mut node = args.agent_config.as_deref().map(|config| Node::open(config, &artifact, args)).transpose()?;
     // What cannot be recovered costs no key.
     let left = segments::look(&evidence)?;
-    let signers = args.signers.open()?;
+    let signers = node.as_ref().map_or_else(|| args.signers.clone(), |node| node.signers(args)).open()?;
     let ready = signers.ready()?;
     if let Some((name, error)) = ready.stood_in_for() {
         let says = format!("{name} could not sign, the second signer does: {}", sign::chain_of(error));
         eprintln!("testimony: {}", escape(says.as_bytes()));
     }
+    node.as_ref().map_or(Ok(()), Node::give_up)?;
     let sealed = segments::seal(&evidence, &left, &owner, !ready.only_keys())?;
-    let statement = sign_statement(&artifact, &sealed, &ready, &owner)?;
+    let statement = sign_statement(&artifact, &sealed, &ready, (&owner, node.as_mut()))?;
     if let Err(error) = ready.keep_bundles() {
         eprintln!("testimony: the trust bundle was not kept: {}", escape(error.to_string().as_bytes()));
     }
     sealed.remove_replaced()?;
     let _ = fs::remove_file(evidence.join(RESERVE));
+    remove_parts(&artifact);
     report(args, &signers, &ready.meta(), (&statement, &sealed.trace));
     Ok(0)
 }
 
 /// Writes the statement beside its name, verifies it against the evidence on disk, and gives it its name.
-fn sign_statement(artifact: &Artifact, sealed: &Sealed, ready: &Ready, owner: &Owner) -> Result<PathBuf, Error> {
+fn sign_statement(
+    artifact: &Artifact,
+    sealed: &Sealed,
+    ready: &Ready,
+    (owner, node): (&Owner, Option<&mut Node>),
+) -> Result<PathBuf, Error> {
     let (part, statement) = (artifact.unfinished(), artifact.statement());
     let Sealed { trace, head, .. } = sealed;
     let meta = ready.meta();
     let file = make(&part, owner).map_err(Error::io(&part))?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
-    let (_, says) = ready.write(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta))?;
+    let (written, says) = ready.write(&mut out, |out: &mut dyn Write| statement::write(out, trace, head, &meta))?;
     says.iter().for_each(|says| eprintln!("testimony: {}", escape(says.as_bytes())));
     let file = out.into_inner().map_err(io::IntoInnerError::into_error).map_err(Error::io(&part))?;
     file.sync_all().map_err(Error::io(&part))?;
     check(&part, &artifact.evidence(), &ready.public_keys())?;
+    // Before it has its name: a recovery that dies here is run again, and what is put once more is known by its payload.
+    if let Some(node) = node {
+        node.put((&part, &statement), written.payload_sha256)?;
+    }
     fs::rename(&part, &statement).map_err(Error::io(&statement))?;
     Ok(statement)
+}
+
+/// What the run claimed beside its statement, and never wrote to the end: ours, by its name and by whose it is.
+fn remove_parts(artifact: &Artifact) {
+    for (suffix, _) in BESIDE {
+        let part = artifact.beside(&format!("{suffix}.part"));
+        let ours = |metadata: &fs::Metadata| {
+            metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw()
+        };
+        if part.symlink_metadata().as_ref().is_ok_and(ours) {
+            let _ = fs::remove_file(part);
+        }
+    }
 }
 
 /// A statement that a verifier would refuse is none.

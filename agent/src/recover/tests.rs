@@ -40,7 +40,12 @@ impl Bench {
     }
 
     fn recover(&self) -> Result<u8, Error> {
-        run(&Args { name: self.path("r"), signers: sign::Args::by(self.path("key")), json: true })
+        self.recover_as(None)
+    }
+
+    fn recover_as(&self, agent_config: Option<PathBuf>) -> Result<u8, Error> {
+        let signers = sign::Args::by(self.path("key"));
+        run(&Args { name: self.path("r"), signers, agent_config, instead_of_waiting: false, json: true })
     }
 
     /// The codes that the signed statement gives, once a verifier took it as incomplete.
@@ -153,4 +158,41 @@ fn a_sealed_segment_that_was_changed_or_lost_is_refused() {
     fs::write(bench.path("r.evidence/other"), &whole).unwrap();
     assert!(matches!(bench.recover(), Err(Error::Renamed(_))));
     assert!(!bench.path("r.intoto.jsonl").exists() && !bench.path("r.intoto.jsonl.part").exists());
+}
+
+#[test]
+fn what_the_run_claimed_and_never_wrote_goes_and_what_is_not_its_own_stays() {
+    let bench = Bench::new(&Session::build(), 1000);
+    for name in ["r.quote.intoto.jsonl.part", "r.firmware-log.part", "r.sigstore.json.part"] {
+        fs::write(bench.path(name), "").unwrap();
+    }
+    fs::write(bench.path("other"), "of somebody else").unwrap();
+    std::os::unix::fs::symlink(bench.path("other"), bench.path("r.ima-list.part")).unwrap();
+    for name in ["q.quote.intoto.jsonl.part", "r.quote.intoto.jsonl", "r.txt.part"] {
+        fs::write(bench.path(name), "").unwrap();
+    }
+    bench.recover().unwrap();
+    let mut left: Vec<String> = fs::read_dir(bench.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".part") || name.contains("quote"))
+        .collect();
+    left.sort();
+    assert_eq!(left, ["q.quote.intoto.jsonl.part", "r.ima-list.part", "r.quote.intoto.jsonl", "r.txt.part"]);
+    assert_eq!(fs::read_to_string(bench.path("other")).unwrap(), "of somebody else");
+}
+
+#[test]
+fn what_is_recovered_by_the_agents_configuration_is_in_the_spool_once() {
+    let bench = Bench::new(&Session::build(), 1000);
+    let (config, folder) = (bench.path("agent.toml"), bench.path("spool"));
+    let tls = "[tls]\ncertificate = 'c'\nkey = 'k'\nauthorities = 'a'\n[collector]\nhost = 'c'\n";
+    fs::write(&config, format!("[spool]\nfolder = {folder:?}\n{tls}")).unwrap();
+    let settings: crate::daemon::Settings = config::read(&config).unwrap();
+    bench.recover_as(Some(config.clone())).unwrap();
+    // As if it had died before the statement had its name.
+    fs::remove_file(bench.path("r.intoto.jsonl")).unwrap();
+    bench.recover_as(Some(config)).unwrap();
+    let held = settings.spool.open().unwrap().waiting(0, u64::MAX).unwrap();
+    assert_eq!((held.len(), held[0].name.as_str()), (1, "r.intoto.jsonl"));
 }
