@@ -157,6 +157,18 @@ plugins {{
         });
     }
 
+    /// Takes an identity back, and waits until the agent has done so.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn withdraw(&self, id: &str) {
+        let shown = self.ask(&["entry", "show", "-spiffeID", id]).expect("an entry");
+        let line = shown.lines().find(|line| line.starts_with("Entry ID")).expect("its id");
+        let entry = line.rsplit(' ').next().unwrap_or_default();
+        self.ask(&["entry", "delete", "-entryID", entry]).expect("the entry is deleted");
+        self.until("nobody is given it any more", "agent.log", |spire| spire.svid().is_none());
+    }
+
     fn create(&self, id: &str, selector: &str) {
         let parent = "spiffe://example.org/node";
         let made = self.ask(&["entry", "create", "-parentID", parent, "-spiffeID", id, "-selector", selector]);

@@ -4,3 +4,4 @@ mod delivery;
 mod enrolment;
 mod node;
 mod spiffe;
+mod waiting;
