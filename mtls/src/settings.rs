@@ -38,6 +38,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether any of it was said.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        self.certificate.is_some() || self.key.is_some() || self.authorities.is_some() || self.workload_api.is_some()
+    }
+
     /// The identity that is meant.
     ///
     /// # Errors

@@ -205,6 +205,27 @@ impl Timekeeper {
     }
 }
 
+/// The wall clock, watched for sessions that begin before anybody knows of them.
+#[derive(Debug)]
+pub struct Wall(Timekeeper);
+
+impl Wall {
+    /// Watches from here on.
+    pub fn start(clock: Clock) -> Self {
+        Self(Timekeeper::start(clock))
+    }
+
+    /// What it saw, for a session that began meanwhile.
+    pub(super) fn fork(&mut self) -> Timekeeper {
+        self.0.fork()
+    }
+
+    /// Looks at it; to be called every few milliseconds.
+    pub fn look(&mut self) {
+        self.0.sample(boottime_ns());
+    }
+}
+
 /// CLOCK_REALTIME minus CLOCK_BOOTTIME in nanoseconds, as near as it can be told.
 pub fn realtime_offset_ns() -> i64 {
     let Offset { least_ns, most_ns } = Offset::sampled();

@@ -65,8 +65,9 @@ use version::{Identity, Stamp};
 
 use crate::glob::Glob;
 
-pub use clock::{Clock, realtime_offset_ns};
+pub use clock::{Clock, Wall, realtime_offset_ns};
 pub use last::Finding;
+pub use pool::Caller;
 #[cfg(test)]
 pub use reason::REASONS;
 pub use reason::Reason;
@@ -116,17 +117,6 @@ impl Default for Limits {
     }
 }
 
-/// Whose eyes the hashers look through.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
-}
-
 /// An access of a file, as the kernel side saw it.
 #[derive(Debug, Clone, Copy)]
 pub struct Access {
@@ -159,22 +149,6 @@ pub enum Error {
     Panicked(String),
 }
 
-/// The wall clock, watched for sessions that begin before anybody knows of them.
-#[derive(Debug)]
-pub struct Wall(Timekeeper);
-
-impl Wall {
-    /// Watches from here on.
-    pub fn start(clock: Clock) -> Self {
-        Self(Timekeeper::start(clock))
-    }
-
-    /// Looks at it; to be called every few milliseconds.
-    pub fn look(&mut self) {
-        self.0.sample(boottime_ns());
-    }
-}
-
 /// What is known of the contents that a session accesses.
 #[derive(Debug)]
 pub struct Content {
@@ -205,7 +179,6 @@ impl Content {
     /// to become that user.
     ///
     /// # Errors
-    ///
     /// [`Error`], where threads, inotify or the rights are not to be had.
     pub fn start(limits: Limits, clock: Clock, caller: Option<Caller>) -> Result<Self, Error> {
         Self::with(limits, Timekeeper::start(clock), caller)
@@ -214,10 +187,9 @@ impl Content {
     /// The same for a session that may have begun before the call, while somebody watched the clock.
     ///
     /// # Errors
-    ///
     /// As [`Self::start`].
     pub fn start_by(limits: Limits, wall: &mut Wall, caller: Option<Caller>) -> Result<Self, Error> {
-        Self::with(limits, wall.0.fork(), caller)
+        Self::with(limits, wall.fork(), caller)
     }
 
     fn with(limits: Limits, clock: Timekeeper, caller: Option<Caller>) -> Result<Self, Error> {
@@ -242,7 +214,7 @@ impl Content {
         })
     }
 
-    /// From now on the files made or written, and left, count as products by their path and not by having been made.
+    /// From now on files made or written, and left, are products by their path, not by having been made.
     pub fn name_products(&mut self, products: Vec<Glob>) {
         self.products = products;
     }

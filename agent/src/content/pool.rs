@@ -21,10 +21,21 @@ use rustix::thread::{
 use super::hash::{self, BUFFER_BYTES, Moment, Outcome, Probe, Target, Tools};
 use super::look::{Looker, Looks};
 use super::version::Stamp;
-use super::{Caller, Error, Limits};
+use super::{Error, Limits};
 
 /// How often a wait looks whether the workers still move.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Whose eyes the hashers look through.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
 
 /// What a hash is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

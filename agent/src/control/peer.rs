@@ -80,7 +80,7 @@ impl Peer {
             kind: "run",
             name: name(&command),
             uid,
-            caller: (uid != 0).then(|| Caller { uid, gid: process.gid, groups: process.groups }),
+            caller: (uid != 0).then_some(Caller { uid, gid: process.gid, groups: process.groups }),
             root: (pid, process.start_ns),
             command,
             directory,
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_session_is_called_as_its_program() {
-        assert_eq!(name(&[b"/usr/bin/ma\nke".to_vec()]), "ma\\nke");
+        assert_eq!(name(&[b"/usr/bin/ma\nke".to_vec()]), "ma\\x0ake");
         assert_eq!(name(&[]), "");
     }
 }

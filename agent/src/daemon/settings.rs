@@ -193,9 +193,11 @@ impl Validate for Settings {
         within("spool", &self.spool, faults);
         within("waiting", &self.waiting, faults);
         within("collector", &self.collector, faults);
-        if self.delivers() {
+        if self.delivers() || self.tls.is_said() {
             within("tls", &self.tls, faults);
-        } else if !(self.control.is_some() || self.sessions.has_rules()) || self.collector.log_key.is_some() {
+        }
+        let traces = self.control.is_some() || self.sessions.has_rules();
+        if !self.delivers() && (!traces || self.tls.is_said() || self.collector.log_key.is_some()) {
             faults.push(Fault::new("collector.host", "missing: say where the collector is"));
         }
         within("sessions", &self.sessions, faults);

@@ -41,6 +41,15 @@ fn nanoseconds(clock: ClockId) -> i64 {
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
+/// When a process began, CLOCK_BOOTTIME in nanoseconds, to the clock tick that /proc tells.
+pub fn start_ns(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let ticks = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
+    let ticks = ticks.and_then(|ticks| ticks.parse::<u64>().ok());
+    let ticks = ticks.ok_or_else(|| io::Error::other("/proc/PID/stat has no start time"))?;
+    Ok(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,13 +69,4 @@ mod tests {
         assert_eq!(given("/a", ""), "/a");
         assert_eq!(given("/", "/"), "/");
     }
-}
-
-/// When a process began, CLOCK_BOOTTIME in nanoseconds, to the clock tick that /proc tells.
-pub fn start_ns(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
-    let ticks = ticks.and_then(|ticks| ticks.parse::<u64>().ok());
-    let ticks = ticks.ok_or_else(|| io::Error::other("/proc/PID/stat has no start time"))?;
-    Ok(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
 }
