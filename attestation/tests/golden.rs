@@ -27,6 +27,15 @@ struct Golden {
     complete: bool,
 }
 
+/// A session of a container, whose image is known or is not.
+fn container(known: bool) -> Session {
+    let mut session = Session::build_open();
+    session.is_container(known);
+    session.accounts();
+    session.close("ended", 0);
+    session
+}
+
 fn goldens() -> Vec<Golden> {
     let golden = |name, session, frames_per_segment, complete| Golden { name, session, frames_per_segment, complete };
     vec![
@@ -47,6 +56,8 @@ fn goldens() -> Vec<Golden> {
         golden("dns", dns(), 1000, false),
         golden("measured", measured(), 1000, true),
         golden("unix", unix(), 1000, false),
+        golden("container", container(true), 1000, true),
+        golden("container-not-known", container(false), 1000, true),
     ]
 }
 

@@ -2,7 +2,7 @@
 /// One leaf of the log's Merkle tree.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "frame::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub body: ::core::option::Option<frame::Body>,
 }
 /// Nested message and enum types in `Frame`.
@@ -33,8 +33,6 @@ pub mod frame {
         Canary(super::Canary),
         #[prost(message, tag = "12")]
         Container(super::Container),
-        #[prost(message, tag = "13")]
-        Resident(super::Resident),
     }
 }
 /// First frame of every segment.
@@ -59,7 +57,7 @@ pub struct SegmentHeader {
 /// What a session is and what watches it. The second frame of a log.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionOpened {
-    /// "run", "container", "unit", "cgroup"
+    /// "run", "container", "unit"
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     /// 16 bytes
@@ -106,28 +104,12 @@ pub struct SessionOpened {
     /// descriptors that the root command starts with, by number
     #[prost(message, repeated, tag = "17")]
     pub inherited: ::prost::alloc::vec::Vec<Inherited>,
-    /// of a session that is sworn to in parts
-    #[prost(message, optional, tag = "18")]
-    pub window: ::core::option::Option<Window>,
-    /// of a unit, container or cgroup: what its manager calls it
-    #[prost(string, tag = "19")]
-    pub name: ::prost::alloc::string::String,
+    /// of a unit or a container: what its manager calls it
+    #[prost(string, tag = "18")]
+    pub subject_name: ::prost::alloc::string::String,
     /// path in the v2 hierarchy, of a session that is one
-    #[prost(string, tag = "20")]
+    #[prost(string, tag = "19")]
     pub cgroup: ::prost::alloc::string::String,
-}
-/// A part of a session that lasts: each has a log and a statement of its own.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Window {
-    /// 16 bytes: session_id of the first one's log
-    #[prost(bytes = "vec", tag = "1")]
-    pub series_id: ::prost::alloc::vec::Vec<u8>,
-    /// from 1
-    #[prost(uint64, tag = "2")]
-    pub number: u64,
-    /// of the tree of the log before; empty in the first one
-    #[prost(bytes = "vec", tag = "3")]
-    pub previous_root: ::prost::alloc::vec::Vec<u8>,
 }
 /// A container that the session is, as its runtime's own store says it. At most once in a log.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -167,27 +149,6 @@ pub struct Label {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
-}
-/// A process that lived in the session when it, or this window of it, began; as /proc says it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Resident {
-    #[prost(uint32, tag = "1")]
-    pub pid: u32,
-    /// to the clock's tick
-    #[prost(uint64, tag = "2")]
-    pub start_ns: u64,
-    /// of the session; 0 where it is not
-    #[prost(uint32, tag = "3")]
-    pub parent_pid: u32,
-    /// path of its binary
-    #[prost(bytes = "vec", tag = "4")]
-    pub program: ::prost::alloc::vec::Vec<u8>,
-    /// from memory that it can change
-    #[prost(bytes = "vec", repeated, tag = "5")]
-    pub arguments: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// the window before has its beginning
-    #[prost(bool, tag = "6")]
-    pub carried: bool,
 }
 /// An open descriptor that the root command was given by who started it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1083,7 +1044,7 @@ pub struct SessionClosed {
     pub root_status: i32,
     #[prost(message, repeated, tag = "4")]
     pub misses: ::prost::alloc::vec::Vec<HookMisses>,
-    /// "ended", "signal", "failed", "window": the session goes on in the next one
+    /// "ended", "signal", "failed"
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
     #[prost(message, optional, boxed, tag = "6")]

@@ -1,13 +1,5 @@
 """A second verifier of Testimony's statements, written from docs/format.md alone: it shares no code with the first."""
-import argparse
-import hashlib
-import io
-import ipaddress
-import json
-import re
-import sys
-import time
-import uuid
+import argparse, hashlib, io, ipaddress, json, re, sys, time, uuid
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
@@ -105,7 +97,8 @@ def write(form, fact):  # section 7: as the schema has it; what is no fact is an
 
 class Trace:  # its facts are kept under the names that they have in a statement, and others beside them
     def __init__(self):
-        self.opened, self.closed, self.processes, self.stayed, self.names, self.acts = None, None, [], [], [], []
+        self.opened, self.closed, self.container = None, None, None
+        self.processes, self.stayed, self.names, self.acts = [], [], [], []
         self.gaps, self.spots, self.delivered, self.known, self.rounds = Counter(), Counter(), defaultdict(dict), [], []
         self.folds, self.accounts, self.contents, self.ending, self.reasons = defaultdict(Counter), {}, {}, set(), set()
         self.hooks, self.current, self.live, self.rows, self.files, self.contacts, self.cookies = [{} for _ in range(7)]
@@ -164,6 +157,9 @@ class Trace:  # its facts are kept under the names that they have in a statement
                 self.rounds.append((began, ended, {act.hook: told[act.hook] >= act.count for act in body.acts}))
                 self.known, self.since = [(hook, at) for hook, at in self.known if at > ended], ended
             case "blind_spot": self.report(body.code, body.detail, body.ends_completeness)
+            case "container":
+                need(not self.container and len(body.image_sha256) in (0, 32))
+                self.container = {name: fact or None for name, fact in fields(body).items()}
             case "survivor": self.stayed += [facts | {"start": body.start_ns + self.offset if body.start_ns else None}]
             case "closed": self.closed, self.since = body, body.closed_boottime_ns + self.offset
 
@@ -291,10 +287,13 @@ class Trace:  # its facts are kept under the names that they have in a statement
         files = [row for row in rows if row["bits"] & 7]
         left = {row["leftAt"] or row["path"]: at for at, row in enumerate(rows)
                 if row["product"] and row["sha256"] and row["path"] == self.files[row["id"]]["path"]}
+        optional = {name: getattr(opened, name) or None for name in ("redaction_rules", "subject_name", "cgroup")}
+        image = [{"name": c["image"] or "", "sha256": c["imageSha256"]} for c in [self.container or {}]
+                 if opened.kind == "container" and c.get("imageSha256")]
         gaps, spots = ([{"code": key[0], "detail": key[1] or None, "count": n, "endsCompleteness": key in self.ending}
                         for key, n in sorted(told.items())] for told in (self.gaps, self.spots))
         return dumps(write(SCHEMA, fields(opened, openedRealtimeOffsetNs=self.offset, blindSpots=spots) | end | {
-            "subject": [rows[at] | {"name": name} for name, at in sorted(left.items(), key=lambda item: item[1])]
+            "subject": image or [rows[at] | {"name": name} for name, at in sorted(left.items(), key=lambda item: item[1])]
                        or [{"name": "evidence", "sha256": log["rootSha256"]}], "coverage": self.hooks.values(),
             **{name: signed.get(name) for name in "id signer coSigners insteadOf number previous".split()},
             "hostID": uuid.UUID(bytes=host).urn if len(host) == 16 else "urn:testimony:host:unknown", "gaps": gaps,
@@ -303,7 +302,8 @@ class Trace:  # its facts are kept under the names that they have in a statement
             "lossless": all(KINDS[code] != "Loss" for code, _ in self.gaps), "log": log, "fileAccess": files,
             "digestClasses": {name: sum(file["class"] == name for file in files) for name in CLASSES},
             "platform": fields(opened.platform, end=end.get("platform")), "acts": self.acts, "coverageLevel": level,
-            "redactionRules": opened.redaction_rules or None, "survivors": self.stayed, "nameChanges": self.names,
+            "redactionRules": optional["redaction_rules"], "subjectName": optional["subject_name"],
+            "cgroup": optional["cgroup"], "container": self.container, "survivors": self.stayed, "nameChanges": self.names,
             "process": [run | process | {"start": process["start"] + self.offset if process["start"] else None}
                         for process in self.processes for run in process["execs"] or [{"eventType": "fork"}]],
             "network": [row | {"invokingProcess": self.invoker(row)} for row in self.contacts.values()]})).encode()

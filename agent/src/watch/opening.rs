@@ -131,7 +131,7 @@ pub(super) fn take_over(
         opened_boottime_ns: made.made_ns,
         membership: "cgroup".to_owned(),
         root_pid: made.root.map_or(0, |(pid, _)| pid),
-        name: about.name.clone(),
+        subject_name: about.name.clone(),
         cgroup: path,
         limit_file_bytes: means.file_bytes_max,
         redaction_rules: u32::try_from(redaction.rules()).unwrap_or(u32::MAX),

@@ -51,9 +51,6 @@ pub fn describe(frame: &Frame) -> String {
         Some(frame::Body::Container(container)) => {
             format!("container {} of {}", text(&container.id), text(&container.image))
         }
-        Some(frame::Body::Resident(resident)) => {
-            format!("process {} was there: {}", resident.pid, escape(&resident.program))
-        }
         Some(frame::Body::Survivor(survivor)) => format!("process {} outlived the session", survivor.pid),
         Some(frame::Body::Closed(closed)) => format!("session closed: {}", text(&closed.reason)),
     }

@@ -51,7 +51,7 @@ where
     }
 }
 
-/// Products with a digest, else the log itself.
+/// The image of a container; else products with a digest, else the log itself.
 struct Subjects<'a> {
     trace: &'a Trace,
     head: &'a LogHead,
@@ -60,6 +60,10 @@ struct Subjects<'a> {
 impl Serialize for Subjects<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
+        if let Some((name, sha256)) = self.trace.image() {
+            list.serialize_element(&Subject { name: escape(name.as_bytes()), sha256 })?;
+            return list.end();
+        }
         let mut products = self.trace.products().peekable();
         if products.peek().is_none() {
             list.serialize_element(&Subject { name: Cow::Borrowed(SUBJECT_EVIDENCE), sha256: &self.head.root })?;

@@ -107,6 +107,12 @@ impl Serialize for Session<'_> {
         if !opened.inherited.is_empty() {
             map.serialize_entry("inherited", &List(|| opened.inherited.iter().map(Inherited)))?;
         }
+        for (key, text) in [("subjectName", &opened.subject_name), ("cgroup", &opened.cgroup)] {
+            said(&mut map, key, text)?;
+        }
+        if let Some(container) = trace.container() {
+            map.serialize_entry("container", &Container(container))?;
+        }
         map.serialize_entry("openedBoottimeNs", &opened.opened_boottime_ns.to_string())?;
         map.serialize_entry("openedRealtimeOffsetNs", &opened.realtime_offset_ns.to_string())?;
         if let Some(closed) = trace.closed() {
@@ -155,6 +161,47 @@ impl Serialize for Variable<'_> {
         if let Some(hmac) = &self.0.hmac {
             map.serialize_entry("hmac", &hex::encode(hmac))?;
         }
+        map.end()
+    }
+}
+
+/// A text that is left out where it is empty.
+fn said<M: SerializeMap>(map: &mut M, key: &str, text: &str) -> Result<(), M::Error> {
+    if text.is_empty() { Ok(()) } else { map.serialize_entry(key, &escape(text.as_bytes())) }
+}
+
+struct Container<'a>(&'a log::Container);
+
+impl Serialize for Container<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let container = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("runtime", &escape(container.runtime.as_bytes()))?;
+        map.serialize_entry("id", &escape(container.id.as_bytes()))?;
+        said(&mut map, "name", &container.name)?;
+        said(&mut map, "image", &container.image)?;
+        said(&mut map, "imageSha256", &hex::encode(&container.image_sha256))?;
+        if container.image_config {
+            map.serialize_entry("imageConfig", &true)?;
+        }
+        said(&mut map, "pod", &container.pod)?;
+        said(&mut map, "podNamespace", &container.pod_namespace)?;
+        said(&mut map, "podUid", &container.pod_uid)?;
+        if !container.labels.is_empty() {
+            map.serialize_entry("labels", &List(|| container.labels.iter().map(Label)))?;
+        }
+        said(&mut map, "fault", &container.fault)?;
+        map.end()
+    }
+}
+
+struct Label<'a>(&'a log::Label);
+
+impl Serialize for Label<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("name", &escape(self.0.name.as_bytes()))?;
+        map.serialize_entry("value", &escape(self.0.value.as_bytes()))?;
         map.end()
     }
 }

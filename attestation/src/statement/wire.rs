@@ -182,6 +182,12 @@ struct Session<'a> {
     redaction_rules: Option<NonZeroU32>,
     #[serde(default, borrow, deserialize_with = "present")]
     inherited: Option<Count<Object<Inherited<'a>>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    subject_name: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    cgroup: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    container: Option<Object<Container<'a>>>,
     #[serde(borrow)]
     opened_boottime_ns: Text<'a, Unsigned>,
     #[serde(borrow)]
@@ -194,6 +200,41 @@ struct Session<'a> {
     reason: Option<Text<'a, Escaped>>,
     #[serde(default, deserialize_with = "present")]
     root_status: Option<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container<'a> {
+    #[serde(borrow)]
+    runtime: Text<'a, Escaped>,
+    #[serde(borrow)]
+    id: Text<'a, Escaped>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    name: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    image: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    image_sha256: Option<Text<'a, Sha256>>,
+    #[serde(default, deserialize_with = "present")]
+    image_config: Option<bool>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    pod: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    pod_namespace: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    pod_uid: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    labels: Option<Count<Object<Label<'a>>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    fault: Option<Text<'a, Escaped>>,
+}
+
+#[derive(Deserialize)]
+struct Label<'a> {
+    #[serde(borrow)]
+    name: Text<'a, Escaped>,
+    #[serde(borrow)]
+    value: Text<'a, Escaped>,
 }
 
 #[derive(Deserialize)]

@@ -58,6 +58,40 @@ impl Session {
         }
     }
 
+    /// Makes it the session of a container, as its runtime's store says it, or cannot.
+    pub fn is_container(&mut self, known: bool) {
+        let id = "c0ffee".to_owned();
+        if let Some(frame::Body::Opened(opened)) = self.frames.first_mut().and_then(|frame| frame.body.as_mut()) {
+            "container".clone_into(&mut opened.kind);
+            opened.subject_name.clone_from(&id);
+            opened.cgroup = format!("/machine.slice/libpod-{id}.scope");
+        }
+        let label = |name: &str, value: &str| log::Label { name: name.to_owned(), value: value.to_owned() };
+        let runtime = "podman".to_owned();
+        self.push(frame::Body::Container(if known {
+            log::Container {
+                runtime,
+                id,
+                name: "web".to_owned(),
+                image: "registry.example.org/web:1".to_owned(),
+                image_sha256: vec![0xab; 32],
+                image_config: false,
+                pod: "web-0".to_owned(),
+                pod_namespace: "default".to_owned(),
+                pod_uid: "7".to_owned(),
+                labels: vec![label("empty", ""), label("tier", "front\u{1b}end")],
+                fault: String::new(),
+            }
+        } else {
+            log::Container {
+                runtime,
+                id,
+                fault: "the store has no such container".to_owned(),
+                ..log::Container::default()
+            }
+        }));
+    }
+
     /// A round of known acts: an event of each hook in `told`, and one act claimed for each in `acts`.
     pub fn canaries(&mut self, round: u64, told: &[u32], acts: &[u32]) {
         let began_boottime_ns = self.clock_ns;

@@ -29,6 +29,9 @@ pub enum TraceError {
     /// A second `SessionOpened`.
     #[error("the session was opened twice")]
     OpenedTwice,
+    /// A second `Container`.
+    #[error("the session is two containers")]
+    ContainerTwice,
     /// A frame after `SessionClosed`.
     #[error("a frame follows the session's end")]
     AfterClose,
@@ -94,6 +97,7 @@ pub enum TraceError {
 pub struct Builder {
     opened: Option<Box<log::SessionOpened>>,
     closed: Option<log::SessionClosed>,
+    container: Option<Box<log::Container>>,
     pub(super) strings: Interner,
     pub(super) processes: Processes,
     pub(super) files: Files,
@@ -122,6 +126,7 @@ impl Builder {
         Self {
             opened: None,
             closed: None,
+            container: None,
             strings: Interner::default(),
             processes: Processes::default(),
             files: Files::default(),
@@ -172,6 +177,7 @@ impl Builder {
         Ok(Trace {
             opened: *opened,
             closed: self.closed,
+            container: self.container,
             strings: self.strings,
             processes: self.processes.into_list(),
             files: self.files,
@@ -225,7 +231,7 @@ impl Builder {
                 self.survivors.push((survivor.pid, survivor.start_ns));
                 Ok(())
             }
-            frame::Body::Container(_) | frame::Body::Resident(_) => Ok(()),
+            frame::Body::Container(container) => self.container(container),
             frame::Body::Closed(closed) => {
                 self.closed = Some(closed.clone());
                 Ok(())
@@ -243,6 +249,18 @@ impl Builder {
         }
         self.processes.root(opened.root_pid);
         self.opened = Some(Box::new(opened.clone()));
+        Ok(())
+    }
+
+    fn container(&mut self, container: &log::Container) -> Result<(), TraceError> {
+        if self.container.is_some() {
+            return Err(TraceError::ContainerTwice);
+        }
+        if ![0, 32].contains(&container.image_sha256.len()) {
+            return Err(TraceError::Value("image"));
+        }
+        self.charge(size_of::<log::Label>() * container.labels.len() + container.encoded_len())?;
+        self.container = Some(Box::new(container.clone()));
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use proto::evidence::{self as log, Class, Level, name_change::Operation};
 pub struct Trace {
     pub(super) opened: log::SessionOpened,
     pub(super) closed: Option<log::SessionClosed>,
+    pub(super) container: Option<Box<log::Container>>,
     pub(super) strings: Interner,
     pub(super) processes: Vec<Process>,
     pub(super) files: Files,
@@ -226,6 +227,18 @@ impl Trace {
             let row = self.files.rows.get(*index as usize)?;
             Some((self.strings.get(*name), self.files.digest_of(row)?))
         })
+    }
+
+    /// The container that the session is, as its runtime's store says it.
+    pub fn container(&self) -> Option<&log::Container> {
+        self.container.as_deref()
+    }
+
+    /// Name and digest of the image that a session of a container was started from, where that is known.
+    pub fn image(&self) -> Option<(&str, &Hash)> {
+        let container = self.container().filter(|_| self.opened.kind == "container")?;
+        let sha256 = container.image_sha256.as_slice().try_into().ok()?;
+        Some((container.image.as_str(), sha256))
     }
 
     /// Changes of names, in the log's order.

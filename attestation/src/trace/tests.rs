@@ -428,3 +428,18 @@ fn a_close_without_its_connection_is_a_contact_of_its_own() {
     let contacts: Vec<_> = trace.contacts().map(|(contact, _)| (contact.process, contact.count)).collect();
     assert_eq!(contacts, [(None, 2)]);
 }
+
+#[test]
+fn a_session_is_one_container_of_an_image_with_a_whole_digest() {
+    let mut session = Session::build_open();
+    session.is_container(true);
+    session.is_container(true);
+    let trace = session.trace().unwrap();
+    assert!(trace.gaps().iter().any(|gap| gap.code == codes::MALFORMED_LOG), "two");
+    assert_eq!(trace.image(), Some(("registry.example.org/web:1", &[0xab; 32])));
+    let mut session = Session::build_open();
+    let short = log::Container { image_sha256: vec![1; 31], ..log::Container::default() };
+    session.push(frame::Body::Container(short));
+    let trace = session.trace().unwrap();
+    assert!(trace.gaps().iter().any(|gap| gap.code == codes::MALFORMED_LOG) && trace.container().is_none());
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Scratch, ended, kernel, need};
 
 use crate::node::{Node, files};
@@ -86,6 +86,9 @@ fn a_containers_first_program_is_in_its_session_with_its_image() {
     assert!(signed["name"].as_str().is_some_and(|name| name.starts_with("one ")), "{signed}");
     assert!(signed["image"].as_str().is_some_and(|image| image.ends_with(&podman.digest())), "{signed}");
     let statement = node.complete(signed["statement"].as_str().expect("a path"));
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], podman.digest());
+    let said = &statement["predicate"]["testimony"]["session"]["container"];
+    assert_eq!((&said["runtime"], &said["image"], &said["name"]), (&json!("podman"), &json!(IMAGE), &json!("one")));
     let commands = commands(&statement);
     // From the process on that the runtime moved in, to the container's own program.
     assert!(commands[0].contains("\"origin\":\"root\""), "{commands:?}");
