@@ -60,7 +60,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 async fn supervise(settings: &Settings) -> anyhow::Result<()> {
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shipping = if settings.delivers() { Some(ship::start(settings).await?) } else { None };
+    let shipping = if settings.delivers() {
+        // Who we are may take a while to be known, and whoever stops the agent is not kept waiting for it.
+        tokio::select! {
+            _ = stop.0.recv() => return Ok(()),
+            _ = stop.1.recv() => return Ok(()),
+            started = ship::start(settings) => Some(started?),
+        }
+    } else {
+        None
+    };
     let traces = settings.control.is_some() || settings.sessions.has_rules();
     let mut sessions = if traces { Some(sessions::start(settings)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());

@@ -2,7 +2,8 @@
 //!
 //! A statement leaves the spool when the collector's receipt for it is in the spool instead, or when the collector says that it will
 //! never take it. Whatever else happens it is sent again: the collector knows what it has by its bytes, and answers with a receipt for
-//! that. Between attempts the wait grows, and is never the same on two nodes.
+//! that. What it does not take for now waits for a time of its own, and those behind it go on. Between attempts the wait grows, and is
+//! never the same on two nodes.
 
 mod answers;
 mod feed;
@@ -15,16 +16,20 @@ use std::{
 };
 
 use attestation::receipt::{Entry, LogKey, RECEIPT_BYTES_MAX, ReceiptError};
-use collector_api::collector_client::CollectorClient;
+use collector_api::{Submission, collector_client::CollectorClient};
 use spool::Spool;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use answers::Answers;
+use answers::{Answers, Settled};
 
 /// Bytes of an answer at most: a receipt, and words.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long a collector may take to answer anything while statements are with it.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
+/// How long it may take to read one statement: as long as the slowest line needs for the largest.
+const READ_MAX: Duration = Duration::from_secs(3600);
+/// So many statements in a row that it cannot take now: then it is the collector, and none of them.
+const UNAVAILABLE_MAX: u32 = 4;
 /// How long it may take to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(60);
 /// The first wait after a failure, and the longest.
@@ -60,6 +65,9 @@ pub(crate) enum Error {
     /// It takes statements, and says nothing.
     #[error("the collector has not answered for {} s", ANSWER_MAX.as_secs())]
     Silent,
+    /// It takes the connection, and reads nothing.
+    #[error("the collector has not read a statement for {} s", READ_MAX.as_secs())]
+    Unread,
     /// It cannot take a statement now.
     #[error("the collector cannot take statement {number} now: {says}")]
     Unavailable {
@@ -99,8 +107,8 @@ impl Error {
 pub(crate) enum Told<'a> {
     /// Statements are answered again, or for the first time.
     Delivering,
-    /// A statement will never be taken.
-    Refused { number: u64, code: &'a str, says: &'a str },
+    /// A statement will never be taken, or is not for now.
+    Refused { number: u64, code: &'a str, says: &'a str, is_final: bool },
     /// Nothing is delivered for now.
     Waiting { why: &'a Error },
 }
@@ -129,7 +137,23 @@ impl Shared {
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What was sent and is not answered yet.
-type Sent = Arc<Mutex<BTreeMap<u64, Entry>>>;
+type Sent = Arc<Mutex<BTreeMap<u64, Sending>>>;
+
+/// A statement on its way.
+struct Sending {
+    entry: Entry,
+    /// When it was made, by this node's clock.
+    made_s: u64,
+    queued: Instant,
+    /// When the last of it was given to the connection, which takes no more than the collector reads.
+    sent: Option<Instant>,
+}
+
+impl Sending {
+    fn new(entry: Entry, made_s: u64) -> Self {
+        Self { entry, made_s, queued: Instant::now(), sent: None }
+    }
+}
 
 /// Ends a task with its owner.
 struct Owned(JoinHandle<Result<(), Error>>);
@@ -184,35 +208,64 @@ async fn attempt(
     let (give, take) = mpsc::channel(1);
     let sent = Sent::default();
     let mut feeding = Owned(tokio::spawn(feed::feed(spool.clone(), Arc::clone(&sent), give)));
-    let stream = futures_util::stream::unfold(take, |mut take| async move { Some((take.recv().await?, take)) });
+    let stream = stream(take, Arc::clone(&sent));
     let mut client = CollectorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     let begun = tokio::time::timeout(BEGIN_MAX, client.submit(stream)).await.map_err(|_| Error::Unbegun)?;
     let mut answered = begun.map_err(Box::new)?.into_inner();
     let answers = Answers { log: target.log.as_ref(), spool, sent: &sent };
-    let mut waiting_since = Instant::now();
+    let (mut answered_last, mut unavailable) = (Instant::now(), 0);
     loop {
-        let none = sent.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if none {
-            waiting_since = Instant::now();
-        }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                if waiting_since.elapsed() > ANSWER_MAX {
-                    return Err(Error::Silent);
-                }
-            }
+            () = tokio::time::sleep(LOOK_EVERY) => is_in_time(&sent, answered_last, Instant::now())?,
             answer = answered.message() => {
-                waiting_since = Instant::now();
+                answered_last = Instant::now();
                 let Some(answer) = answer.map_err(Box::new)? else { return Ok(()) };
-                answers.settle(answer, tell).await?;
-                if !*delivered {
-                    tell(&Told::Delivering);
+                match answers.settle(answer, tell).await? {
+                    Settled::Unavailable(why) => {
+                        unavailable += 1;
+                        if unavailable == UNAVAILABLE_MAX {
+                            return Err(why);
+                        }
+                    }
+                    Settled::Answered => {
+                        unavailable = 0;
+                        if !*delivered {
+                            tell(&Told::Delivering);
+                        }
+                        *delivered = true;
+                    }
                 }
-                *delivered = true;
             }
             fed = &mut feeding.0 => return fed.map_err(|_| Error::Task)?,
         }
     }
+}
+
+/// What is given to the connection. It asks for the next one when it has room for more than the one before, which is sent by then.
+fn stream(take: mpsc::Receiver<Submission>, sent: Sent) -> impl futures_util::Stream<Item = Submission> {
+    futures_util::stream::unfold((take, sent, None), |(mut take, sent, before)| async move {
+        if let Some(before) = before {
+            let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.entry(before).and_modify(|before: &mut Sending| before.sent = Some(Instant::now()));
+        }
+        let next = take.recv().await?;
+        let number = next.number;
+        Some((next, (take, sent, Some(number))))
+    })
+}
+
+/// Whether the collector still reads, and answers what it read.
+fn is_in_time(sent: &Sent, answered_last: Instant, now: Instant) -> Result<(), Error> {
+    let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+    let oldest = sent.values().filter_map(|sending| sending.sent).min();
+    if oldest.is_some_and(|oldest| now.saturating_duration_since(oldest.max(answered_last)) > ANSWER_MAX) {
+        return Err(Error::Silent);
+    }
+    // What it does not read holds up what is queued behind it: the one that waits longest says so.
+    let queued = sent.values().filter(|sending| sending.sent.is_none()).map(|sending| sending.queued).min();
+    let read_last = sent.values().filter_map(|sending| sending.sent).max();
+    let since = queued.map(|queued| read_last.map_or(queued, |read| queued.max(read)).max(answered_last));
+    if since.is_some_and(|since| now.saturating_duration_since(since) > READ_MAX) { Err(Error::Unread) } else { Ok(()) }
 }
 
 /// Seconds since 1970.

@@ -1,6 +1,7 @@
 //! `testimony spool`: what waits for a collector, what was delivered, and what was not taken.
 
 mod put;
+mod retry;
 
 use std::{
     fs::File,
@@ -43,6 +44,10 @@ enum Show {
         #[arg(value_name = "FILE", required = true)]
         statements: Vec<PathBuf>,
     },
+    /// What the collector does not take for now, why, and when it is asked again
+    Deferred,
+    /// Put back what was refused or put off: it is sent again, at once
+    Retry(retry::Args),
     /// The collector's receipt for a statement, for `verify --receipt`
     Receipt {
         /// The statement
@@ -58,6 +63,9 @@ struct Json {
     waiting: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,
+    deferred: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<String>,
     bytes: u64,
     file_bytes: u64,
     file_bytes_max: u64,
@@ -80,6 +88,8 @@ impl Json {
         Self {
             waiting: state.waiting,
             oldest: state.oldest_s.map(time::utc),
+            deferred: state.deferred,
+            again: state.again_s.map(time::utc),
             bytes: state.bytes,
             file_bytes: state.file_bytes,
             file_bytes_max,
@@ -110,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(0);
     }
     anyhow::ensure!(folder.is_dir(), "{}: nothing was put into a spool there yet", folder.display());
-    let spool = settings.open()?;
+    let mut spool = settings.open()?;
     match &args.show {
         None | Some(Show::State { json: false }) => {
             state(&spool.state()?, bytes_max);
@@ -139,6 +149,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
                 println!("{}\tsha256:{sha256}\t{name}\t{code}: {says}", refused.number);
             }
         }
+        Some(Show::Deferred) => retry::deferred(&spool)?,
+        Some(Show::Retry(args)) => retry::retry(&mut spool, args)?,
         Some(Show::Receipt { statement }) => {
             let named = || statement.display().to_string();
             let envelope =
@@ -165,6 +177,10 @@ fn wait_for_signer(state: &State) {
 fn state(state: &State, bytes_max: u64) {
     let oldest = state.oldest_s.map(|oldest| format!(", since {}", time::utc(oldest))).unwrap_or_default();
     println!("{} wait{oldest}; the spool has {} of {bytes_max} bytes", state.waiting, state.file_bytes);
+    if let Some(again_s) = state.again_s {
+        let (deferred, again) = (state.deferred, time::utc(again_s));
+        println!("{deferred} of them the collector does not take for now; the next is sent again at {again}");
+    }
     let (put, delivered, refused) = (state.newest, state.acknowledged_total, state.refused_total);
     println!("of {put} put {delivered} were delivered, and {refused} refused by the collector");
     let spool::Counts { full, old, refused } = state.dropped_total;

@@ -8,14 +8,17 @@ use attestation::{
     receipt::Entry,
     verify::{Outcome, Verdict},
 };
-use collector_api::Submission;
+use collector_api::{Lasting, Submission};
 use sha2::{Digest as _, Sha256};
 use testimony_verify::{
     describe,
     trust::{Sent, Trust},
 };
 
-use crate::{clock, store::Statement};
+use crate::{clock, store::Statement, trusted::Trusted};
+
+/// Bytes of a refusal's reason at most.
+const SAYS_BYTES_MAX: usize = 1024;
 
 /// Why a statement is not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,19 +27,18 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     /// In a sentence, escaped.
     pub(crate) says: String,
+    pub(crate) lasting: Lasting,
 }
 
 /// Who is trusted: what the configuration names, and machines as they are enrolled.
 pub(crate) struct Judge {
-    trust: Trust,
-    /// Whether a statement needs a quote.
-    quotes_required: bool,
+    trusted: Arc<Trusted>,
     machines: RwLock<Arc<[Machine]>>,
 }
 
 impl Judge {
-    pub(crate) fn new(trust: Trust, quotes_required: bool, machines: Vec<Machine>) -> Self {
-        Self { trust, quotes_required, machines: RwLock::new(machines.into()) }
+    pub(crate) fn new(trusted: Arc<Trusted>, machines: Vec<Machine>) -> Self {
+        Self { trusted, machines: RwLock::new(machines.into()) }
     }
 
     /// From now on this machine is known.
@@ -48,12 +50,12 @@ impl Judge {
     }
 
     /// Without what nobody looks at here: else the same statement could be sent again and again, with something else beside it.
-    fn looked_at(&self, mut submission: Submission) -> Submission {
+    fn looked_at(trust: &Trust, mut submission: Submission) -> Submission {
         if submission.quote.is_empty() {
             submission.firmware_log.clear();
             submission.ima_list.clear();
         }
-        if !self.trust.takes_bundles() {
+        if !trust.takes_bundles() {
             submission.bundle.clear();
         }
         submission
@@ -62,24 +64,25 @@ impl Judge {
     /// Verifies. What it costs is bounded by the submission's size.
     pub(crate) fn judge(&self, submission: Submission, peer: &str) -> Result<Statement, Refusal> {
         let now = clock::now();
-        let submission = self.looked_at(submission);
+        let (trust, quotes_required) = (self.trusted.now(), self.trusted.quotes_required());
+        let submission = Self::looked_at(&trust, submission);
         let sha256 = digest(&submission);
         let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
         let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
         let sent = Sent { envelope, beside: [some(quote), some(firmware_log), some(ima_list)], bundle: some(bundle) };
         // A quote is held against the machines; where none came, that is a refusal only if it has to be.
-        let wanted = sent.beside[0].is_some() || self.quotes_required;
+        let wanted = sent.beside[0].is_some() || quotes_required;
         let machines = Arc::clone(&self.machines.read().unwrap_or_else(PoisonError::into_inner));
         let machines: &[Machine] = if wanted { &machines } else { &[] };
-        let verdict = self.trust.verify_sent(&sent, machines, now);
-        if let Some(refusal) = refusal(&verdict, self.quotes_required && machines.is_empty()) {
+        let verdict = trust.verify_sent(&sent, machines, now);
+        let no_machine = quotes_required && machines.is_empty();
+        if let Some(refusal) = refusal(&verdict, sent.beside[0].is_some(), no_machine) {
             return Err(refusal);
         }
         let (Some(payload_sha256), Some(claims)) = (verdict.payload_sha256, &verdict.claims) else {
-            return Err(Refusal { code: codes::NO_STATEMENT.to_owned(), says: "nothing was claimed".to_owned() });
+            return Err(Refusal::new(codes::NO_STATEMENT, "nothing was claimed", true));
         };
-        let malformed =
-            |error: dsse::EnvelopeError| Refusal { code: codes::UNREADABLE_FILE.to_owned(), says: error.to_string() };
+        let malformed = |error: dsse::EnvelopeError| Refusal::new(codes::UNREADABLE_FILE, &error.to_string(), true);
         let entry = Entry::of(&dsse::read(sent.envelope.as_slice()).map_err(malformed)?);
         // Only who signed it places it in a chain: else one node could make up another's gaps.
         let named = verdict.signers.contains(&claims.meta.signer);
@@ -120,21 +123,42 @@ fn digest(submission: &Submission) -> [u8; 32] {
     parts.into_iter().fold(Sha256::new(), add).finalize().into()
 }
 
+impl Refusal {
+    /// What it says is cut: it may quote the statement, and goes to node and journal.
+    fn new(code: &str, says: &str, quoted: bool) -> Self {
+        let says = says[..says.floor_char_boundary(SAYS_BYTES_MAX)].to_owned();
+        let lasting = if is_final(code, quoted) { Lasting::Final } else { Lasting::ForNow };
+        Self { code: code.to_owned(), says, lasting }
+    }
+}
+
+/// Whether it is the statement itself that is wrong, by what it says and what came with it. All else rests on what is trusted and known
+/// here, which may change: keys and authorities, policies, machines, clocks, the versions and codes that this program knows.
+fn is_final(code: &str, quoted: bool) -> bool {
+    match code {
+        codes::ENVELOPE_MALFORMED
+        | codes::PAYLOAD_TYPE
+        | codes::STATEMENT_MALFORMED
+        | codes::UNREADABLE_FILE
+        | codes::NO_STATEMENT
+        | codes::CLOCK_CONTRADICTED => true,
+        // No quote comes to be beside what was sent without one.
+        codes::QUOTE_MISSING => !quoted,
+        _ => false,
+    }
+}
+
 /// The first reason not to take it. That it is incomplete is none: that stands in what is signed.
-fn refusal(verdict: &Verdict, no_machine: bool) -> Option<Refusal> {
+fn refusal(verdict: &Verdict, quoted: bool, no_machine: bool) -> Option<Refusal> {
     let refused = verdict.checks.iter().find(|check| check.outcome == Outcome::Refused);
     // Where no signature counts because of who made it, that is what helps.
     let why = verdict.checks.iter().find(|check| check.name == "identity" && check.code.is_some());
     let refused =
         refused.map(|refused| why.filter(|_| refused.code == Some(codes::SIGNATURE_INVALID)).unwrap_or(refused));
-    let refused = refused.map(|check| Refusal {
-        code: check.code.unwrap_or(codes::UNREADABLE_FILE).to_owned(),
-        says: format!("{}: {}", check.name, check.says),
+    let refused = refused.map(|check| {
+        let code = check.code.unwrap_or(codes::VERSION_UNKNOWN);
+        Refusal::new(code, &format!("{}: {}", check.name, check.says), quoted)
     });
-    refused.or_else(|| {
-        no_machine.then(|| Refusal {
-            code: codes::QUOTE_MISSING.to_owned(),
-            says: "platform: no machine is enrolled".to_owned(),
-        })
-    })
+    refused
+        .or_else(|| no_machine.then(|| Refusal::new(codes::QUOTE_MISSING, "platform: no machine is enrolled", quoted)))
 }

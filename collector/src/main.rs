@@ -12,6 +12,7 @@ mod receive;
 mod serve;
 mod settings;
 mod store;
+mod trusted;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,11 +1,14 @@
 //! The gRPC service: statements are verified beside each other, kept and answered in the order in which they came.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use attestation::escape::escape;
 use collector_api::{
-    Accepted, Answer, Enrolment, EnrolmentAnswer, EnrolmentChallenge, EnrolmentRequest, Refused, Submission,
-    Unavailable, answer::Outcome, collector_server::Collector,
+    Accepted, Answer, ConsistencyProof, ConsistencyRequest, Enrolment, EnrolmentAnswer, EnrolmentChallenge,
+    EnrolmentRequest, Refused, Submission, Unavailable, answer::Outcome, collector_server::Collector,
 };
 use futures_util::{Stream, StreamExt as _};
 use mtls::Peer;
@@ -20,7 +23,7 @@ use crate::{
     enrol::Enrolling,
     judge::{Judge, Refusal},
     keep::{Gone, Keeper, Kept, Receipted, Room},
-    store::Statement,
+    store::{Error, Reader, Statement},
 };
 
 /// Bytes of a submission at most.
@@ -36,6 +39,8 @@ pub(crate) struct Receiver {
     judge: Arc<Judge>,
     keeper: Keeper,
     enrolling: Arc<Enrolling>,
+    /// What was kept, for whoever asks.
+    reader: Arc<Mutex<Reader>>,
     turns: Arc<Turns>,
 }
 
@@ -53,11 +58,12 @@ enum Judged {
 }
 
 impl Receiver {
-    pub(crate) fn new(judge: Arc<Judge>, keeper: Keeper, enrolling: Enrolling) -> Self {
+    pub(crate) fn new(judge: Arc<Judge>, keeper: Keeper, enrolling: Enrolling, reader: Reader) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let held_kib = Arc::new(Semaphore::new(HELD_KIB_MAX));
         let turns = Turns { processors: Arc::new(Semaphore::new(processors)), held_kib };
-        Self { judge, keeper, enrolling: Arc::new(enrolling), turns: Arc::new(turns) }
+        let (enrolling, reader) = (Arc::new(enrolling), Arc::new(Mutex::new(reader)));
+        Self { judge, keeper, enrolling, reader, turns: Arc::new(turns) }
     }
 }
 
@@ -119,6 +125,24 @@ impl Collector for Receiver {
         let json = finished.await.map_err(|error| Status::internal(error.to_string()))??;
         Ok(Response::new(Enrolment { machine: json }))
     }
+
+    async fn prove_consistency(
+        &self,
+        request: Request<ConsistencyRequest>,
+    ) -> Result<Response<ConsistencyProof>, Status> {
+        peer_of(&request)?;
+        let ConsistencyRequest { old, new } = request.into_inner();
+        let reader = Arc::clone(&self.reader);
+        let proven =
+            spawn_blocking(move || reader.lock().unwrap_or_else(PoisonError::into_inner).consistency(old, new));
+        let proven = proven.await.map_err(|error| Status::internal(error.to_string()))?;
+        let hashes = proven.map_err(|error| match error {
+            // What it has is what the node compares with what it saw.
+            Error::Tree(error) => Status::out_of_range(error.to_string()),
+            _ => Status::unavailable("the collector cannot look into its log"),
+        })?;
+        Ok(Response::new(ConsistencyProof { hashes: hashes.iter().map(|hash| hash.to_vec()).collect() }))
+    }
 }
 
 /// A submission that was looked at, with the room that it takes; or why it could not be.
@@ -154,7 +178,9 @@ async fn hand_over(keeper: &Keeper, verified: Verified) -> Judged {
 async fn outcome(judged: Judged) -> Outcome {
     let unavailable = |says: String| Outcome::Unavailable(Unavailable { says });
     match judged {
-        Judged::Refused(Refusal { code, says }) => Outcome::Refused(Refused { code, says }),
+        Judged::Refused(Refusal { code, says, lasting }) => {
+            Outcome::Refused(Refused { code, says, lasting: lasting.into() })
+        }
         Judged::Unavailable(says) => unavailable(says),
         Judged::Handed(answer) => match answer.await {
             Ok(Ok(Receipted { receipt, repeated })) => {

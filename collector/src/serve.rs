@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use attestation::{platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
 use collector_api::collector_server::CollectorServer;
 use mtls::Identity;
-use testimony_verify::{files::read_at_most, trust};
+use testimony_verify::files::read_at_most;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -21,6 +21,7 @@ use crate::{
     receive::{Receiver, SUBMISSION_BYTES_MAX},
     settings::{Enrolment, Settings},
     store::{Reader, Store},
+    trusted::Trusted,
 };
 
 /// What a submission's message may have beside its parts.
@@ -38,14 +39,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// All that is read from files before anything listens.
 struct Prepared {
-    trust: trust::Trust,
+    trusted: Arc<Trusted>,
     enrolling: Enrolling,
 }
 
 impl Prepared {
     fn read(settings: &Settings) -> anyhow::Result<Self> {
-        let trust = trust::Trust::read(&settings.trust.args()).map_err(|says| anyhow::anyhow!("[trust] {says}"))?;
-        Ok(Self { trust, enrolling: enrolling(&settings.enrolment)? })
+        let trusted = Arc::new(Trusted::read(&settings.trust)?);
+        Ok(Self { trusted, enrolling: enrolling(&settings.enrolment)? })
     }
 }
 
@@ -76,12 +77,18 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let machines = machines(settings)?;
     let size = store.size();
     let (keeper, thread) = keep::start(store, signer)?;
-    let judge = Arc::new(Judge::new(prepared.trust, settings.trust.quotes_required, machines));
-    let receiver = Receiver::new(judge, keeper, prepared.enrolling);
+    let trusted = prepared.trusted;
+    let judge = Arc::new(Judge::new(Arc::clone(&trusted), machines));
+    let receiver = Receiver::new(judge, keeper, prepared.enrolling, Reader::open(&settings.state)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         // Who we are before anybody is listened to.
         let tls = mtls::Server::new(&identity, settings.peers.allowed()).await.context("[tls]")?;
+        let bundles = tls.bundles();
+        if let Some(bundles) = bundles.as_ref().filter(|_| settings.trust.workload_api) {
+            trusted.take(bundles).map_err(|says| anyhow::anyhow!("[trust] workload_api: {says}"))?;
+        }
+        tokio::spawn(Arc::clone(&trusted).follow(bundles));
         let listener = TcpListener::bind(&settings.listen).await.with_context(|| settings.listen.clone())?;
         let address = listener.local_addr()?;
         let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

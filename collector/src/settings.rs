@@ -1,6 +1,10 @@
 //! The collector's configuration: what `testimony-collector --config FILE` reads.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use attestation::{identity::Pattern, receipt::LogSigner};
 use config::{Fault, Seconds, Validate, within};
@@ -12,7 +16,10 @@ pub(crate) const DEFAULT: &str = "/etc/testimony/collector.toml";
 const STATE: &str = "/var/lib/testimony-collector";
 const LISTEN: &str = "127.0.0.1:8443";
 /// The registers that `run --seal-pcr` takes.
-const SEAL_PCRS: std::ops::RangeInclusive<u8> = 11..=15;
+const SEAL_PCRS: RangeInclusive<u8> = 11..=15;
+/// How often it is looked at whether files of trust changed, unless it is said, and what may be said.
+const REREAD: Duration = Duration::from_secs(10);
+const REREAD_S: RangeInclusive<u64> = 1..=3600;
 
 /// All of it.
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +60,8 @@ pub(crate) struct Peers {
 pub(crate) struct Trust {
     keys: Vec<PathBuf>,
     trust_bundles: Vec<String>,
+    /// Whether the bundles that the Workload API of `tls` gives are trusted too, as it gives them.
+    pub(crate) workload_api: bool,
     spiffe_ids: Vec<String>,
     svid_lifetime_max: Option<Seconds>,
     timestamp_authorities: Vec<PathBuf>,
@@ -62,6 +71,8 @@ pub(crate) struct Trust {
     issuer: Option<String>,
     insecure_ignore_sct: bool,
     boot_policy: Option<PathBuf>,
+    /// How often it is looked at whether any of these files changed.
+    reread: Option<Seconds>,
     /// Whether a statement without a quote of an enrolled machine is refused.
     pub(crate) quotes_required: bool,
 }
@@ -127,6 +138,10 @@ impl Validate for Settings {
         within("tls", &self.tls, faults);
         within("peers", &self.peers, faults);
         within("trust", &self.trust, faults);
+        if self.trust.workload_api && self.tls.workload_api.is_none() {
+            let says = "there is none: [tls] workload_api names it";
+            faults.push(Fault::new("trust.workload_api", says));
+        }
         within("enrolment", &self.enrolment, faults);
     }
 }
@@ -172,24 +187,44 @@ impl Validate for Trust {
                 faults.push(Fault::new(format!("spiffe_ids[{index}]"), error.to_string()));
             }
         }
-        if self.spiffe_ids.is_empty() != self.trust_bundles.is_empty() {
+        if self.spiffe_ids.is_empty() == self.has_bundles() {
             faults.push(Fault::new(
                 "spiffe_ids",
-                "trust_bundles and spiffe_ids go together: whose bundle, and who of it",
+                "trust_bundles or workload_api, and spiffe_ids go together: whose bundle, and who of it",
             ));
         }
         let keyless = [self.trusted_root.is_some(), self.identity.is_some(), self.issuer.is_some()];
         if keyless.contains(&true) && keyless.contains(&false) {
             faults.push(Fault::new("trusted_root", "trusted_root, identity and issuer go together"));
         }
-        if self.keys.is_empty() && self.trust_bundles.is_empty() && self.trusted_root.is_none() {
-            let says = "missing: nobody is trusted; name keys, trust_bundles with spiffe_ids, or a trusted_root";
+        if self.keys.is_empty() && !self.has_bundles() && self.trusted_root.is_none() {
+            let says = "missing: nobody is trusted; name keys, trust_bundles or workload_api with spiffe_ids, or a trusted_root";
             faults.push(Fault::new("keys", says));
+        }
+        if self.reread.is_some_and(|every| !REREAD_S.contains(&every.get())) {
+            faults.push(Fault::new("reread", "1s to 1h"));
         }
     }
 }
 
 impl Trust {
+    fn has_bundles(&self) -> bool {
+        !self.trust_bundles.is_empty() || self.workload_api
+    }
+
+    /// How often files are looked at.
+    pub(crate) fn reread(&self) -> Duration {
+        self.reread.map_or(REREAD, Seconds::duration)
+    }
+
+    /// Files and folders that it is read from.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let bundles = self.trust_bundles.iter().filter_map(|bundle| Some(Path::new(bundle.split_once('=')?.1)));
+        let lists = [&self.keys, &self.timestamp_authorities, &self.log_keys].into_iter().flatten();
+        let single = [&self.trusted_root, &self.boot_policy].into_iter().flatten();
+        lists.chain(single).map(PathBuf::as_path).chain(bundles)
+    }
+
     /// The same as options of `verify`. To be called for what had no faults.
     pub(crate) fn args(&self) -> Args {
         Args {

@@ -76,6 +76,9 @@ pub enum Error {
     /// The Workload API cannot be followed.
     #[error("the Workload API cannot be followed")]
     Source(#[source] X509SourceError),
+    /// Authorities that cannot be some.
+    #[error("what the Workload API gave of {0} is no trust bundle")]
+    Bundle(String),
     /// What it gave is of no use.
     #[error("no TLS can be spoken with the X.509-SVID")]
     Svid(#[source] spiffe_rustls::Error),

@@ -13,10 +13,12 @@
 
 mod accept;
 mod accepted;
+mod bundles;
 mod client;
 mod error;
 mod files;
 mod peer;
+mod rate;
 mod server;
 mod settings;
 mod svid;
@@ -24,10 +26,12 @@ mod verifier;
 
 pub use accept::{HANDSHAKE_SECONDS_MAX, HANDSHAKES_MAX};
 pub use accepted::Accepted;
+pub use bundles::Bundles;
 pub use client::{CONNECT_SECONDS_MAX, Client, Expected};
 pub use error::{Error, Refusal, Refused};
 pub use files::{FILE_BYTES_MAX, Files};
 pub use peer::{Peer, Peers};
+pub use rate::Rate;
 pub use rustls_pki_types::DnsName;
 pub use server::Server;
 pub use settings::{FROM_ENVIRONMENT, Identity, Settings};

@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
 use crate::accept::Acceptor;
-use crate::{Accepted, Error, Files, Identity, Peers, Refusal, Refused, svid};
+use crate::{Accepted, Bundles, Error, Files, Identity, Peers, Refusal, Refused, svid};
 
 /// Takes connections by mutual TLS.
 pub struct Server {
@@ -19,7 +19,7 @@ pub struct Server {
 
 enum Source {
     /// Follows the Workload API by itself.
-    Spiffe(Arc<ServerConfig>),
+    Spiffe(Arc<ServerConfig>, spiffe::X509Source),
     Files(Files),
 }
 
@@ -38,7 +38,8 @@ impl Server {
     pub async fn new(identity: &Identity, allowed: Peers) -> Result<Self, Error> {
         let identity = match identity {
             Identity::Spiffe { socket } => {
-                Source::Spiffe(Arc::new(svid::server(socket.as_deref(), allowed.clone()).await?))
+                let (config, source) = svid::server(socket.as_deref(), allowed.clone()).await?;
+                Source::Spiffe(Arc::new(config), source)
             }
             Identity::Files(files) => {
                 files.server(&allowed)?;
@@ -46,6 +47,15 @@ impl Server {
             }
         };
         Ok(Self { identity, allowed, refused: Box::new(drop) })
+    }
+
+    /// The trust bundles of the Workload API that the identity is of; none where it is of files.
+    #[must_use]
+    pub fn bundles(&self) -> Option<Bundles> {
+        match &self.identity {
+            Source::Spiffe(_, source) => Some(Bundles::of(source.clone())),
+            Source::Files(_) => None,
+        }
     }
 
     /// Calls this for each connection that is not taken, to count it, and to log it at a limited rate: anybody who reaches
@@ -72,7 +82,7 @@ impl Server {
     /// What the next connection is made with.
     pub(crate) async fn config(&self) -> Result<Arc<ServerConfig>, Refusal> {
         match &self.identity {
-            Source::Spiffe(config) => Ok(Arc::clone(config)),
+            Source::Spiffe(config, _) => Ok(Arc::clone(config)),
             Source::Files(files) => {
                 let (files, allowed) = (files.clone(), self.allowed.clone());
                 let config = tokio::task::spawn_blocking(move || files.server(&allowed));

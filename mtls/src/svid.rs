@@ -38,11 +38,13 @@ async fn why(socket: &str) -> Option<WorkloadApiError> {
 }
 
 /// What a server speaks TLS with, always as the Workload API has it.
-pub(crate) async fn server(socket: Option<&str>, allowed: Peers) -> Result<ServerConfig, Error> {
+pub(crate) async fn server(socket: Option<&str>, allowed: Peers) -> Result<(ServerConfig, X509Source), Error> {
+    let source = source(socket).await?;
     // By what is left of a source that ended, nobody is let in.
-    let builder = mtls_server(source(socket).await?).terminal_source_policy(TerminalSourcePolicy::FailClosed);
+    let builder = mtls_server(source.clone()).terminal_source_policy(TerminalSourcePolicy::FailClosed);
     let allow = move |id: &spiffe::SpiffeId| allowed.allow(id.to_string().parse().ok().as_ref());
-    builder.authorize(allow).with_alpn_protocols([ALPN]).build().map_err(Error::Svid)
+    let config = builder.authorize(allow).with_alpn_protocols([ALPN]).build().map_err(Error::Svid)?;
+    Ok((config, source))
 }
 
 /// The same of a client.

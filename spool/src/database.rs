@@ -15,7 +15,7 @@ use crate::place::Place;
 /// `TSPL`.
 const APPLICATION_ID: i64 = 0x5453_504c;
 /// Of the tables below. Another version of them is another number.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 /// How long it is until a database that another process holds is asked for again: about as long as an act takes.
 const WAIT_EACH: Duration = Duration::from_millis(1);
 /// Pages of the write-ahead log from which on an act copies it into the database.
@@ -58,6 +58,28 @@ const TABLES: &str = "
     CREATE UNIQUE INDEX refused_sha256 ON refused (sha256, kind);
 ";
 
+/// From format 1 to 2: items that are put off, and what was seen of collectors' logs.
+const SECOND: &str = "
+    ALTER TABLE waiting ADD COLUMN again_s INTEGER;
+    ALTER TABLE waiting ADD COLUMN tries INTEGER;
+    ALTER TABLE waiting ADD COLUMN code TEXT;
+    ALTER TABLE waiting ADD COLUMN says TEXT;
+    ALTER TABLE waiting ADD COLUMN deferral_checksum BLOB;
+    CREATE INDEX waiting_again_s ON waiting (again_s) WHERE again_s IS NOT NULL;
+    CREATE TABLE logs (
+        key TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, time_s INTEGER NOT NULL, checksum BLOB NOT NULL
+    ) STRICT;
+";
+
+/// What a file is, before it is used.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Empty,
+    /// Of the format before.
+    First,
+    Spool,
+}
+
 /// Opens the database, and makes its tables if it is empty. The caller is the only one who does at this time.
 pub(crate) fn open(place: &Place) -> Result<Connection, Error> {
     // No link anywhere on the path: the folder's own was resolved, and whoever puts one there now is refused.
@@ -66,8 +88,8 @@ pub(crate) fn open(place: &Place) -> Result<Connection, Error> {
     connection.busy_handler(Some(patience()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    let is_new = recognise(&connection, place)?;
-    if is_new {
+    let found = recognise(&connection, place)?;
+    if found == Found::Empty {
         connection.execute_batch(&format!("PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL;"))?;
     }
     // A log that several processes write needs memory that they share, which file systems of networks do not have.
@@ -83,8 +105,10 @@ pub(crate) fn open(place: &Place) -> Result<Connection, Error> {
         "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {LOG_BYTES_MAX}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
          PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
     ))?;
-    if is_new {
-        make(&mut connection)?;
+    match found {
+        Found::Empty => make(&mut connection)?,
+        Found::First => bring_up(&mut connection)?,
+        Found::Spool => {}
     }
     if number(&connection, "PRAGMA page_size")? != PAGE_BYTES || number(&connection, "PRAGMA auto_vacuum")? != 2 {
         return Err(Error::damaged("its header"));
@@ -108,13 +132,14 @@ fn patience() -> impl FnMut(i32) -> bool + Send + 'static {
     }
 }
 
-/// Whether the database is empty; what is neither that nor ours is refused.
-fn recognise(connection: &Connection, place: &Place) -> Result<bool, Error> {
+/// What the database is; what is neither empty nor ours is refused.
+fn recognise(connection: &Connection, place: &Place) -> Result<Found, Error> {
     let read = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let (application, format) = (read("PRAGMA application_id")?, read("PRAGMA user_version")?);
     match (application, format) {
-        (0, 0) if read("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(true),
-        (APPLICATION_ID, FORMAT) => Ok(false),
+        (0, 0) if read("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(Found::Empty),
+        (APPLICATION_ID, FORMAT) => Ok(Found::Spool),
+        (APPLICATION_ID, 1) => Ok(Found::First),
         (APPLICATION_ID, found) if found > FORMAT => Err(Error::Newer { found, known: FORMAT }),
         (APPLICATION_ID, _) => Err(Error::damaged("its header")),
         _ => Err(Error::Foreign(place.database().to_owned())),
@@ -128,8 +153,18 @@ fn make(connection: &mut Connection) -> Result<(), Error> {
         .map_err(|errno| Error::Database(std::io::Error::from(errno).into()))?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(SECOND)?;
     account.store(&transaction)?;
     transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"))?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// From the format before. Whoever has it open by an older version goes on: the tables have columns more, which that does not name.
+fn bring_up(connection: &mut Connection) -> Result<(), Error> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SECOND)?;
+    transaction.execute_batch(&format!("PRAGMA user_version = {FORMAT};"))?;
     transaction.commit()?;
     Ok(())
 }

@@ -89,6 +89,9 @@ pub enum Error {
     /// No item of that number waits: it was dropped, or another process was faster.
     #[error("no item {0} waits in the spool")]
     NotWaiting(u64),
+    /// No item of that number was refused or put off.
+    #[error("no item {0} of the spool was refused or put off")]
+    NotRefused(u64),
     /// A count of another spool, or one that was never read from this one.
     #[error("what is said to be dropped was not dropped by this spool")]
     NotDropped,

@@ -25,9 +25,11 @@
 
 mod account;
 mod database;
+mod deferral;
 mod error;
 mod item;
 mod limits;
+mod logs;
 mod losses;
 mod outcome;
 mod place;
@@ -39,12 +41,14 @@ mod state;
 mod tests;
 
 pub use account::Counts;
+pub use deferral::{Deferred, Retried};
 pub use error::Error;
 pub use item::{Held, Item, Kind, Refused};
 pub use limits::{
-    BYTES_MIN, CODE_BYTES_MAX, EVIDENCE_BYTES_MAX, ITEM_BYTES_MAX, LOG_BYTES_MAX, Limits, NAME_BYTES_MAX,
-    RECEIPT_BYTES_MAX, Rule, SAYS_BYTES_MAX, WAIT_MAX,
+    BYTES_MIN, CODE_BYTES_MAX, DEFERRAL_BYTES_MAX, EVIDENCE_BYTES_MAX, ITEM_BYTES_MAX, LOG_BYTES_MAX,
+    LOG_KEY_BYTES_MAX, LOGS_MAX, Limits, NAME_BYTES_MAX, RECEIPT_BYTES_MAX, Rule, SAYS_BYTES_MAX, WAIT_MAX,
 };
+pub use logs::Seen;
 pub use losses::Dropped;
 pub use queue::Spool;
 pub use state::State;

@@ -18,6 +18,12 @@ pub const RECEIPT_BYTES_MAX: usize = 64 << 10;
 pub const CODE_BYTES_MAX: usize = 64;
 /// Bytes of the reason for a refusal that are kept. It is the collector's text: what is longer is cut, not refused.
 pub const SAYS_BYTES_MAX: usize = 4096;
+/// Bytes of the reason for which an item was put off that are kept.
+pub const DEFERRAL_BYTES_MAX: usize = 512;
+/// Bytes of the key of a collector's log at most.
+pub const LOG_KEY_BYTES_MAX: usize = 1024;
+/// Logs of which is remembered what was seen, at most.
+pub const LOGS_MAX: u64 = 16;
 /// How long another process is waited for.
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
 /// The least that a queue can be given: below it, what is kept beside the items would be most of it.

@@ -19,9 +19,23 @@ impl Spool {
     /// An item that is dropped while the collector takes it is counted as dropped although it arrived; then no item of this number
     /// waits.
     pub fn acknowledge(&mut self, number: u64, receipt: &[u8], at_s: u64) -> Result<(), Error> {
+        self.answered(number, receipt, at_s, |_| Ok(()))
+    }
+
+    /// The same, with whatever else is to hold if it does.
+    pub(crate) fn answered(
+        &mut self,
+        number: u64,
+        receipt: &[u8],
+        at_s: u64,
+        besides: impl FnOnce(&mut Work<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         Error::beyond("a receipt", receipt.len(), RECEIPT_BYTES_MAX)?;
         Error::beyond_time(at_s.max(number))?;
-        self.write(at_s, |work| work.acknowledge(number, receipt))
+        self.write(at_s, |work| {
+            work.acknowledge(number, receipt)?;
+            besides(work)
+        })
     }
 
     /// The collector will never take the item: it leaves the queue and is kept aside, with its envelope, for whoever looks into it.

@@ -84,11 +84,17 @@ impl Spool {
 
     /// What waits after a number, in order, as many as have room in so many bytes, but one at least. Nothing is removed.
     pub fn waiting(&self, after: u64, bytes_max: u64) -> Result<Vec<Held>, Error> {
-        Error::beyond_time(after)?;
+        self.waiting_at(after, i64::MAX.cast_unsigned(), bytes_max)
+    }
+
+    /// The same without those that were put off until later.
+    pub fn waiting_at(&self, after: u64, now_s: u64, bytes_max: u64) -> Result<Vec<Held>, Error> {
+        Error::beyond_time(after.max(now_s))?;
         self.read(|connection, account| {
-            let sql = format!("SELECT {FIELDS} FROM waiting WHERE number > ?1 ORDER BY number");
+            let now = "(again_s IS NULL OR again_s <= ?2)";
+            let sql = format!("SELECT {FIELDS} FROM waiting WHERE number > ?1 AND {now} ORDER BY number");
             let mut statement = connection.prepare(&sql)?;
-            let mut rows = statement.query([after])?;
+            let mut rows = statement.query([after, now_s])?;
             let (mut found, mut bytes, mut last) = (Vec::new(), 0, after);
             while let Some(row) = rows.next()? {
                 let entry = Entry::read(row, &account.spool)?;
@@ -269,7 +275,7 @@ impl Entry {
         Ok(envelope)
     }
 
-    fn held(self, envelope: Vec<u8>) -> Held {
+    pub fn held(self, envelope: Vec<u8>) -> Held {
         let Self { number, kind, name, sha256, made_s, .. } = self;
         let evidence = self.evidence.map(|path| OsString::from_vec(path).into());
         Held { number, kind, name, sha256, envelope, evidence, made_s }

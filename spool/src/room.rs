@@ -12,7 +12,7 @@ use crate::{Error, Spool, database};
 const GIVE_BACK_PAGES: u64 = 1024;
 
 /// What a row of the tables beside the queue takes besides its own bytes, with its place in indexes, at most.
-const ROW_BYTES: u64 = 512;
+pub(crate) const ROW_BYTES: u64 = 512;
 
 /// An act that writes: its transaction, and the account as it will be.
 pub(crate) struct Work<'a> {

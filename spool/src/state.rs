@@ -15,6 +15,10 @@ pub struct State {
     pub waiting: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of them the collector does not take for now.
+    pub deferred: u64,
+    /// When the first of those is handed on again.
+    pub again_s: Option<u64>,
     /// When the oldest of them was made.
     pub oldest_s: Option<u64>,
     /// The last number that was given; 0 if none was.
@@ -46,6 +50,9 @@ fn state(connection: &Connection, account: &Account) -> Result<State, Error> {
     Ok(State {
         spool: account.spool,
         waiting: account.waiting.count,
+        deferred: connection
+            .query_row("SELECT count(*) FROM waiting WHERE again_s IS NOT NULL", [], |row| row.get(0))?,
+        again_s: connection.query_row("SELECT min(again_s) FROM waiting", [], |row| row.get(0))?,
         bytes: account.waiting.bytes,
         oldest_s: connection.query_row("SELECT min(made_s) FROM waiting", [], |row| row.get(0))?,
         newest: account.newest,

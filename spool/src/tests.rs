@@ -1,6 +1,7 @@
 //! Each boundary, from both sides.
 
 mod answers;
+mod deferrals;
 mod losses;
 mod places;
 mod puts;

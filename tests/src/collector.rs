@@ -179,6 +179,19 @@ impl Collector {
         self.server = Some((server, said));
     }
 
+    /// Reads what it says until these words are in a line of it.
+    ///
+    /// # Panics
+    /// If it ends before.
+    pub fn until_it_says(&mut self, words: &str) {
+        let (_, said) = self.server.as_mut().expect("it runs");
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it ended before it said: {words}");
+        }
+    }
+
     /// Kills it, as a machine does that loses its power.
     pub fn kill(&mut self) {
         if let Some((mut server, _)) = self.server.take() {

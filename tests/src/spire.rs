@@ -130,6 +130,16 @@ plugins {{
         self.ask(&["bundle", "show", "-format", format]).expect("a bundle")
     }
 
+    /// Has another authority sign SVIDs from now on; the one before stays in the bundle.
+    ///
+    /// # Panics
+    /// If the server does not do it.
+    pub fn rotate_authority(&self) {
+        let said = self.ask(&["localauthority", "x509", "prepare"]).expect("another authority");
+        let id = said.lines().find_map(|line| line.trim().strip_prefix("Authority ID:")).expect("its id").trim();
+        self.ask(&["localauthority", "x509", "activate", "-authorityID", id]).expect("activated");
+    }
+
     /// Gives processes of root an identity, and waits until the agent knows it.
     ///
     /// # Panics

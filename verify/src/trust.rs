@@ -4,7 +4,7 @@ use crate::pack::Pack;
 use crate::{Args, files, keyless, platform, report, times};
 use attestation::dsse::PublicKey;
 use attestation::evidence::Limits;
-use attestation::identity::Identities;
+use attestation::identity::{Bundle, Identities};
 use attestation::platform::Machine;
 use attestation::receipt::Receipt;
 use attestation::verify::{Objects, Options, Verdict, Voucher, verify};
@@ -48,6 +48,18 @@ impl Trust {
         let keys = args.keys.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?;
         let (identities, times) = (args.identity.read()?, args.times.read()?);
         Ok(Self { keys, identities, times, platform: args.platform.read()?, keyless: args.keyless.read()? })
+    }
+
+    /// The same with more bundles, of authorities that are not in files; for the identities that the options name.
+    #[must_use]
+    pub fn with_bundles(mut self, args: &Args, bundles: Vec<Bundle>) -> Self {
+        let identities = self.identities.get_or_insert_with(|| Identities {
+            bundles: Vec::new(),
+            patterns: args.identity.spiffe_ids.clone(),
+            lifetime_max: args.identity.svid_lifetime_max,
+        });
+        identities.bundles.extend(bundles);
+        self
     }
 
     pub(crate) fn beside(&self, file: &Path) -> io::Result<Given<'_>> {

@@ -1,12 +1,16 @@
 //! Delivery as a task of the agent, and what it tells the journal.
 
-use std::{cell::RefCell, convert::Infallible, future::Future};
+use std::{cell::RefCell, convert::Infallible, future::Future, time::Duration};
 
 use anyhow::Context as _;
 use attestation::escape::escape;
 
 use super::settings::{Collector, Settings};
 use crate::ship::{self, Shared, Target, Told};
+
+/// Refusals that are told in a time.
+const REFUSED_MAX: u32 = 10;
+const REFUSED_PER: Duration = Duration::from_secs(60);
 
 /// Looks at what the configuration names.
 ///
@@ -64,15 +68,25 @@ pub(super) async fn start(
 }
 
 /// What was told last: the same is not told again, however long it lasts.
-#[derive(Default)]
-struct Journal(RefCell<Option<String>>);
+struct Journal {
+    last: RefCell<Option<String>>,
+    /// A collector may refuse all that there is.
+    refused: mtls::Rate,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { last: RefCell::default(), refused: mtls::Rate::new(REFUSED_MAX, REFUSED_PER) }
+    }
+}
 
 impl Journal {
     fn tell(&self, told: &Told<'_>) {
         match told {
-            Told::Refused { number, code, says } => {
-                eprintln!("testimony: the collector refuses statement {number}: {code}: {says}");
-            }
+            Told::Refused { number, code, says, is_final } => self.refused.tell(|more| {
+                let lasts = if *is_final { "" } else { " for now" };
+                eprintln!("testimony: the collector refuses statement {number}{lasts}: {code}: {says}{more}");
+            }),
             Told::Delivering => self.changed("the collector answers".to_owned()),
             Told::Waiting { why } => {
                 let why = crate::sign::chain_of(*why);
@@ -82,9 +96,9 @@ impl Journal {
     }
 
     fn changed(&self, line: String) {
-        if self.0.borrow().as_ref() != Some(&line) {
+        if self.last.borrow().as_ref() != Some(&line) {
             eprintln!("testimony: {line}");
-            self.0.replace(Some(line));
+            self.last.replace(Some(line));
         }
     }
 }

@@ -1,15 +1,28 @@
-//! What the collector answers: a receipt is held against what was sent before it stands for it.
+//! What the collector answers: a receipt is held against what was sent before it stands for it; what is not taken for now is put off.
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use attestation::{
     escape::escape,
     receipt::{Entry, LogKey, Receipt},
 };
-use collector_api::{Accepted, Answer, Refused, Unavailable, answer::Outcome};
+use collector_api::{Accepted, Answer, Lasting, Refused, Unavailable, answer::Outcome};
 use spool::{CODE_BYTES_MAX, SAYS_BYTES_MAX};
 
-use super::{Error, Sent, Shared, Told, now_s};
+use super::{Error, Sent, Shared, Told, chance, now_s};
+
+/// Waits before a statement is sent again that is not taken for now: at first, and at most.
+const FOR_NOW: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
+/// The same where the collector could not look at it.
+const UNAVAILABLE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
+
+/// What came of an answer.
+pub(super) enum Settled {
+    /// There is nothing more to do, or not before long.
+    Answered,
+    /// The collector cannot take this one now; whether that is this one's fault, those behind it will show.
+    Unavailable(Error),
+}
 
 /// Answers of one stream.
 pub(super) struct Answers<'a> {
@@ -20,35 +33,65 @@ pub(super) struct Answers<'a> {
 
 impl Answers<'_> {
     /// Does what an answer says, if it may say that.
-    pub(super) async fn settle(&self, answer: Answer, tell: &impl Fn(&Told<'_>)) -> Result<(), Error> {
+    pub(super) async fn settle(&self, answer: Answer, tell: &impl Fn(&Told<'_>)) -> Result<Settled, Error> {
         let number = answer.number;
-        let entry = self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        let entry = entry.ok_or(Error::NotSent(number))?;
+        let sending = self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let sending = sending.ok_or(Error::NotSent(number))?;
         match answer.outcome {
             Some(Outcome::Accepted(Accepted { receipt, repeated: _ })) => {
-                self.hold(number, &entry, &receipt)?;
-                self.spool.with(move |spool| gone_is_done(spool.acknowledge(number, &receipt, now_s()))).await
+                self.hold(number, &sending.entry, &receipt)?;
+                self.spool.with(move |spool| gone_is_done(spool.acknowledge(number, &receipt, now_s()))).await?;
+                Ok(Settled::Answered)
             }
-            Some(Outcome::Refused(Refused { code, says })) => {
-                let (code, says) = (words(&code, CODE_BYTES_MAX), words(&says, SAYS_BYTES_MAX));
-                tell(&Told::Refused { number, code: &code, says: &says });
-                self.spool.with(move |spool| gone_is_done(spool.refuse(number, &code, &says, now_s()))).await
+            Some(Outcome::Refused(refused)) => {
+                self.refused(number, &refused, tell).await?;
+                Ok(Settled::Answered)
             }
-            Some(Outcome::Unavailable(Unavailable { says })) => {
-                Err(Error::Unavailable { number, says: words(&says, SAYS_BYTES_MAX) })
-            }
-            None => Err(Error::Unavailable { number, says: "it answers what this version does not know".to_owned() }),
+            Some(Outcome::Unavailable(Unavailable { says })) => self.unavailable(number, &says).await,
+            None => self.unavailable(number, "it answers what this version does not know").await,
         }
+    }
+
+    async fn refused(&self, number: u64, refused: &Refused, tell: &impl Fn(&Told<'_>)) -> Result<(), Error> {
+        let (code, says) = (words(&refused.code, CODE_BYTES_MAX), words(&refused.says, SAYS_BYTES_MAX));
+        // What a later version may say besides is no reason to give a statement up.
+        let is_final = refused.lasting() == Lasting::Final;
+        tell(&Told::Refused { number, code: &code, says: &says, is_final });
+        if is_final {
+            return self.spool.with(move |spool| gone_is_done(spool.refuse(number, &code, &says, now_s()))).await;
+        }
+        self.put_off(number, code, says, FOR_NOW).await
+    }
+
+    async fn unavailable(&self, number: u64, says: &str) -> Result<Settled, Error> {
+        let says = words(says, SAYS_BYTES_MAX);
+        self.put_off(number, String::new(), says.clone(), UNAVAILABLE).await?;
+        Ok(Settled::Unavailable(Error::Unavailable { number, says }))
+    }
+
+    async fn put_off(&self, number: u64, code: String, says: String, waits: [Duration; 2]) -> Result<(), Error> {
+        let wait = move |tries| wait(tries, waits, chance());
+        let put_off =
+            move |spool: &mut spool::Spool| gone_is_done(spool.defer(number, (&code, &says), now_s(), wait).map(drop));
+        self.spool.with(put_off).await
     }
 
     fn hold(&self, number: u64, entry: &Entry, receipt: &[u8]) -> Result<(), Error> {
         let receipt = Receipt::read(receipt).map_err(|source| Error::Receipt { number, source })?;
-        if receipt.entry() != entry {
+        // A log has of an envelope what it verified; the same statement with other signatures beside those is no other one.
+        if !receipt.entry().is_within(entry) {
             return Err(Error::OtherReceipt(number));
         }
         let held = self.log.map_or(Ok(0), |log| receipt.accept(log));
         held.map(drop).map_err(|source| Error::Receipt { number, source })
     }
+}
+
+/// How long it is until the next try: twice as long each time, and never the same for two statements.
+fn wait(tries: u64, [first, most]: [Duration; 2], chance: f64) -> Duration {
+    let doubled = u32::try_from(tries.saturating_sub(1)).ok().and_then(|tries| 2_u32.checked_pow(tries));
+    let wait = doubled.and_then(|times| first.checked_mul(times)).map_or(most, |wait| wait.min(most));
+    wait.mul_f64(0.5 + 0.5 * chance)
 }
 
 /// Of a stranger's words, those that can be shown, in so many bytes at most: the spool takes no more.
@@ -72,6 +115,17 @@ pub(super) fn gone_is_done(settled: Result<(), spool::Error>) -> Result<(), spoo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_grow_up_to_a_limit() {
+        let waits = [Duration::from_secs(5), Duration::from_secs(60)];
+        let seconds = |tries, chance| wait(tries, waits, chance).as_secs_f64();
+        assert_eq!(
+            [1, 2, 3, 4, 5, 64, u64::MAX].map(|tries| seconds(tries, 1.0)),
+            [5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
+        );
+        assert_eq!((seconds(0, 0.0), seconds(9, 0.0)), (2.5, 30.0));
+    }
 
     #[test]
     fn a_collectors_words_are_no_longer_than_the_spool_takes() {

@@ -1,4 +1,4 @@
-//! What is sent: what waits, in its order, as fast as the collector takes it.
+//! What is sent: what waits, in its order, as fast as the collector takes it; and what it did not take for now, when its time comes.
 
 use std::{
     sync::PoisonError,
@@ -8,9 +8,10 @@ use std::{
 use attestation::{dsse, receipt::Entry};
 use collector_api::Submission;
 use prost::Message as _;
+use spool::Held;
 use tokio::sync::mpsc;
 
-use super::{Error, Sent, Shared, answers::gone_is_done, now_s};
+use super::{Error, Sending, Sent, Shared, answers::gone_is_done, now_s};
 
 /// Bytes that are read from the spool at once.
 const READ_BYTES_MAX: u64 = 8 << 20;
@@ -20,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two looks at what is too old to wait any longer.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
+/// Of those whose time has come again, so many between those that wait for the first time.
+const AGAIN_MAX: u32 = 16;
+
 /// Feeds a stream until nobody takes from it any more.
 pub(super) async fn feed(spool: Shared, sent: Sent, give: mpsc::Sender<Submission>) -> Result<(), Error> {
     let (mut after, mut expired) = (0, None::<Instant>);
@@ -28,8 +32,10 @@ pub(super) async fn feed(spool: Shared, sent: Sent, give: mpsc::Sender<Submissio
             spool.with(|spool| spool.tidy(now_s())).await?;
             expired = Some(Instant::now());
         }
-        let waiting = spool.with(move |spool| spool.waiting(after, READ_BYTES_MAX)).await?;
-        if waiting.is_empty() {
+        let mut feeding = Feeding { spool: &spool, sent: &sent, give: &give };
+        let again = again(&mut feeding, after).await?;
+        let waiting = spool.with(move |spool| spool.waiting_at(after, now_s(), READ_BYTES_MAX)).await?;
+        if waiting.is_empty() && !again {
             tokio::select! {
                 () = give.closed() => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => continue,
@@ -37,23 +43,53 @@ pub(super) async fn feed(spool: Shared, sent: Sent, give: mpsc::Sender<Submissio
         }
         for held in waiting {
             after = held.number;
-            let number = held.number;
-            match submission(number, &held.envelope) {
-                Some((submission, entry)) => {
-                    sent.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
-                    if give.send(submission).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                // Nobody's statement: it was put there by something else than this program.
-                None => {
-                    let says = "what waits under this number is no statement";
-                    spool
-                        .with(move |spool| gone_is_done(spool.refuse(number, "UNREADABLE_FILE", says, now_s())))
-                        .await?;
-                }
+            if !feeding.give(held).await? {
+                return Ok(());
             }
         }
+    }
+}
+
+/// Sends what was put off and whose time has come. Whether there was any.
+async fn again(feeding: &mut Feeding<'_>, until: u64) -> Result<bool, Error> {
+    let mut found = false;
+    for number in feeding.spool.with(|spool| spool.due(now_s(), AGAIN_MAX)).await? {
+        // What is above comes in its turn, and what is on its way comes no second time.
+        let is_sent = feeding.sent.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number);
+        if number > until || is_sent {
+            continue;
+        }
+        if let Some(held) = feeding.spool.with(move |spool| spool.held(number)).await? {
+            found = true;
+            if !feeding.give(held).await? {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+struct Feeding<'a> {
+    spool: &'a Shared,
+    sent: &'a Sent,
+    give: &'a mpsc::Sender<Submission>,
+}
+
+impl Feeding<'_> {
+    /// Whether somebody took it.
+    async fn give(&mut self, held: Held) -> Result<bool, Error> {
+        let number = held.number;
+        if let Some((submission, entry)) = submission(number, &held.envelope) {
+            let sending = Sending::new(entry, held.made_s);
+            self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sending);
+            return Ok(self.give.send(submission).await.is_ok());
+        }
+        // Nobody's statement: it was put there by something else than this program.
+        let says = "what waits under this number is no statement";
+        let refuse =
+            move |spool: &mut spool::Spool| gone_is_done(spool.refuse(number, "UNREADABLE_FILE", says, now_s()));
+        self.spool.with(refuse).await?;
+        Ok(true)
     }
 }
 

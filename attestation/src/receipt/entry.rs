@@ -53,6 +53,13 @@ impl Entry {
         (1..=SIGNATURES_MAX).contains(&signatures.len()).then_some(Self { payload, signatures })
     }
 
+    /// Whether it is of the same payload, and of no signature that the other one does not have: a log may have fewer of an envelope than
+    /// were sent to it, and in another order.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.payload == other.payload && self.signatures.iter().all(|signature| other.signatures.contains(signature))
+    }
+
     /// SHA-256 of the payload.
     #[must_use]
     pub fn payload_sha256(&self) -> &Hash {

@@ -96,6 +96,12 @@ impl Receipt {
         &self.entry
     }
 
+    /// Size and root of the tree that it leads to.
+    #[must_use]
+    pub fn tree(&self) -> (u64, &Hash) {
+        (self.size, &self.root)
+    }
+
     /// The time at which the log says that it had the entry: seconds since 1970.
     ///
     /// # Errors

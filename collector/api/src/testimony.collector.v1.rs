@@ -49,7 +49,7 @@ pub struct Accepted {
     #[prost(bool, tag = "2")]
     pub repeated: bool,
 }
-/// It will not be taken as it is.
+/// It was looked at, and is not taken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refused {
     /// A code of `testimony explain`.
@@ -58,6 +58,9 @@ pub struct Refused {
     /// Why, in a sentence.
     #[prost(string, tag = "2")]
     pub says: ::prost::alloc::string::String,
+    /// For how long. What is not said, or not known, is no reason to give a statement up.
+    #[prost(enumeration = "Lasting", tag = "3")]
+    pub lasting: i32,
 }
 /// It could not be taken now, for a reason of the collector's own: it is to be sent again later.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -92,6 +95,52 @@ pub struct EnrolmentAnswer {
 pub struct Enrolment {
     #[prost(bytes = "vec", tag = "1")]
     pub machine: ::prost::alloc::vec::Vec<u8>,
+}
+/// Two sizes of the log, the older first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsistencyRequest {
+    #[prost(uint64, tag = "1")]
+    pub old: u64,
+    #[prost(uint64, tag = "2")]
+    pub new: u64,
+}
+/// The way between them (RFC 6962, section 2.1.2).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsistencyProof {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub hashes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// How long a refusal lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Lasting {
+    Unspecified = 0,
+    /// The statement itself is wrong: nothing that the collector could learn would change that.
+    Final = 1,
+    /// By what the collector trusts and knows now: an authority, an enrolment, a clock. The node keeps it, and asks again later.
+    ForNow = 2,
+}
+impl Lasting {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LASTING_UNSPECIFIED",
+            Self::Final => "LASTING_FINAL",
+            Self::ForNow => "LASTING_FOR_NOW",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LASTING_UNSPECIFIED" => Some(Self::Unspecified),
+            "LASTING_FINAL" => Some(Self::Final),
+            "LASTING_FOR_NOW" => Some(Self::ForNow),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod collector_client {
@@ -254,6 +303,36 @@ pub mod collector_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Shows that the log of one size begins with that of another: what a node asks whose receipts are of both.
+        pub async fn prove_consistency(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsistencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsistencyProof>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/testimony.collector.v1.Collector/ProveConsistency",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "testimony.collector.v1.Collector",
+                        "ProveConsistency",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -294,6 +373,14 @@ pub mod collector_server {
             &self,
             request: tonic::Request<super::EnrolmentAnswer>,
         ) -> std::result::Result<tonic::Response<super::Enrolment>, tonic::Status>;
+        /// Shows that the log of one size begins with that of another: what a node asks whose receipts are of both.
+        async fn prove_consistency(
+            &self,
+            request: tonic::Request<super::ConsistencyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsistencyProof>,
+            tonic::Status,
+        >;
     }
     /// Takes what nodes swear to. It believes nothing: each statement is verified again, with the functions that `testimony verify` has.
     #[derive(Debug)]
@@ -491,6 +578,51 @@ pub mod collector_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishEnrolmentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/testimony.collector.v1.Collector/ProveConsistency" => {
+                    #[allow(non_camel_case_types)]
+                    struct ProveConsistencySvc<T: Collector>(pub Arc<T>);
+                    impl<
+                        T: Collector,
+                    > tonic::server::UnaryService<super::ConsistencyRequest>
+                    for ProveConsistencySvc<T> {
+                        type Response = super::ConsistencyProof;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsistencyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collector>::prove_consistency(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ProveConsistencySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -118,8 +118,8 @@ fn changed(sql: &str) -> Scene {
 
 #[test]
 fn a_later_format_is_refused_with_a_sentence() {
-    let error = changed("PRAGMA user_version = 2").refusal();
-    assert!(matches!(error, Error::Newer { found: 2, known: database::FORMAT }));
+    let error = changed("PRAGMA user_version = 3").refusal();
+    assert!(matches!(error, Error::Newer { found: 3, known: database::FORMAT }));
     assert!(error.to_string().contains("use the version that wrote it"), "{error}");
 }
 

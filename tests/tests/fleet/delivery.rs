@@ -12,7 +12,7 @@ use serde_json::Value;
 use tests::collector::{Authority, names};
 use tests::{binary, ended, tool, verifier};
 
-use crate::node::{NODE, Node, collector, here, kept, trust};
+use crate::node::{NODE, Node, collector, here, kept};
 
 #[test]
 fn what_waited_is_delivered_in_order_and_receipted_and_the_receipt_is_good_offline() {
@@ -155,33 +155,6 @@ fn whoever_is_killed_the_accounts_agree_in_the_end() {
     let mut agent = node.agent.take().expect("an agent");
     ended(&Command::new("kill").arg(agent.id().to_string()).output().expect("kill runs"), 0);
     assert!(agent.wait().expect("it ends").success());
-}
-
-#[test]
-fn what_is_not_trusted_is_refused_once_and_kept_aside() {
-    if !here() {
-        return;
-    }
-    let (mut node, stranger) = (Node::new(), Node::new());
-    let mut collector = collector(&stranger);
-    node.join(&collector);
-    node.run("one");
-    collector.start();
-    node.start();
-    node.wait(|state| state["refused"] == 1);
-    node.wait_for_log("the collector refuses statement 1: ");
-    let refused = node.testimony(&["spool", "refused", "--config", "agent.toml"]);
-    let refused = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(refused.contains("one.intoto.jsonl") && refused.contains("SIGNATURE_INVALID"), "{refused}");
-    // What follows is not held up by it.
-    collector.kill();
-    collector.configure(&trust(&node));
-    collector.start();
-    node.run("two");
-    node.wait(|state| state["delivered"] == 1 && state["refusedKept"] == 1);
-    assert_eq!(kept(&collector), node.payloads(&["two".to_owned()]));
-    let chains = collector.lines(&["chains"]);
-    assert_eq!(chains[0]["missing"], serde_json::json!([[1, 1]]), "{chains:?}");
 }
 
 #[test]

@@ -64,6 +64,10 @@ fn a_machine_is_enrolled_under_its_nodes_name_and_its_quotes_are_demanded() {
     bench.node.wait(|state| state["delivered"] == 1 && state["refused"] == 1);
     assert_eq!(kept(&bench.collector), bench.node.payloads(&["sealed".to_owned()]));
     bench.node.wait_for_log("QUOTE_MISSING");
+    // Put back, it is refused once more, and counted once.
+    let said = bench.node.spool(&["retry", "--all"], 0);
+    assert!(said.contains("1 wait to be sent again"), "{said}");
+    bench.node.wait(|state| state["refused"] == 1 && state["refusedKept"] == 1);
     // It is known after a restart as well.
     bench.collector.kill();
     bench.collector.start();
@@ -81,7 +85,7 @@ fn a_quote_of_another_machine_or_under_another_signer_is_refused() {
     ended(&bench.join("machine"), 0);
     bench.sealed("other");
     bench.node.start();
-    bench.node.wait(|state| state["refused"] == 1);
+    bench.node.wait(|state| state["deferred"] == 1);
     bench.node.wait_for_log("QUOTE_REFUSED");
     // Another TPM than the one that is enrolled.
     let mut stranger = Bench::new("[enrolment]\nmakers = [MAKERS]\nbind_spiffe_id = false\n");
@@ -90,7 +94,7 @@ fn a_quote_of_another_machine_or_under_another_signer_is_refused() {
     let _ = fs::remove_dir_all(stranger.node.scratch.join("tpm"));
     stranger.sealed("other");
     stranger.node.start();
-    stranger.node.wait(|state| state["refused"] == 1);
+    stranger.node.wait(|state| state["deferred"] == 1);
     stranger.node.wait_for_log("QUOTE_REFUSED");
 }
 

@@ -3,5 +3,6 @@
 mod delivery;
 mod enrolment;
 mod node;
+mod refusals;
 mod spiffe;
 mod waiting;

@@ -96,6 +96,12 @@ impl Node {
         fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
     }
 
+    /// What a command of the spool says, when it ended so.
+    pub(crate) fn spool(&self, words: &[&str], code: i32) -> String {
+        let said = self.testimony(&[&["spool"][..], words, &["--config", "agent.toml"]].concat());
+        ended(&said, code) + &String::from_utf8_lossy(&said.stdout)
+    }
+
     pub(crate) fn state(&self) -> Value {
         let said = self.testimony(&["spool", "state", "--json", "--config", "agent.toml"]);
         serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)))

@@ -20,14 +20,7 @@ fn identities_of_spire_sign_connect_and_are_held_by_a_collector_without_rights()
     spire.register(AGENT);
     spire.register_user(COLLECTOR, NOBODY);
     let mut nodes = [Node::new(), Node::new()];
-    let bundle = nodes[0].scratch.join("bundle.pem");
-    std::fs::write(&bundle, spire.bundle("pem")).expect("written");
-    let shared = nodes[0].scratch.path();
-    std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("open");
-    let trust = format!(
-        "[peers]\nspiffe_ids = [{AGENT:?}]\n[trust]\ntrust_bundles = [\"example.org={}\"]\nspiffe_ids = [{AGENT:?}]\n",
-        bundle.display()
-    );
+    let trust = format!("[peers]\nspiffe_ids = [{AGENT:?}]\n[trust]\nworkload_api = true\nspiffe_ids = [{AGENT:?}]\n");
     let mut collector = Collector::by_spire(spire.socket(), &trust);
     collector.start();
     let (api, expected) = (format!("unix:{}", spire.socket().display()), format!("spiffe_id = {COLLECTOR:?}\n"));
@@ -43,11 +36,18 @@ fn identities_of_spire_sign_connect_and_are_held_by_a_collector_without_rights()
         node.start();
         node.wait(|state| state["delivered"] == 1);
     }
+    // Another authority, which the collector hears of as it goes on.
+    spire.rotate_authority();
+    spire.rotate(AGENT);
+    for node in &nodes {
+        run(node, "four");
+        node.wait(|state| state["delivered"] == 2);
+    }
     // Rotated, and gone: connections that stand go on, and what was signed before is delivered.
     spire.rotate(AGENT);
     for node in &nodes {
         run(node, "two");
-        node.wait(|state| state["delivered"] == 2);
+        node.wait(|state| state["delivered"] == 3);
     }
     nodes.iter().for_each(|node| run(node, "three"));
     spire.stop_agent();
@@ -55,9 +55,9 @@ fn identities_of_spire_sign_connect_and_are_held_by_a_collector_without_rights()
     spire.start_agent(None);
     collector.start();
     for node in &nodes {
-        node.wait(|state| state["delivered"] == 3 && state["put"] == 3);
+        node.wait(|state| state["delivered"] == 4 && state["put"] == 4);
     }
-    assert_eq!(kept(&collector).len(), 6);
+    assert_eq!(kept(&collector).len(), 8);
     for line in collector.lines(&["statements"]) {
         assert_eq!((&line["peer"], &line["signer"]), (&Value::from(AGENT), &Value::from(AGENT)));
     }
