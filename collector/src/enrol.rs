@@ -31,22 +31,24 @@ pub(crate) struct Enrolling {
     pub(crate) lifetime_s: u64,
 }
 
+/// A challenge, and what is kept until the answer comes.
+pub(crate) struct Made {
+    challenge: Vec<u8>,
+    pending: Vec<u8>,
+    expires_s: u64,
+}
+
 impl Enrolling {
-    /// A challenge for whoever asks.
-    pub(crate) async fn begin(
-        &self,
-        keeper: &Keeper,
-        peer: String,
-        request: &[u8],
-    ) -> Result<EnrolmentChallenge, Status> {
+    /// A challenge for whoever asks. That takes a while, and nothing is kept of it yet.
+    pub(crate) fn challenge(&self, peer: &str, request: &[u8]) -> Result<Made, Status> {
         if self.makers.is_none() && !self.first_use {
             return Err(Status::failed_precondition(
                 "this collector enrols no machines: it was given no makers of TPMs ([enrolment] makers)",
             ));
         }
-        let spiffe_id = Some(peer.as_str()).filter(|peer| self.bind_spiffe_id && peer.starts_with("spiffe://"));
+        let spiffe_id = Some(peer).filter(|peer| self.bind_spiffe_id && peer.starts_with("spiffe://"));
         let terms = Terms {
-            name: &peer,
+            name: peer,
             spiffe_id,
             seal_pcr: self.seal_pcr,
             makers: self.makers.as_ref(),
@@ -57,11 +59,17 @@ impl Enrolling {
         let (challenge, pending) = request.challenge(&terms, now, self.lifetime_s).map_err(|error| invalid(&error))?;
         let (challenge, pending) =
             challenge.to_json().and_then(|json| Ok((json, pending.to_json()?))).map_err(|error| invalid(&error))?;
+        Ok(Made { challenge, pending, expires_s: now.saturating_add(self.lifetime_s) })
+    }
+
+    /// Keeps what the answer is to be held against.
+    pub(crate) async fn begin(&self, keeper: &Keeper, peer: String, made: Made) -> Result<EnrolmentChallenge, Status> {
+        let Made { challenge, pending, expires_s } = made;
         let mut id = [0; ID_BYTES];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| Status::internal(error.to_string()))?;
         let id = hex::encode(&id);
-        if !kept(keeper.challenge(id.clone(), peer, pending, now.saturating_add(self.lifetime_s)).await)? {
+        if !kept(keeper.challenge(id.clone(), peer, pending, expires_s).await)? {
             return Err(Status::resource_exhausted("too many enrolments are open: try again later"));
         }
         Ok(EnrolmentChallenge { challenge, id })

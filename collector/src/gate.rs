@@ -39,7 +39,9 @@ pub(crate) fn admit(
                 Ok(place) => Some(Admitted { stream, _place: place }),
                 Err(why) => {
                     let peer = escape(peer.as_bytes());
-                    full.tell(|more| eprintln!("testimony-collector: a connection of {peer} was not taken: {why}{more}"));
+                    full.tell(|more| {
+                        eprintln!("testimony-collector: a connection of {peer} was not taken: {why}{more}")
+                    });
                     None
                 }
             }

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use mtls::Peer;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body, codegen::Service, server::NamedService};
@@ -93,7 +93,8 @@ where
         let rooms = Arc::new(Rooms::default());
         request.extensions_mut().insert(Arc::clone(&rooms));
         let peers = Arc::clone(&self.peers);
-        let request = request.map(|inner| Body::new(Measured::new(inner, Framing::new(bytes_max), peers, share, rooms)));
+        let request =
+            request.map(|inner| Body::new(Measured::new(inner, Framing::new(bytes_max), peers, share, rooms)));
         Box::pin(self.inner.call(request))
     }
 }
@@ -158,10 +159,7 @@ impl http_body::Body for Measured {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         loop {
             if let Err(status) = ready!(this.poll_rooms(context)) {

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use attestation::{
     codes, dsse,
+    merkle::Hash,
     platform::Machine,
     receipt::Entry,
     verify::{Outcome, Verdict},
@@ -15,7 +16,11 @@ use testimony_verify::{
     trust::{Sent, Trust},
 };
 
-use crate::{clock, store::Statement, trusted::Trusted};
+use crate::{
+    clock,
+    store::{Proven, Statement},
+    trusted::Trusted,
+};
 
 /// Bytes of a refusal's reason at most.
 const SAYS_BYTES_MAX: usize = 1024;
@@ -29,6 +34,9 @@ pub(crate) struct Refusal {
     pub(crate) says: String,
     pub(crate) lasting: Lasting,
 }
+
+/// A statement to keep, or why it is not.
+pub(crate) type Judged = Result<Statement, Refusal>;
 
 /// Who is trusted: what the configuration names, and machines as they are enrolled.
 pub(crate) struct Judge {
@@ -49,6 +57,13 @@ impl Judge {
         *machines = others.chain([machine.clone()]).collect();
     }
 
+    /// What is trusted now, and what of a submission is looked at by that.
+    pub(crate) fn begin(&self, submission: Submission) -> (Arc<Trust>, Submission) {
+        let trust = self.trusted.now();
+        let submission = Self::looked_at(&trust, submission);
+        (trust, submission)
+    }
+
     /// Without what nobody looks at here: else the same statement could be sent again and again, with something else beside it.
     fn looked_at(trust: &Trust, mut submission: Submission) -> Submission {
         if submission.quote.is_empty() {
@@ -62,11 +77,8 @@ impl Judge {
     }
 
     /// Verifies. What it costs is bounded by the submission's size.
-    pub(crate) fn judge(&self, submission: Submission, peer: &str) -> Result<Statement, Refusal> {
-        let now = clock::now();
-        let (trust, quotes_required) = (self.trusted.now(), self.trusted.quotes_required());
-        let submission = Self::looked_at(&trust, submission);
-        let sha256 = digest(&submission);
+    pub(crate) fn judge(&self, trust: &Trust, submission: Submission, sha256: Hash, peer: &str) -> Judged {
+        let (now, quotes_required) = (clock::now(), self.trusted.quotes_required());
         let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
         let some = |bytes: Vec<u8>| Some(bytes).filter(|bytes| !bytes.is_empty());
         let sent = Sent { envelope, beside: [some(quote), some(firmware_log), some(ima_list)], bundle: some(bundle) };
@@ -83,7 +95,9 @@ impl Judge {
             return Err(Refusal::new(codes::NO_STATEMENT, "nothing was claimed", true));
         };
         let malformed = |error: dsse::EnvelopeError| Refusal::new(codes::UNREADABLE_FILE, &error.to_string(), true);
-        let entry = Entry::of(&dsse::read(sent.envelope.as_slice()).map_err(malformed)?);
+        // Of what was verified: whatever else stands in the envelope makes no other statement of it.
+        let envelope = dsse::read(sent.envelope.as_slice()).map_err(malformed)?;
+        let entry = Entry::of_places(&envelope, &verdict.held);
         // Only who signed it places it in a chain: else one node could make up another's gaps.
         let named = verdict.signers.contains(&claims.meta.signer);
         let signer = if named { Some(&claims.meta.signer) } else { verdict.signers.first() };
@@ -91,8 +105,10 @@ impl Judge {
         let number = claims.meta.number.filter(|number| named && i64::try_from(*number).is_ok());
         let [host, boot] = claims.host_and_boot.clone();
         let [quote, firmware_log, ima_list] = sent.beside.map(Option::unwrap_or_default);
+        let proven = Proven { quote: verdict.sealed.is_some(), bundle: trust.takes_bundles() && sent.bundle.is_some() };
         Ok(Statement {
             sha256,
+            proven,
             payload_sha256,
             envelope: sent.envelope,
             quote,
@@ -111,16 +127,16 @@ impl Judge {
             verdict: describe(&verdict),
         })
     }
-}
 
-/// SHA-256 of all that was sent, each part with its length before it, so that nothing of one can pass for another's.
-fn digest(submission: &Submission) -> [u8; 32] {
-    let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
-    let parts = [envelope, quote, bundle, firmware_log, ima_list];
-    let add = |sha256: Sha256, part: &Vec<u8>| {
-        sha256.chain_update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes()).chain_update(part)
-    };
-    parts.into_iter().fold(Sha256::new(), add).finalize().into()
+    /// SHA-256 of all that is looked at, each part with its length before it, so that nothing of one can pass for another's.
+    pub(crate) fn digest(submission: &Submission) -> Hash {
+        let Submission { number: _, envelope, quote, bundle, firmware_log, ima_list } = submission;
+        let parts = [envelope, quote, bundle, firmware_log, ima_list];
+        let add = |sha256: Sha256, part: &Vec<u8>| {
+            sha256.chain_update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes()).chain_update(part)
+        };
+        parts.into_iter().fold(Sha256::new(), add).finalize().into()
+    }
 }
 
 impl Refusal {
@@ -161,4 +177,38 @@ fn refusal(verdict: &Verdict, quoted: bool, no_machine: bool) -> Option<Refusal>
     });
     refused
         .or_else(|| no_machine.then(|| Refusal::new(codes::QUOTE_MISSING, "platform: no machine is enrolled", quoted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nothing_could_change_is_final() {
+        for code in [codes::ENVELOPE_MALFORMED, codes::PAYLOAD_TYPE, codes::STATEMENT_MALFORMED] {
+            assert!(is_final(code, true) && is_final(code, false), "{code}");
+        }
+        for code in [
+            codes::SIGNATURE_INVALID,
+            codes::SIGNATURE_MISSING,
+            codes::IDENTITY_REFUSED,
+            codes::SVID_EXPIRED,
+            codes::QUOTE_REFUSED,
+            codes::BOOT_REFUSED,
+            codes::TIMESTAMP_REFUSED,
+            codes::VERSION_UNKNOWN,
+        ] {
+            assert!(!is_final(code, true) && !is_final(code, false), "{code}");
+        }
+        // A quote that came may be held against a machine that is enrolled later; one that did not come never comes.
+        assert!(is_final(codes::QUOTE_MISSING, false) && !is_final(codes::QUOTE_MISSING, true));
+    }
+
+    #[test]
+    fn what_a_refusal_says_has_a_limit() {
+        let refusal = Refusal::new(codes::SIGNATURE_INVALID, &"\u{e9}".repeat(SAYS_BYTES_MAX), true);
+        assert_eq!((refusal.says.len(), refusal.lasting), (SAYS_BYTES_MAX, Lasting::ForNow));
+        let odd = format!("x{}", "\u{e9}".repeat(SAYS_BYTES_MAX));
+        assert_eq!(Refusal::new(codes::SIGNATURE_INVALID, &odd, true).says.len(), SAYS_BYTES_MAX - 1);
+    }
 }

@@ -7,14 +7,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use attestation::{
-    receipt::{self, LogSigner},
-    x509::UnixSeconds,
-};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use attestation::{receipt::LogSigner, x509::UnixSeconds};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock,
+    intake::Room,
     store::{Enrolled, Error, Statement, Store},
 };
 
@@ -34,14 +32,12 @@ pub(crate) struct Receipted {
 /// Why it was not kept; the chain of causes in words.
 pub(crate) type Kept<T> = Result<T, Arc<Error>>;
 
-/// Room that a submission takes until it is written, whoever reads the answer and when.
-pub(crate) type Room = OwnedSemaphorePermit;
-/// Who waits for an answer.
-type Waiting = (Room, oneshot::Sender<Kept<Receipted>>);
+/// Who waits for an answer, and the memory that the submission takes until it is written, whoever reads that and when.
+type Waiting = (Option<Room>, oneshot::Sender<Kept<Receipted>>);
 
 /// What is to be written.
 enum Job {
-    Statement(Box<Statement>, Room, oneshot::Sender<Kept<Receipted>>),
+    Statement(Box<Statement>, Option<Room>, oneshot::Sender<Kept<Receipted>>),
     Challenge { id: String, peer: String, pending: Vec<u8>, expires_s: UnixSeconds, done: oneshot::Sender<Kept<bool>> },
     TakeChallenge { id: String, peer: String, done: oneshot::Sender<Kept<Option<Vec<u8>>>> },
     Enrol { enrolled: Enrolled, certified: bool, done: oneshot::Sender<Kept<()>> },
@@ -57,7 +53,12 @@ pub(crate) struct Keeper(mpsc::Sender<Job>);
 pub(crate) struct Gone;
 
 /// Starts it; it ends when nobody can give it work any more.
-pub(crate) fn start(store: Store, signer: LogSigner) -> std::io::Result<(Keeper, JoinHandle<()>)> {
+///
+/// # Errors
+/// Of the store, if what stands in it cannot be signed for.
+pub(crate) fn start(mut store: Store, signer: LogSigner) -> anyhow::Result<(Keeper, JoinHandle<()>)> {
+    // A store of a version that kept no checkpoints has none yet.
+    store.sign_what_is_there(clock::now(), |size, root, time_s| signer.sign(size, root, time_s))?;
     let (give, jobs) = mpsc::channel(WAITING_MAX);
     let thread = thread::Builder::new().name("keep".to_owned()).spawn(move || Writer { store, signer }.run(jobs))?;
     Ok((Keeper(give), thread))
@@ -68,7 +69,7 @@ impl Keeper {
     pub(crate) async fn statement(
         &self,
         statement: Statement,
-        room: Room,
+        room: Option<Room>,
     ) -> Result<oneshot::Receiver<Kept<Receipted>>, Gone> {
         let (done, answer) = oneshot::channel();
         self.0.send(Job::Statement(Box::new(statement), room, done)).await.map_err(|_| Gone)?;
@@ -136,26 +137,23 @@ impl Writer {
         // Who does not wait for the answer any more sends it again, and gets it then.
         let receipts = self.receipts(&statements);
         drop(statements);
-        match receipts {
-            Ok(receipts) => {
-                waiting.into_iter().zip(receipts).for_each(|((_, done), receipt)| drop(done.send(Ok(receipt))));
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                waiting.into_iter().for_each(|(_, done)| drop(done.send(Err(Arc::clone(&error)))));
-            }
-        }
+        let all = receipts.unwrap_or_else(|error| {
+            let error = Arc::new(error);
+            waiting.iter().map(|_| Err(Arc::clone(&error))).collect()
+        });
+        waiting.into_iter().zip(all).for_each(|((_, done), receipt)| drop(done.send(receipt)));
     }
 
-    fn receipts(&mut self, statements: &[Statement]) -> Result<Vec<Receipted>, Error> {
-        let places = self.store.keep(statements)?;
+    /// A receipt is of the checkpoint that is kept with the statement: whoever asks again gets the same.
+    fn receipts(&mut self, statements: &[Statement]) -> Result<Vec<Kept<Receipted>>, Error> {
+        let (signer, now) = (&self.signer, clock::now());
+        let kept = self.store.keep(statements, now, |size, root, time_s| signer.sign(size, root, time_s))?;
         // After it is durable: what is signed for can be shown.
-        let checkpoint = self.signer.sign(self.store.size(), &self.store.root(), clock::now());
-        let receipt = |(place, repeated)| {
-            let proven = self.store.prove(place)?;
-            Ok(Receipted { receipt: receipt::write(&proven.entry, proven.place, &proven.proof, &checkpoint), repeated })
+        let receipt = |kept: Result<(u64, bool), Error>| {
+            let (place, repeated) = kept.map_err(Arc::new)?;
+            Ok(Receipted { receipt: self.store.receipt(place).map_err(Arc::new)?, repeated })
         };
-        places.into_iter().map(receipt).collect()
+        Ok(kept.into_iter().map(receipt).collect())
     }
 
     fn other(&mut self, job: Job) {

@@ -11,25 +11,43 @@ use anyhow::Context as _;
 use attestation::receipt::{LogSigner, SIGNING_KEY_BYTES_MAX};
 use testimony_verify::files::read_at_most;
 
-use crate::{clock, settings::Settings, store::Reader};
+use crate::{settings::Settings, store::Reader};
 
 const FILE: &str = "log.key";
 /// What nobody but its owner may do with it.
 const OTHERS: u32 = 0o077;
 
-/// Reads the key, which is made if there is none.
+/// Reads the key, which is made if there is none: by whoever runs the collector, and in a folder of theirs.
 ///
 /// # Errors
 /// Why there is none.
 pub(crate) fn open(settings: &Settings) -> anyhow::Result<LogSigner> {
     DirBuilder::new().recursive(true).mode(0o700).create(&settings.state)?;
+    let (owner, us) = (fs::metadata(&settings.state)?.uid(), rustix::process::geteuid().as_raw());
+    let named = || settings.state.display().to_string();
+    anyhow::ensure!(
+        owner == us,
+        "{}: it belongs to user {owner}, and this is run by {us}: run it as that user",
+        named()
+    );
+    let path = settings.state.join(FILE);
+    if !path.try_exists()? {
+        // Another key would be another log, and no node would take its receipts.
+        let says = "the log's key is missing, and the store has a log: restore the key from a backup";
+        anyhow::ensure!(!Reader::is_there(&settings.state), "{}: {says}", path.display());
+        make(&path)?;
+    }
+    read(settings)
+}
+
+/// Reads the key, and makes none.
+fn read(settings: &Settings) -> anyhow::Result<LogSigner> {
     let path = settings.state.join(FILE);
     let pem = match read_at_most(&path, SIGNING_KEY_BYTES_MAX as u64 + 1) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Another key would be another log, and no node would take its receipts.
-            let says = "the log's key is missing, and the store has a log: restore the key from a backup";
-            anyhow::ensure!(!Reader::is_there(&settings.state), "{}: {says}", path.display());
-            make(&path)?
+            let says =
+                "the log has no key yet: start the collector, or run `testimony-collector make-log-key` as its user";
+            anyhow::bail!("{}: {says}", path.display())
         }
         read => read.with_context(|| path.display().to_string())?,
     };
@@ -39,7 +57,7 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<LogSigner> {
 }
 
 /// Whole or not at all, and never over another: who starts at the same time takes the one that is there.
-fn make(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn make(path: &Path) -> anyhow::Result<()> {
     let pem = LogSigner::generate()?;
     let part = path.with_extension(format!("{}.part", std::process::id()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
@@ -51,7 +69,7 @@ fn make(path: &Path) -> anyhow::Result<Vec<u8>> {
         _ => {}
     }
     fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    Ok(read_at_most(path, SIGNING_KEY_BYTES_MAX as u64 + 1)?)
+    Ok(())
 }
 
 /// Prints what receipts are checked with.
@@ -59,17 +77,24 @@ fn make(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// Why there is no key.
 pub(crate) fn print(settings: &Settings) -> anyhow::Result<()> {
+    println!("{}", read(settings)?.key());
+    Ok(())
+}
+
+/// The same, and makes the key first if there is none.
+///
+/// # Errors
+/// Why it cannot.
+pub(crate) fn make_and_print(settings: &Settings) -> anyhow::Result<()> {
     println!("{}", open(settings)?.key());
     Ok(())
 }
 
-/// Prints the log as it is now, signed.
+/// Prints the log as it was signed last.
 ///
 /// # Errors
-/// Why there is no key, or no log.
+/// If it never was.
 pub(crate) fn checkpoint(settings: &Settings) -> anyhow::Result<()> {
-    let signer = open(settings)?;
-    let (size, root) = Reader::open(&settings.state)?.head()?;
-    print!("{}", signer.sign(size, &root, clock::now()).text());
+    print!("{}", Reader::open(&settings.state)?.checkpoint()?);
     Ok(())
 }

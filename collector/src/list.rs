@@ -62,9 +62,8 @@ pub(crate) fn line(value: &impl Serialize) -> anyhow::Result<bool> {
 pub(crate) fn statements(settings: &Settings, from: u64) -> anyhow::Result<()> {
     let mut printed = Ok(true);
     Reader::open(&settings.state)?.statements(from, |listed| {
-        if matches!(printed, Ok(true)) {
-            printed = line(&Line::from(listed));
-        }
+        printed = line(&Line::from(listed));
+        matches!(printed, Ok(true))
     })?;
     printed.map(drop)
 }

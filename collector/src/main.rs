@@ -4,10 +4,13 @@
 mod chains;
 mod clock;
 mod enrol;
+mod gate;
+mod intake;
 mod judge;
 mod keep;
 mod key;
 mod list;
+mod peers;
 mod receive;
 mod serve;
 mod settings;
@@ -36,9 +39,11 @@ enum Command {
     Serve,
     /// Say all that is wrong with the configuration, and end
     CheckConfig,
-    /// Print the key of the log, for `verify --log-key`; it is made if there is none
+    /// Print the key of the log, for `verify --log-key`
     LogKey,
-    /// Print the log's checkpoint: its size and root, signed with the time (C2SP tlog-checkpoint)
+    /// Make the log's key, as its first start would, and print it; to be run by the user that runs the collector
+    MakeLogKey,
+    /// Print the log's last checkpoint: its size and root, signed with the time (C2SP tlog-checkpoint)
     Checkpoint,
     /// Print a proof that the log of one size begins with that of another: hashes in base64 (RFC 6962)
     Consistency {
@@ -87,6 +92,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         None | Some(Command::Serve) => serve::run(&settings),
         Some(Command::CheckConfig) => serve::check(&settings),
         Some(Command::LogKey) => key::print(&settings),
+        Some(Command::MakeLogKey) => key::make_and_print(&settings),
         Some(Command::Checkpoint) => key::checkpoint(&settings),
         Some(Command::Consistency { from, to }) => list::consistency(&settings, *from, *to),
         Some(Command::Statements { from }) => list::statements(&settings, *from),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use attestation::{platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
+use attestation::{escape::escape, platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
 use collector_api::collector_server::CollectorServer;
 use mtls::Identity;
 use testimony_verify::files::read_at_most;
@@ -16,22 +16,22 @@ use tonic::transport::Server;
 
 use crate::{
     enrol::Enrolling,
+    gate::{LINES_MAX, LINES_PER, admit},
+    intake::{FRAMING_BYTES_MAX, Intake, SUBMISSION_BYTES_MAX},
     judge::Judge,
     keep, key,
-    receive::{Receiver, SUBMISSION_BYTES_MAX},
+    peers::{Peers, STREAMS_MAX},
+    receive::Receiver,
     settings::{Enrolment, Settings},
     store::{Reader, Store},
     trusted::Trusted,
 };
 
-/// What a submission's message may have beside its parts.
-const FRAMING_BYTES_MAX: usize = 4096;
-
 /// How long streams may take to end once it is told to stop, and then what is being verified.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
-/// Streams of one connection at most: a node needs one.
-const STREAMS_MAX: u32 = 8;
+/// What is taken of a connection before anybody asks for it, in all and of one of its streams.
+const WINDOWS: [u32; 2] = [256 << 10, 128 << 10];
 /// How long a connection stands: a certificate that has expired since is of no use to the next one.
 const CONNECTION_MAX: Duration = Duration::from_secs(3600);
 /// Between two questions whether a node is still there.
@@ -73,13 +73,16 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let prepared = Prepared::read(settings)?;
     let (identity, signer) = (identity(settings)?, key::open(settings)?);
     let log_key = signer.key().to_string();
-    let store = Store::open(&settings.state).with_context(|| settings.state.display().to_string())?;
+    let store =
+        Store::open(&settings.state, settings.store.limits()).with_context(|| settings.state.display().to_string())?;
     let machines = machines(settings)?;
     let size = store.size();
     let (keeper, thread) = keep::start(store, signer)?;
     let trusted = prepared.trusted;
     let judge = Arc::new(Judge::new(Arc::clone(&trusted), machines));
-    let receiver = Receiver::new(judge, keeper, prepared.enrolling, Reader::open(&settings.state)?);
+    let peers = Arc::new(Peers::new(&settings.limits));
+    let reader = Reader::open(&settings.state)?;
+    let receiver = Receiver::new(judge, keeper, prepared.enrolling, reader, Arc::clone(&peers));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         // Who we are before anybody is listened to.
@@ -110,9 +113,12 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         };
         let server = Server::builder().max_concurrent_streams(STREAMS_MAX).http2_keepalive_interval(Some(KEEP_ALIVE));
         let server = server.max_connection_age(CONNECTION_MAX).max_connection_age_grace(STOP_MAX);
-        let server = { server }.add_service(service);
+        let [of_connection, of_stream] = WINDOWS;
+        let server = server.initial_connection_window_size(of_connection).initial_stream_window_size(of_stream);
+        let server = { server }.add_service(Intake::new(service, Arc::clone(&peers)));
+        let connections = admit(tls.on_refused(refused()).accept(listener), peers);
         tokio::select! {
-            served = server.serve_with_incoming_shutdown(tls.accept(listener), stopped) => served?,
+            served = server.serve_with_incoming_shutdown(connections, stopped) => served?,
             () = late => {}
             () = ended(&thread) => anyhow::bail!("the thread that writes ended early"),
         }
@@ -122,6 +128,18 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     // Nobody gives it work any more.
     thread.join().map_err(|_| anyhow::anyhow!("the thread that writes ended early"))?;
     served
+}
+
+/// Says why connections are not taken, at a limited rate: whoever reaches the port can have that said.
+fn refused() -> impl Fn(mtls::Refused) + Send + Sync {
+    let rate = mtls::Rate::new(LINES_MAX, LINES_PER);
+    move |refused| {
+        rate.tell(|more| {
+            let why = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
+            let why = escape(why.as_bytes());
+            eprintln!("testimony-collector: {refused}: {why}{more}");
+        });
+    }
 }
 
 /// Waits for a thread that never ends by itself.

@@ -7,15 +7,19 @@ use std::{
 };
 
 use attestation::{identity::Pattern, receipt::LogSigner};
-use config::{Fault, Seconds, Validate, within};
+use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
 use testimony_verify::{Args, identity, keyless, platform, times};
+
+use crate::store;
 
 /// Where the configuration is unless it is said.
 pub(crate) const DEFAULT: &str = "/etc/testimony/collector.toml";
 const STATE: &str = "/var/lib/testimony-collector";
 const LISTEN: &str = "127.0.0.1:8443";
 /// The registers that `run --seal-pcr` takes.
+const CONNECTIONS: RangeInclusive<usize> = 1..=65_536;
+const MEMORY: RangeInclusive<Bytes> = Bytes::new(160 << 20)..=Bytes::new(1 << 40);
 const SEAL_PCRS: RangeInclusive<u8> = 11..=15;
 /// How often it is looked at whether files of trust changed, unless it is said, and what may be said.
 const REREAD: Duration = Duration::from_secs(10);
@@ -34,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) peers: Peers,
     pub(crate) trust: Trust,
     pub(crate) enrolment: Enrolment,
+    pub(crate) store: Store,
+    pub(crate) limits: Limits,
 }
 
 /// The collector's own log.
@@ -93,6 +99,60 @@ pub(crate) struct Enrolment {
     pub(crate) lifetime: Seconds,
 }
 
+/// How much is kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Store {
+    /// What the store may take; what is above waits on its nodes.
+    bytes_max: Bytes,
+    /// What it leaves of the file system.
+    free_min: Bytes,
+}
+
+/// What all nodes together may take, and those of one name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    /// Nodes may share one SPIFFE ID.
+    pub(crate) connections_of_one: usize,
+    /// Of submissions that are read and verified; those of one name take half of it at most.
+    pub(crate) memory: Bytes,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { bytes_max: Bytes::new(64 << 30), free_min: Bytes::new(512 << 20) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1024, connections_of_one: 256, memory: Bytes::new(512 << 20) }
+    }
+}
+
+impl Store {
+    /// The same as the store has them.
+    pub(crate) fn limits(&self) -> store::Limits {
+        store::Limits { bytes_max: self.bytes_max.get(), free_min: self.free_min.get() }
+    }
+}
+
+impl Validate for Limits {
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        for (name, count) in [("connections", self.connections), ("connections_of_one", self.connections_of_one)] {
+            if !CONNECTIONS.contains(&count) {
+                faults.push(Fault::new(name, "1 to 65536"));
+            }
+        }
+        if !MEMORY.contains(&self.memory) {
+            let (least, most) = (MEMORY.start(), MEMORY.end());
+            faults.push(Fault::new("memory", format!("{least} to {most}: half of it is to hold one submission twice")));
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -103,6 +163,8 @@ impl Default for Settings {
             peers: Peers::default(),
             trust: Trust::default(),
             enrolment: Enrolment::default(),
+            store: Store::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -143,6 +205,7 @@ impl Validate for Settings {
             faults.push(Fault::new("trust.workload_api", says));
         }
         within("enrolment", &self.enrolment, faults);
+        within("limits", &self.limits, faults);
     }
 }
 

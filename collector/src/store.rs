@@ -3,7 +3,9 @@
 //! Whatever is answered with a receipt is in the database before, forced to the disk (write-ahead log, `synchronous = FULL`). A
 //! statement, its leaf and the nodes that are full by it are written in one transaction, so that there is none without the others.
 
+mod checkpoints;
 mod machines;
+mod room;
 mod schema;
 mod statements;
 #[cfg(test)]
@@ -23,7 +25,9 @@ use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use machines::Enrolled;
 use machines::MACHINES_OF_ONE_MAX;
-pub(crate) use statements::{Listed, Statement};
+pub(crate) use room::Limits;
+use statements::ENVELOPES_MAX;
+pub(crate) use statements::{Listed, Proven, Statement};
 
 const FILE: &str = "collector.db";
 /// Held by the one that writes.
@@ -53,6 +57,21 @@ pub(crate) enum Error {
     /// It is another program's.
     #[error("the database is not a collector's")]
     Foreign,
+    /// It has what it may have.
+    #[error("the store is full: it may take {0} bytes")]
+    Full(u64),
+    /// Others need the disk too.
+    #[error("the disk has less than {0} bytes left, which the store leaves to others")]
+    DiskLow(u64),
+    /// One payload's.
+    #[error("{ENVELOPES_MAX} envelopes of this payload are kept, and no more are")]
+    TooManyEnvelopes,
+    /// What was signed before is later.
+    #[error("the clock is {0} s before the time of the log's last checkpoint: nothing is signed until it is right")]
+    Clock(u64),
+    /// Nothing was ever signed.
+    #[error("the log has no checkpoint yet: nothing was kept")]
+    NoCheckpoint,
     /// The tree does not hold together.
     #[error("the log's tree is damaged")]
     Tree(#[from] MerkleError),
@@ -67,9 +86,18 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Whether there is no room on the disk.
-    pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    /// What a node is told of it: the rest is for the operator.
+    pub(crate) fn says(&self) -> &'static str {
+        match self {
+            Self::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                "the collector's disk is full"
+            }
+            Self::Full(_) => "the collector's store has reached its limit of bytes",
+            Self::DiskLow(_) => "the collector's disk has too little room left",
+            Self::TooManyEnvelopes => "the collector has so many envelopes of this payload that it takes no more",
+            Self::Clock(_) => "the collector's clock is behind its own log",
+            _ => "the collector cannot keep it",
+        }
     }
 }
 
@@ -77,6 +105,7 @@ impl Error {
 pub(crate) struct Store {
     connection: Connection,
     tree: Tree,
+    room: room::Room,
     /// The log has one writer: two would sign two trees.
     _alone: File,
 }
@@ -86,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(folder: &Path, limits: Limits) -> Result<Self, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let alone = File::options().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
         flock(&alone, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse)?;
@@ -99,7 +128,8 @@ impl Store {
         if tree.size() != statements {
             return Err(Error::Counts { kept: tree.size(), statements });
         }
-        Ok(Self { connection, tree, _alone: alone })
+        let room = room::Room::new(folder, limits)?;
+        Ok(Self { connection, tree, room, _alone: alone })
     }
 
     /// Leaves of the log.

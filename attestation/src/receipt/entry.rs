@@ -31,6 +31,20 @@ impl Entry {
         Self::new(envelope.payload_sha256(), envelope.signatures().iter().map(Signature::bytes))
     }
 
+    /// The entry of the signatures at these places, which is the same in whatever order they stand there, how often each, and beside
+    /// whatever others. Without any, that of all.
+    #[must_use]
+    pub fn of_places(envelope: &Envelope, places: &[usize]) -> Self {
+        if places.is_empty() {
+            return Self::of(envelope);
+        }
+        let signatures = places.iter().filter_map(|place| envelope.signatures().get(*place));
+        let mut entry = Self::new(envelope.payload_sha256(), signatures.map(Signature::bytes));
+        entry.signatures.sort_unstable();
+        entry.signatures.dedup();
+        entry
+    }
+
     /// The bytes that are the log's leaf.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -41,6 +41,12 @@ pub struct LogSigner {
 pub struct Checkpoint(String);
 
 impl Checkpoint {
+    /// One that was signed before.
+    #[must_use]
+    pub fn of_text(text: String) -> Self {
+        Self(text)
+    }
+
     /// The note.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -188,6 +188,8 @@ pub struct Verdict {
     pub claims: Option<Box<Claims>>,
     /// SHA-256 of the payload, once its signature held.
     pub payload_sha256: Option<Hash>,
+    /// Places in the envelope of the signatures that held.
+    pub held: Vec<usize>,
     /// Who signed: ids of the keys whose signatures held, and SPIFFE IDs that were proven.
     pub signers: Vec<String>,
     /// What its machine's quote says of all seals of that boot, once it held.
@@ -220,6 +222,7 @@ impl Verdict {
             understood: true,
             claims: None,
             payload_sha256: None,
+            held: Vec::new(),
             signers: Vec::new(),
             sealed: None,
         }
@@ -286,6 +289,8 @@ fn verify_envelope(envelope: Envelope, options: &Options<'_>) -> Verdict {
         }
     };
     verdict.payload_sha256 = Some(verified.payload_sha256);
+    verdict.held = verified.held.iter().map(|(place, _)| *place).collect();
+    verdict.held.dedup();
     verdict.checks.push(checks::signature(&verified));
     verdict.checks.extend(vouched.as_ref().map(identity::vouched));
     let vouched = vouched.and_then(Result::ok);

@@ -7,9 +7,9 @@ use super::Error;
 /// Which program's database it is: "Tsty".
 const APPLICATION: i64 = 0x5473_7479;
 /// The steps from nothing to the newest version: each is made in a transaction of its own, once.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, SECOND];
 /// The newest version.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// How long another connection is waited for.
 const BUSY_MS: u32 = 10_000;
 
@@ -67,6 +67,20 @@ CREATE TABLE machine (
     enrolled_s INTEGER NOT NULL,
     machine BLOB NOT NULL
 ) STRICT;
+";
+
+const SECOND: &str = "
+-- The log as it was signed, once for each size that it was answered for.
+CREATE TABLE checkpoint (
+    size INTEGER PRIMARY KEY,
+    time_s INTEGER NOT NULL,
+    -- A signed note (c2sp.org/tlog-checkpoint).
+    note TEXT NOT NULL
+) STRICT;
+-- Payload and verified signatures: by these a statement is known, whatever else came with them.
+CREATE INDEX statement_entry ON statement (entry);
+-- What of what stands beside the envelope was verified: 1 the quote, 2 the bundle.
+ALTER TABLE statement ADD COLUMN proven INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Makes the tables, or brings them up to date.
