@@ -7,6 +7,7 @@
 
 mod answers;
 mod feed;
+mod log;
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +20,11 @@ use attestation::receipt::{Entry, LogKey, RECEIPT_BYTES_MAX, ReceiptError};
 use collector_api::{Submission, collector_client::CollectorClient};
 use spool::Spool;
 use tokio::{sync::mpsc, task::JoinHandle};
+use tonic::transport::Channel;
 
 use answers::{Answers, Settled};
+use log::Log;
+pub(crate) use log::LogError;
 
 /// Bytes of an answer at most: a receipt, and words.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -32,6 +36,8 @@ const READ_MAX: Duration = Duration::from_secs(3600);
 const UNAVAILABLE_MAX: u32 = 4;
 /// How long it may take to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(60);
+/// How long a connection is used for another stream.
+const CONNECTION_MAX: Duration = Duration::from_secs(15 * 60);
 /// The first wait after a failure, and the longest.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
 
@@ -42,6 +48,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// By which the collector's receipts are held; without it, that they name what was sent is all that is looked at.
     pub(crate) log: Option<LogKey>,
+    /// How far the log's clock may be from this node's.
+    pub(crate) clock_difference_max: Duration,
 }
 
 /// Why delivery stopped for now.
@@ -90,6 +98,17 @@ pub(crate) enum Error {
     /// Its receipt is for something else.
     #[error("the collector's receipt for statement {0} is for another one")]
     OtherReceipt(u64),
+    /// The log is not what it was.
+    #[error("the collector's receipt for statement {number} is not taken")]
+    Log {
+        /// Which.
+        number: u64,
+        /// Why.
+        source: LogError,
+    },
+    /// It does not show what it has.
+    #[error("the collector has not shown in time that its log only grew")]
+    Unproven,
     /// A thread ended early.
     #[error("a task of the delivery ended early")]
     Task,
@@ -184,7 +203,10 @@ pub(crate) async fn run(
             wait = WAITS[0];
         }
         let now = wait.mul_f64(0.5 + 0.5 * chance());
-        tell(&Told::Waiting { why: &error });
+        // A stream that was answered ends now and then: the next one begins in a moment.
+        if !(delivered && matches!(error, Error::Closed)) {
+            tell(&Told::Waiting { why: &error });
+        }
         tokio::time::sleep(now).await;
         wait = (wait * 2).min(WAITS[1]);
     }
@@ -205,21 +227,39 @@ async fn attempt(
     delivered: &mut bool,
 ) -> Result<(), Error> {
     let channel = target.client.connect(&target.host, target.port).await?;
+    let connected = Instant::now();
+    let client = CollectorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    // The collector may end a stream that it has answered, as after a large statement: another one over the same connection goes on, as
+    // long as its certificates are fresh.
+    while stream_to_its_end(target, &client, spool, tell, delivered).await? && connected.elapsed() < CONNECTION_MAX {}
+    Ok(())
+}
+
+/// Over one stream, until it ends: whether anything was answered.
+async fn stream_to_its_end(
+    target: &Target,
+    client: &CollectorClient<Channel>,
+    spool: &Shared,
+    tell: &impl Fn(&Told<'_>),
+    delivered: &mut bool,
+) -> Result<bool, Error> {
     let (give, take) = mpsc::channel(1);
     let sent = Sent::default();
     let mut feeding = Owned(tokio::spawn(feed::feed(spool.clone(), Arc::clone(&sent), give)));
     let stream = stream(take, Arc::clone(&sent));
-    let mut client = CollectorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    let log = target.log.as_ref();
+    let log = log.map(|key| Log { key, spool, client: client.clone(), difference_max: target.clock_difference_max });
+    let mut client = client.clone();
     let begun = tokio::time::timeout(BEGIN_MAX, client.submit(stream)).await.map_err(|_| Error::Unbegun)?;
     let mut answered = begun.map_err(Box::new)?.into_inner();
-    let answers = Answers { log: target.log.as_ref(), spool, sent: &sent };
-    let (mut answered_last, mut unavailable) = (Instant::now(), 0);
+    let answers = Answers { log, spool, sent: &sent };
+    let (mut answered_last, mut unavailable, mut any) = (Instant::now(), 0, false);
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => is_in_time(&sent, answered_last, Instant::now())?,
             answer = answered.message() => {
                 answered_last = Instant::now();
-                let Some(answer) = answer.map_err(Box::new)? else { return Ok(()) };
+                let Some(answer) = answer.map_err(Box::new)? else { return Ok(any) };
                 match answers.settle(answer, tell).await? {
                     Settled::Unavailable(why) => {
                         unavailable += 1;
@@ -228,7 +268,7 @@ async fn attempt(
                         }
                     }
                     Settled::Answered => {
-                        unavailable = 0;
+                        (unavailable, any) = (0, true);
                         if !*delivered {
                             tell(&Told::Delivering);
                         }
@@ -236,7 +276,7 @@ async fn attempt(
                     }
                 }
             }
-            fed = &mut feeding.0 => return fed.map_err(|_| Error::Task)?,
+            fed = &mut feeding.0 => return fed.map_err(|_| Error::Task)?.map(|()| any),
         }
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Collector {
     pub(crate) name: Option<String>,
     /// A file with the key of its log, by which its receipts are held.
     pub(crate) log_key: Option<PathBuf>,
+    /// How far the log's clock may be from this node's before its receipts are not taken.
+    pub(crate) clock_difference_max: Seconds,
 }
 
 impl Default for SpoolSettings {
@@ -101,7 +103,8 @@ impl Default for WaitingSettings {
 
 impl Default for Collector {
     fn default() -> Self {
-        Self { host: String::new(), port: 8443, spiffe_id: None, name: None, log_key: None }
+        let clock_difference_max = Seconds::new(3600);
+        Self { host: String::new(), port: 8443, spiffe_id: None, name: None, log_key: None, clock_difference_max }
     }
 }
 

@@ -60,7 +60,8 @@ pub(super) async fn start(
     }
     let spool = settings.spool.open().context("[spool]")?;
     let (host, port) = (settings.collector.host.clone(), settings.collector.port);
-    let target = Target { client, host, port, log };
+    let clock_difference_max = settings.collector.clock_difference_max.duration();
+    let target = Target { client, host, port, log, clock_difference_max };
     Ok(async move {
         let journal = Journal::default();
         ship::run(&target, Shared::new(spool), |told| journal.tell(told)).await.context("delivery ended")

@@ -4,12 +4,12 @@ use std::{sync::PoisonError, time::Duration};
 
 use attestation::{
     escape::escape,
-    receipt::{Entry, LogKey, Receipt},
+    receipt::{Entry, Receipt},
 };
 use collector_api::{Accepted, Answer, Lasting, Refused, Unavailable, answer::Outcome};
 use spool::{CODE_BYTES_MAX, SAYS_BYTES_MAX};
 
-use super::{Error, Sent, Shared, Told, chance, now_s};
+use super::{Error, Sending, Sent, Shared, Told, chance, log::Log, now_s};
 
 /// Waits before a statement is sent again that is not taken for now: at first, and at most.
 const FOR_NOW: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
@@ -26,7 +26,7 @@ pub(super) enum Settled {
 
 /// Answers of one stream.
 pub(super) struct Answers<'a> {
-    pub(super) log: Option<&'a LogKey>,
+    pub(super) log: Option<Log<'a>>,
     pub(super) spool: &'a Shared,
     pub(super) sent: &'a Sent,
 }
@@ -39,8 +39,7 @@ impl Answers<'_> {
         let sending = sending.ok_or(Error::NotSent(number))?;
         match answer.outcome {
             Some(Outcome::Accepted(Accepted { receipt, repeated: _ })) => {
-                self.hold(number, &sending.entry, &receipt)?;
-                self.spool.with(move |spool| gone_is_done(spool.acknowledge(number, &receipt, now_s()))).await?;
+                self.accepted(number, &sending, receipt).await?;
                 Ok(Settled::Answered)
             }
             Some(Outcome::Refused(refused)) => {
@@ -50,6 +49,17 @@ impl Answers<'_> {
             Some(Outcome::Unavailable(Unavailable { says })) => self.unavailable(number, &says).await,
             None => self.unavailable(number, "it answers what this version does not know").await,
         }
+    }
+
+    async fn accepted(&self, number: u64, sending: &Sending, bytes: Vec<u8>) -> Result<(), Error> {
+        let receipt = read(number, &sending.entry, &bytes)?;
+        let Some(log) = &self.log else {
+            return self.spool.with(move |spool| gone_is_done(spool.acknowledge(number, &bytes, now_s()))).await;
+        };
+        let (key, tree) = (log.key.to_string(), log.hold(number, sending, &receipt).await?);
+        let acknowledge =
+            move |spool: &mut spool::Spool| gone_is_done(spool.acknowledge_in(number, &bytes, now_s(), (&key, &tree)));
+        self.spool.with(acknowledge).await
     }
 
     async fn refused(&self, number: u64, refused: &Refused, tell: &impl Fn(&Told<'_>)) -> Result<(), Error> {
@@ -75,16 +85,13 @@ impl Answers<'_> {
             move |spool: &mut spool::Spool| gone_is_done(spool.defer(number, (&code, &says), now_s(), wait).map(drop));
         self.spool.with(put_off).await
     }
+}
 
-    fn hold(&self, number: u64, entry: &Entry, receipt: &[u8]) -> Result<(), Error> {
-        let receipt = Receipt::read(receipt).map_err(|source| Error::Receipt { number, source })?;
-        // A log has of an envelope what it verified; the same statement with other signatures beside those is no other one.
-        if !receipt.entry().is_within(entry) {
-            return Err(Error::OtherReceipt(number));
-        }
-        let held = self.log.map_or(Ok(0), |log| receipt.accept(log));
-        held.map(drop).map_err(|source| Error::Receipt { number, source })
-    }
+/// A receipt that names what was sent. Nothing of it is believed yet.
+fn read(number: u64, entry: &Entry, receipt: &[u8]) -> Result<Receipt, Error> {
+    let receipt = Receipt::read(receipt).map_err(|source| Error::Receipt { number, source })?;
+    // A log has of an envelope what it verified; the same statement with other signatures beside those is no other one.
+    if receipt.entry().is_within(entry) { Ok(receipt) } else { Err(Error::OtherReceipt(number)) }
 }
 
 /// How long it is until the next try: twice as long each time, and never the same for two statements.
@@ -95,7 +102,7 @@ fn wait(tries: u64, [first, most]: [Duration; 2], chance: f64) -> Duration {
 }
 
 /// Of a stranger's words, those that can be shown, in so many bytes at most: the spool takes no more.
-fn words(says: &str, bytes_max: usize) -> String {
+pub(super) fn words(says: &str, bytes_max: usize) -> String {
     // Before it is escaped, which makes it longer, and after.
     let mut shown = escape(says.as_bytes().get(..bytes_max).unwrap_or(says.as_bytes())).into_owned();
     while shown.len() > bytes_max {

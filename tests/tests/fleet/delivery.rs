@@ -201,7 +201,7 @@ fn another_logs_receipt_is_none_and_nothing_leaves_the_spool_for_it() {
     let mut collector = collector(&node);
     node.join(&collector);
     let other = crate::node::collector(&node);
-    fs::write(node.scratch.join("log.vkey"), other.ask(&["log-key"]).stdout).expect("written");
+    fs::write(node.scratch.join("log.vkey"), other.ask(&["make-log-key"]).stdout).expect("written");
     collector.start();
     node.run("one");
     node.start();

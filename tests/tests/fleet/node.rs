@@ -71,7 +71,7 @@ impl Node {
     /// Configured for a collector as the node that it knows.
     pub(crate) fn join(&self, collector: &Collector) {
         let tls = collector.authority.tls(&self.scratch.path(), "node", &names(NODE, ""));
-        let key = collector.ask(&["log-key"]);
+        let key = collector.ask(&["make-log-key"]);
         fs::write(self.scratch.join("log.vkey"), key.stdout).expect("written");
         let expected =
             format!("spiffe_id = \"spiffe://example.org/collector\"\nlog_key = {:?}\n", self.scratch.join("log.vkey"));
