@@ -30,8 +30,9 @@ const CALL_BYTES_MAX: usize = attestation::platform::ENROL_BYTES_MAX + FRAMING_B
 pub(crate) const FRAMING_BYTES_MAX: usize = 4096;
 /// A message is there twice while it is decoded: as it came, and its parts.
 const COPIES: usize = 2;
-/// How long a message may take to come, from when there is memory for it.
-const MESSAGE_MAX: Duration = Duration::from_secs(300);
+/// How long a message may take to come, from when there is memory for it: so long, and a second for each so many bytes.
+const MESSAGE_MAX: Duration = Duration::from_secs(60);
+const BYTES_PER_S_MIN: usize = 64 << 10;
 /// The one call whose messages may be large.
 const SUBMIT: &str = "/testimony.collector.v1.Collector/Submit";
 
@@ -144,15 +145,21 @@ impl Measured {
             self.late = None;
             return Ok(());
         }
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep(MESSAGE_MAX)));
+        let longest = longest(self.framing.length());
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(longest)));
         match late.as_mut().poll(context) {
             Poll::Pending => Ok(()),
             Poll::Ready(()) => {
-                let says = format!("a message took longer than {} s to come", MESSAGE_MAX.as_secs());
+                let says = format!("a message took longer than {} s to come", longest.as_secs());
                 Err(Status::deadline_exceeded(says))
             }
         }
     }
+}
+
+/// How long a message of so many bytes may take.
+fn longest(bytes: usize) -> Duration {
+    MESSAGE_MAX + Duration::from_secs((bytes / BYTES_PER_S_MIN) as u64)
 }
 
 impl http_body::Body for Measured {
@@ -187,5 +194,66 @@ impl http_body::Body for Measured {
 
     fn is_end_stream(&self) -> bool {
         self.held.is_none() && self.begun.is_empty() && self.asked.is_none() && self.inner.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+    use crate::settings::Limits;
+
+    fn header(length: usize) -> Bytes {
+        [&[0][..], &u32::try_from(length).unwrap().to_be_bytes()].concat().into()
+    }
+
+    /// A body of these parts, which stays open.
+    fn measured(peers: &Arc<Peers>, parts: Vec<Bytes>) -> (Measured, Arc<Rooms>) {
+        let frames = stream::iter(parts).map(|part| Ok::<_, Infallible>(Frame::data(part)));
+        let body = Body::new(StreamBody::new(frames.chain(stream::pending())));
+        let rooms = Arc::new(Rooms::default());
+        let framing = Framing::new(SUBMISSION_BYTES_MAX);
+        (Measured::new(body, framing, Arc::clone(peers), peers.share("one"), Arc::clone(&rooms)), rooms)
+    }
+
+    fn peers() -> Arc<Peers> {
+        Arc::new(Peers::new(&Limits { memory: config::Bytes::new(160 << 20), ..Limits::default() }))
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_message_comes_before_there_is_memory_for_it() {
+        let peers = peers();
+        let (mut first, rooms) = measured(&peers, vec![header(SUBMISSION_BYTES_MAX), vec![0; 10].into()]);
+        assert!(first.frame().now_or_never().is_some());
+        let room = rooms.next().unwrap();
+        assert_eq!((room.bytes, rooms.next().is_none()), (SUBMISSION_BYTES_MAX, true));
+        // Half of the memory is one name's: there is none for another of that size, and not even its header comes.
+        let (mut second, rooms) = measured(&peers, vec![header(SUBMISSION_BYTES_MAX)]);
+        assert!(second.frame().now_or_never().is_none());
+        drop(room);
+        assert!(second.frame().now_or_never().is_some() && rooms.next().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_has_its_time_and_a_stream_without_one_has_no_limit() {
+        let (mut idle, _rooms) = measured(&peers(), vec![[header(1), Bytes::from_static(b"x")].concat().into()]);
+        assert!(idle.frame().await.unwrap().is_ok());
+        let day = Duration::from_secs(86_400);
+        assert!(tokio::time::timeout(day, idle.frame()).await.is_err());
+        for parts in [vec![header(2), vec![0; 1].into()], vec![Bytes::from_static(&[0])]] {
+            let count = parts.len();
+            let (mut late, _rooms) = measured(&peers(), parts);
+            for _ in 0..count {
+                assert!(late.frame().await.unwrap().is_ok());
+            }
+            let began = tokio::time::Instant::now();
+            let status = late.frame().await.unwrap().unwrap_err();
+            assert_eq!((status.code(), began.elapsed().as_secs()), (tonic::Code::DeadlineExceeded, 60));
+        }
+        assert_eq!(longest(SUBMISSION_BYTES_MAX), MESSAGE_MAX + Duration::from_secs(512));
     }
 }

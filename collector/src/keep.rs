@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     clock,
     intake::Room,
-    store::{Enrolled, Error, Statement, Store},
+    store::{Enrolled, Error, Placed, Statement, Store},
 };
 
 /// Jobs that wait at most; then who sends waits.
@@ -149,7 +149,7 @@ impl Writer {
         let (signer, now) = (&self.signer, clock::now());
         let kept = self.store.keep(statements, now, |size, root, time_s| signer.sign(size, root, time_s))?;
         // After it is durable: what is signed for can be shown.
-        let receipt = |kept: Result<(u64, bool), Error>| {
+        let receipt = |kept: Placed| {
             let (place, repeated) = kept.map_err(Arc::new)?;
             Ok(Receipted { receipt: self.store.receipt(place).map_err(Arc::new)?, repeated })
         };

@@ -60,7 +60,7 @@ type Verified = Result<(Looked, Option<Room>), String>;
 
 enum Looked {
     Known(Receipted),
-    Found(Found),
+    Found(Box<Found>),
 }
 
 impl Receiver {
@@ -106,7 +106,7 @@ impl Receiver {
                 return Err("the collector cannot look into its store".to_owned());
             }
         }
-        Ok(Looked::Found(self.0.judge.judge(&trust, submission, sha256, peer)))
+        Ok(Looked::Found(Box::new(self.0.judge.judge(&trust, submission, sha256, peer))))
     }
 
     fn reader(&self) -> std::sync::MutexGuard<'_, Reader> {
@@ -116,10 +116,12 @@ impl Receiver {
     async fn hand_over(&self, verified: Verified) -> Judged {
         match verified {
             Ok((Looked::Known(receipted), _)) => Judged::Known(receipted),
-            Ok((Looked::Found(Err(refusal)), _)) => Judged::Refused(refusal),
-            Ok((Looked::Found(Ok(statement)), room)) => match self.0.keeper.statement(statement, room).await {
-                Ok(answer) => Judged::Handed(answer),
-                Err(gone) => Judged::Unavailable(gone.to_string()),
+            Ok((Looked::Found(found), room)) => match *found {
+                Err(refusal) => Judged::Refused(refusal),
+                Ok(statement) => match self.0.keeper.statement(statement, room).await {
+                    Ok(answer) => Judged::Handed(answer),
+                    Err(gone) => Judged::Unavailable(gone.to_string()),
+                },
             },
             Err(error) => Judged::Unavailable(error),
         }

@@ -27,7 +27,7 @@ pub(crate) use machines::Enrolled;
 use machines::MACHINES_OF_ONE_MAX;
 pub(crate) use room::Limits;
 use statements::ENVELOPES_MAX;
-pub(crate) use statements::{Listed, Proven, Statement};
+pub(crate) use statements::{Listed, Placed, Proven, Statement};
 
 const FILE: &str = "collector.db";
 /// Held by the one that writes.

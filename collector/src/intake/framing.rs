@@ -16,16 +16,23 @@ pub(super) struct Framing {
     read: usize,
     /// What is to come of the message.
     left: usize,
+    /// Of the message that began last.
+    length: usize,
 }
 
 impl Framing {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, header: [0; HEADER_BYTES], read: 0, left: 0 }
+        Self { bytes_max, header: [0; HEADER_BYTES], read: 0, left: 0, length: 0 }
     }
 
     /// Whether a message, or its header, is there in part.
     pub(super) fn is_inside(&self) -> bool {
         self.read > 0 || self.left > 0
+    }
+
+    /// Bytes of the message that began last.
+    pub(super) fn length(&self) -> usize {
+        self.length
     }
 
     /// Reads on, and adds the lengths of messages that begin.
@@ -45,7 +52,7 @@ impl Framing {
                     let says = format!("a message of {length} bytes is too large: {} are taken", self.bytes_max);
                     return Err(Status::out_of_range(says));
                 }
-                (self.read, self.left) = (0, length);
+                (self.read, self.left, self.length) = (0, length, length);
                 begun.push_back(length);
             }
         }

@@ -92,6 +92,9 @@ pub(super) fn count(connection: &Connection) -> Result<u64, Error> {
     Ok(count.cast_unsigned())
 }
 
+/// The place of a statement, and whether it was there already; or why it alone is not kept.
+pub(crate) type Placed = Result<(u64, bool), Error>;
+
 impl Store {
     /// Keeps statements, all in one transaction, with the log's checkpoint: the place of each and whether it was there already, or why it
     /// alone is not kept. If that fails, none is.
@@ -103,7 +106,7 @@ impl Store {
         statements: &[Statement],
         now_s: u64,
         signed: impl FnOnce(u64, &Hash, u64) -> Checkpoint,
-    ) -> Result<Vec<Result<(u64, bool), Error>>, Error> {
+    ) -> Result<Vec<Placed>, Error> {
         let mut tree = self.tree.clone();
         let mut left = self.room.left(&self.connection)?;
         let transaction = self.connection.transaction()?;
