@@ -330,3 +330,51 @@ pub(crate) fn log_key(path: &Path) -> Result<LogKey, String> {
     let text = testimony_verify::files::read_at_most(path, RECEIPT_BYTES_MAX as u64).map_err(|error| named(&error))?;
     LogKey::read(&String::from_utf8_lossy(&text)).map_err(|error| named(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_late_from_when_its_statement_was_sent_and_not_from_when_it_was_queued() {
+        let (begin, sent) = (Instant::now(), Sent::default());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let entry = || Entry::new([0; 32], [b"signature".as_slice()]);
+        let put = |number, sending| drop(sent.lock().unwrap().insert(number, sending));
+        let (answer_s, read_s) = (ANSWER_MAX.as_secs(), READ_MAX.as_secs());
+        // Nothing is on its way.
+        assert!(is_in_time(&sent, begin, at(10 * read_s)).is_ok());
+        // Queued, and not read yet.
+        put(1, Sending { entry: entry(), made_s: 0, queued: begin, sent: None });
+        assert!(is_in_time(&sent, begin, at(read_s)).is_ok());
+        assert!(matches!(is_in_time(&sent, begin, at(read_s + 1)), Err(Error::Unread)));
+        // Sent, long after it was queued.
+        put(1, Sending { entry: entry(), made_s: 0, queued: begin, sent: Some(at(1000)) });
+        assert!(is_in_time(&sent, begin, at(1000 + answer_s)).is_ok());
+        assert!(matches!(is_in_time(&sent, begin, at(1001 + answer_s)), Err(Error::Silent)));
+        // Others are answered meanwhile, or read.
+        assert!(is_in_time(&sent, at(1001), at(1001 + answer_s)).is_ok());
+        put(2, Sending { entry: entry(), made_s: 0, queued: begin, sent: None });
+        assert!(is_in_time(&sent, at(1000 + read_s), at(1000 + read_s + 1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_from_the_stream_is_sent_when_the_next_is_asked_for() {
+        use futures_util::StreamExt as _;
+        let (give, take) = mpsc::channel(4);
+        let sent = Sent::default();
+        for number in [1, 2] {
+            let sending = Sending::new(Entry::new([0; 32], [b"signature".as_slice()]), 0);
+            sent.lock().unwrap().insert(number, sending);
+            give.send(Submission { number, ..Submission::default() }).await.unwrap();
+        }
+        let mut stream = std::pin::pin!(stream(take, Arc::clone(&sent)));
+        let is_sent = |number| sent.lock().unwrap()[&number].sent.is_some();
+        assert_eq!((stream.next().await.unwrap().number, is_sent(1)), (1, false));
+        assert_eq!((stream.next().await.unwrap().number, is_sent(1), is_sent(2)), (2, true, false));
+        // One that was answered meanwhile does not come back.
+        sent.lock().unwrap().remove(&2);
+        drop(give);
+        assert!(stream.next().await.is_none() && !sent.lock().unwrap().contains_key(&2));
+    }
+}
