@@ -192,6 +192,18 @@ impl Collector {
         }
     }
 
+    /// The most memory that it ever had.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        let (server, _) = self.server.as_ref().expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
+        peak.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
     /// Kills it, as a machine does that loses its power.
     pub fn kill(&mut self) {
         if let Some((mut server, _)) = self.server.take() {

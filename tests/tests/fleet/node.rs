@@ -102,6 +102,14 @@ impl Node {
         ended(&said, code) + &String::from_utf8_lossy(&said.stdout)
     }
 
+    /// The receipt of a statement.
+    pub(crate) fn spool_receipt(&self, name: &str) -> String {
+        let statement = format!("{name}.intoto.jsonl");
+        let said = self.testimony(&["spool", "receipt", "--config", "agent.toml", &statement]);
+        ended(&said, 0);
+        String::from_utf8(said.stdout).expect("text")
+    }
+
     pub(crate) fn state(&self) -> Value {
         let said = self.testimony(&["spool", "state", "--json", "--config", "agent.toml"]);
         serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)))

@@ -284,7 +284,7 @@ fn another_identity_does_not_sign_what_waits_for_one() {
     let given_up = ["recover", "--config=agent.toml", "--instead-of-waiting", "--key", "key", "across"];
     ended(&bench.node.testimony(&given_up), 0);
     // This collector wants an identity.
-    bench.node.wait(|state| state["refused"] == 1 && state["unsigned"] == 0);
+    bench.node.wait(|state| state["deferred"] == 1 && state["unsigned"] == 0);
     assert!(bench.gaps("across").contains("RECOVERED"));
     // What waits without that is signed by whom it waits for.
     api.answer(Answer::Status(TAKEN_BACK));
