@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,6 @@ impl Node {
         let work = this.work();
         fs::create_dir(&work).expect("made");
         fs::set_permissions(&work, fs::Permissions::from_mode(0o1777)).expect("chmod");
-        fs::copy(binary(), this.program()).expect("copied");
         let at = |name: &str| this.scratch.join(name);
         let text = format!(
             "[sign]\nsigners = [\"key:{}\"]\n[spool]\nfolder = {:?}\n[control]\nsocket = {:?}\ngroup = \"{NOBODY}\"\n\
@@ -65,11 +65,6 @@ impl Node {
         self.scratch.join("work")
     }
 
-    /// The program where everybody may run it.
-    fn program(&self) -> PathBuf {
-        self.scratch.join("testimony")
-    }
-
     pub(crate) fn socket(&self) -> PathBuf {
         self.scratch.join("agent.sock")
     }
@@ -80,7 +75,7 @@ impl Node {
 
     /// As a user of the group, in the folder of all.
     pub(crate) fn command(&self, user: u32, words: &[&str]) -> Command {
-        let mut command = Command::new(self.program());
+        let mut command = Command::new(program());
         command.args(words).current_dir(self.work()).uid(user);
         command.gid(if user == 0 { 0 } else { NOBODY });
         command
@@ -173,6 +168,25 @@ impl Drop for Node {
             let _ = agent.wait();
         }
     }
+}
+
+/// The program where everybody may run it: copied once, and not before whoever was started meanwhile has let go of the copy.
+fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = Scratch::new();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let program = folder.join("testimony");
+        fs::copy(binary(), &program).expect("copied");
+        let began = Instant::now();
+        while let Err(busy) = Command::new(&program).arg("--version").output() {
+            assert!(began.elapsed() < PATIENCE, "{busy}");
+            sleep(Duration::from_millis(10));
+        }
+        // For as long as the tests run.
+        std::mem::forget(folder);
+        program
+    })
 }
 
 /// Paths of the files that a statement names.
