@@ -58,8 +58,9 @@ fn what_an_agent_that_died_left_can_be_recovered() {
     node.signal(Signal::KILL);
     ended(&run.wait_with_output().expect("it ends"), 121);
     assert!(node.work().join("after").exists(), "the command went on");
-    let left = std::fs::read_dir(node.scratch.join("sessions")).expect("a folder").flatten().map(|entry| entry.path());
-    let left = left.filter(|path| path.extension().is_some_and(|end| end == "evidence")).next().expect("evidence");
+    let mut left =
+        std::fs::read_dir(node.scratch.join("sessions")).expect("a folder").flatten().map(|entry| entry.path());
+    let left = left.find(|path| path.extension().is_some_and(|end| end == "evidence")).expect("evidence");
     ended(&node.testimony(&["recover", "--key", "key", left.to_str().expect("text")]), 0);
     let statement = left.with_extension("intoto.jsonl").to_str().expect("text").to_owned();
     assert_eq!(node.verify(&statement).0, 1, "incomplete");
