@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Accepted, Peer, Refusal, Refused, Server};
+use crate::{Door, Guest, Peer, Refusal, Refused, Server};
 
 /// Handshakes at a time at most. Who connects and says nothing takes one of them for as long as it may take.
 pub const HANDSHAKES_MAX: usize = 64;
@@ -24,14 +24,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Acceptor {
     server: Server,
-    taken: mpsc::Sender<Accepted>,
+    taken: mpsc::Sender<Guest>,
 }
 
 impl Acceptor {
-    pub(crate) fn start(
-        server: Server,
-        listener: TcpListener,
-    ) -> impl Stream<Item = io::Result<Accepted>> + Send + use<> {
+    pub(crate) fn start(server: Server, listener: TcpListener) -> impl Stream<Item = io::Result<Guest>> + Send + use<> {
         let (taken, receiver) = mpsc::channel(1);
         tokio::spawn(Arc::new(Self { server, taken }).run(listener));
         stream::unfold(receiver, |mut receiver| async move { Some((Ok(receiver.recv().await?), receiver)) })
@@ -69,7 +66,7 @@ impl Acceptor {
         }
     }
 
-    async fn take(&self, stream: TcpStream, from: SocketAddr) -> Result<Accepted, Refusal> {
+    async fn take(&self, stream: TcpStream, from: SocketAddr) -> Result<Guest, Refusal> {
         let config = self.server.config().await?;
         stream.set_nodelay(true).map_err(Refusal::Accept)?;
         let stream = TlsAcceptor::from(config).accept(stream).await.map_err(Refusal::Handshake)?;
@@ -80,12 +77,14 @@ impl Acceptor {
         }
         // Its verifier saw to both already.
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
-        let certificate = certificate.ok_or_else(|| Refusal::Peer("who has no certificate".to_owned()))?;
-        let peer = Peer::of(certificate, from);
-        if !self.server.allowed().allow(peer.spiffe_id.as_ref()) {
-            return Err(Refusal::Peer(peer.to_string()));
+        let peer = certificate.map(|certificate| Peer::of(certificate, from));
+        match &peer {
+            None if self.server.door() == Door::Guests => {}
+            None => return Err(Refusal::Peer("who has no certificate".to_owned())),
+            Some(peer) if self.server.allowed().allow(peer.spiffe_id.as_ref()) => {}
+            Some(peer) => return Err(Refusal::Peer(peer.to_string())),
         }
-        Ok(Accepted::new(stream, peer))
+        Ok(Guest { stream, peer, address: from })
     }
 }
 

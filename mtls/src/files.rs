@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{ALPN, Error, Expected, Peers, verifier};
+use crate::{ALPN, Door, Error, Expected, Peers, verifier};
 
 /// Bytes of a file at most.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -33,17 +33,18 @@ pub struct Files {
 }
 
 impl Files {
-    /// What a server speaks TLS with, as the files are now.
-    pub(crate) fn server(&self, allowed: &Peers) -> Result<ServerConfig, Error> {
+    /// What a server speaks TLS with, as the files are now; with guests, also to who shows no certificate.
+    pub(crate) fn server(&self, allowed: &Peers, door: Door) -> Result<ServerConfig, Error> {
         let authorities = Arc::new(self.authorities()?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider()).build();
+        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider());
+        let verifier = if door == Door::Guests { verifier.allow_unauthenticated() } else { verifier }.build();
         let verifier =
             Arc::new(verifier::Clients { chain: verifier.map_err(Error::Verifier)?, allowed: allowed.clone() });
         let unfit = |source| Error::Unfit { certificate: self.certificate.clone(), source };
         let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]);
         let builder = builder.map_err(unfit)?.with_client_cert_verifier(verifier);
         let mut config = builder.with_single_cert(self.chain()?, self.key()?).map_err(unfit)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = door.alpn();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)

@@ -1,4 +1,4 @@
-//! Mutual TLS for gRPC, at both ends: each shows a certificate and holds the other's against authorities, by SPIFFE's
+//! Mutual TLS for gRPC, at both ends (and, for an API that knows tokens as well, a server that takes guests without a certificate): each shows a certificate and holds the other's against authorities, by SPIFFE's
 //! X.509-SVIDs of a Workload API or by files.
 //!
 //! - TLS 1.3 alone, and no resumption: a session that is resumed is not held against the authorities again.
@@ -15,8 +15,10 @@ mod accept;
 mod accepted;
 mod bundles;
 mod client;
+mod door;
 mod error;
 mod files;
+mod guest;
 mod peer;
 mod rate;
 mod server;
@@ -30,11 +32,14 @@ pub use bundles::Bundles;
 pub use client::{CONNECT_SECONDS_MAX, Client, Expected};
 pub use error::{Error, Refusal, Refused};
 pub use files::{FILE_BYTES_MAX, Files};
+pub use guest::Guest;
 pub use peer::{Peer, Peers};
 pub use rate::Rate;
 pub use rustls_pki_types::DnsName;
 pub use server::Server;
 pub use settings::{FROM_ENVIRONMENT, Identity, Settings};
+
+pub(crate) use door::Door;
 
 /// What is spoken inside: HTTP/2.
 const ALPN: &[u8] = b"h2";

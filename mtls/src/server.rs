@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::{fmt, io};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
 use crate::accept::Acceptor;
-use crate::{Accepted, Bundles, Error, Files, Identity, Peers, Refusal, Refused, svid};
+use crate::{Accepted, Bundles, Door, Error, Files, Guest, Identity, Peers, Refusal, Refused, svid};
 
 /// Takes connections by mutual TLS.
 pub struct Server {
     identity: Source,
     allowed: Peers,
+    door: Door,
     refused: Box<dyn Fn(Refused) + Send + Sync>,
 }
 
@@ -36,17 +37,30 @@ impl Server {
     /// # Errors
     /// If the identity cannot be had.
     pub async fn new(identity: &Identity, allowed: Peers) -> Result<Self, Error> {
+        Self::with_door(identity, allowed, Door::Mutual).await
+    }
+
+    /// The same that lets in guests, for [`Self::accept_guests`]: who shows a certificate of the authorities, whoever that is, and, where the
+    /// identity is in files, who shows none. By X.509-SVIDs of a Workload API everybody has to show one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn for_guests(identity: &Identity) -> Result<Self, Error> {
+        Self::with_door(identity, Peers::Any, Door::Guests).await
+    }
+
+    async fn with_door(identity: &Identity, allowed: Peers, door: Door) -> Result<Self, Error> {
         let identity = match identity {
             Identity::Spiffe { socket } => {
-                let (config, source) = svid::server(socket.as_deref(), allowed.clone()).await?;
+                let (config, source) = svid::server(socket.as_deref(), allowed.clone(), door).await?;
                 Source::Spiffe(Arc::new(config), source)
             }
             Identity::Files(files) => {
-                files.server(&allowed)?;
+                files.server(&allowed, door)?;
                 Source::Files(files.clone())
             }
         };
-        Ok(Self { identity, allowed, refused: Box::new(drop) })
+        Ok(Self { identity, allowed, door, refused: Box::new(drop) })
     }
 
     /// The trust bundles of the Workload API that the identity is of; none where it is of files.
@@ -76,6 +90,18 @@ impl Server {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn accept(self, listener: TcpListener) -> impl Stream<Item = io::Result<Accepted>> + Send + use<> {
+        Acceptor::start(self, listener).map(|guest| {
+            let Guest { stream, peer, address } = guest?;
+            let peer = peer.ok_or_else(|| io::Error::other(format!("{address} has no certificate")))?;
+            Ok(Accepted::new(stream, peer))
+        })
+    }
+
+    /// The same of guests.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn accept_guests(self, listener: TcpListener) -> impl Stream<Item = io::Result<Guest>> + Send + use<> {
         Acceptor::start(self, listener)
     }
 
@@ -84,12 +110,16 @@ impl Server {
         match &self.identity {
             Source::Spiffe(config, _) => Ok(Arc::clone(config)),
             Source::Files(files) => {
-                let (files, allowed) = (files.clone(), self.allowed.clone());
-                let config = tokio::task::spawn_blocking(move || files.server(&allowed));
+                let (files, allowed, door) = (files.clone(), self.allowed.clone(), self.door);
+                let config = tokio::task::spawn_blocking(move || files.server(&allowed, door));
                 let config = config.await.map_err(Refusal::BrokeOff)?;
                 Ok(Arc::new(config.map_err(Refusal::Identity)?))
             }
         }
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        self.door
     }
 
     pub(crate) fn allowed(&self) -> &Peers {

@@ -10,7 +10,7 @@ use spiffe::constants::SPIFFE_SOCKET_ENV;
 use spiffe::{WorkloadApiClient, WorkloadApiError, X509Source, X509SourceError};
 use spiffe_rustls::{LocalOnly, TerminalSourcePolicy, TrustDomainPolicy, mtls_client, mtls_server};
 
-use crate::{ALPN, Error, Peers};
+use crate::{ALPN, Door, Error, Peers};
 
 /// How long the Workload API may take to give the first SVID.
 pub(crate) const FIRST_SECONDS_MAX: u64 = 30;
@@ -38,12 +38,16 @@ async fn why(socket: &str) -> Option<WorkloadApiError> {
 }
 
 /// What a server speaks TLS with, always as the Workload API has it.
-pub(crate) async fn server(socket: Option<&str>, allowed: Peers) -> Result<(ServerConfig, X509Source), Error> {
+pub(crate) async fn server(
+    socket: Option<&str>,
+    allowed: Peers,
+    door: Door,
+) -> Result<(ServerConfig, X509Source), Error> {
     let source = source(socket).await?;
     // By what is left of a source that ended, nobody is let in.
     let builder = mtls_server(source.clone()).terminal_source_policy(TerminalSourcePolicy::FailClosed);
     let allow = move |id: &spiffe::SpiffeId| allowed.allow(id.to_string().parse().ok().as_ref());
-    let config = builder.authorize(allow).with_alpn_protocols([ALPN]).build().map_err(Error::Svid)?;
+    let config = builder.authorize(allow).with_alpn_protocols(door.alpn()).build().map_err(Error::Svid)?;
     Ok((config, source))
 }
 

@@ -48,6 +48,10 @@ impl ClientCertVerifier for Clients {
         self.chain.root_hint_subjects()
     }
 
+    fn client_auth_mandatory(&self) -> bool {
+        self.chain.client_auth_mandatory()
+    }
+
     fn verify_client_cert(
         &self,
         certificate: &CertificateDer<'_>,
