@@ -111,6 +111,7 @@ fn kind(kind: Kind) -> (&'static str, &'static str) {
         Kind::Notice => ("notice", "stated, without ending completeness"),
         Kind::Reason => ("reason", "why a file's digest has its class"),
         Kind::Refusal => ("refusal", "why a verifier refused"),
+        Kind::Alert => ("alert", "told by a collector"),
     }
 }
 

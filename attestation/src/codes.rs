@@ -21,6 +21,8 @@ pub enum Kind {
     Reason,
     /// Why a verifier refused.
     Refusal,
+    /// What a collector tells of nodes, or of itself.
+    Alert,
 }
 
 /// A code with its meaning.
@@ -342,6 +344,16 @@ codes! {
             "Do not rely on the frame: it is of another log, or was changed.";
         INCOMPLETE: "The statement is incomplete.",
             "See the gaps; `--accept-incomplete` takes it as it is.";
+    }
+    Alert {
+        STATEMENTS_MISSING: "Numbers of a chain of statements were not sent to the collector, and no statement says that they were never signed.",
+            "See on the node whether they wait in its spool or were refused (`testimony spool`); else somebody keeps them back.";
+        HOST_SILENT: "The collector has kept no statement of this host for longer than the time after which it is told.",
+            "See whether its agent runs and reaches the collector; a host that is gone for good is told once.";
+        IMAGE_NOT_VERIFIED: "A container ran an image, and nothing says that anybody verified it.",
+            "Verify the image by its digest; nodes of this version verify none.";
+        COLLECTOR_KILLED: "The collector ended without being stopped: refusals of its last second may not have been told.",
+            "See why it ended; statements that it had receipted are there, and all others are sent again.";
     }
 }
 
