@@ -116,6 +116,14 @@ impl Reading {
     }
 }
 
+/// What is missing and what contradicts in one chain that is read whole.
+#[cfg(test)]
+pub(crate) fn of(all: &[Listed]) -> (Vec<[u64; 2]>, Vec<u64>) {
+    let mut reading = Reading::begin(&all[0]);
+    all.iter().for_each(|listed| reading.add(listed));
+    (reading.chain.missing, reading.chain.contradicts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

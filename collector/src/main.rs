@@ -1,16 +1,26 @@
 //! `testimony-collector`: takes what nodes swear to, verifies it again, keeps it, and answers with receipts of its own log.
 #![forbid(unsafe_code)]
 
+mod alerts;
+mod api;
+mod beside;
 mod chains;
 mod clock;
+mod counts;
 mod enrol;
+mod facts;
+mod follow;
 mod gate;
+mod index;
 mod intake;
 mod judge;
 mod keep;
 mod key;
 mod list;
+mod observe;
 mod peers;
+mod query;
+mod quiet;
 mod receive;
 mod serve;
 mod settings;
@@ -68,6 +78,14 @@ enum Command {
         #[arg(value_name = "SHA256")]
         payload: String,
     },
+    /// Ask what statements say: by subject, content, host, peer, gap
+    Query(query::Args),
+    /// Make the index of what statements say again from the store, while no collector runs
+    Reindex,
+    /// Make a token for the API: the token is printed, and what stands in the configuration for it said beside
+    Token,
+    /// Print the API's document (OpenAPI)
+    Openapi,
     /// Print the enrolments of machines, for `verify --enrolment`, a line of JSON each
     Machines,
 }
@@ -87,6 +105,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Some(Command::Token) => return api::make_token(),
+        Some(Command::Openapi) => {
+            print!("{}", api::document());
+            return Ok(());
+        }
+        _ => {}
+    }
     let settings = Settings::read(&cli.config)?;
     match &cli.command {
         None | Some(Command::Serve) => serve::run(&settings),
@@ -99,5 +125,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Chains) => chains::print(&settings),
         Some(Command::Envelope { payload }) => list::envelope(&settings, payload),
         Some(Command::Machines) => list::machines(&settings),
+        Some(Command::Query(args)) => query::run(&settings, args),
+        Some(Command::Reindex) => follow::reindex(&settings.state),
+        Some(Command::Token | Command::Openapi) => Ok(()),
     }
 }

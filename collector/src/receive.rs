@@ -8,6 +8,7 @@ mod stream;
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use attestation::escape::escape;
@@ -29,6 +30,7 @@ use crate::{
     intake::{Room, Rooms},
     judge::{Judge, Judged as Found, Refusal},
     keep::{Gone, Keeper, Kept, Receipted},
+    observe::{About, Observed},
     peers::{Peers, Place, Share},
     store::{Error, Reader},
 };
@@ -45,6 +47,7 @@ struct Parts {
     reader: Mutex<Reader>,
     peers: Arc<Peers>,
     not_kept: Rate,
+    observed: Observed,
 }
 
 /// What was made of one submission.
@@ -70,9 +73,10 @@ impl Receiver {
         enrolling: Enrolling,
         reader: Reader,
         peers: Arc<Peers>,
+        observed: Observed,
     ) -> Self {
         let (reader, not_kept) = (Mutex::new(reader), Rate::new(LINES_MAX, LINES_PER));
-        Self(Arc::new(Parts { judge, keeper, enrolling, reader, peers, not_kept }))
+        Self(Arc::new(Parts { judge, keeper, enrolling, reader, peers, not_kept, observed }))
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
@@ -106,7 +110,13 @@ impl Receiver {
                 return Err("the collector cannot look into its store".to_owned());
             }
         }
-        Ok(Looked::Found(Box::new(self.0.judge.judge(&trust, submission, sha256, peer))))
+        let (about, began) = (About::of(&submission.envelope), Instant::now());
+        let judged = self.0.judge.judge(&trust, submission, sha256, peer);
+        self.0.observed.verified(began.elapsed());
+        if let Err(refusal) = &judged {
+            self.0.observed.refused(peer, &about, refusal);
+        }
+        Ok(Looked::Found(Box::new(judged)))
     }
 
     fn reader(&self) -> std::sync::MutexGuard<'_, Reader> {
@@ -138,6 +148,9 @@ impl Receiver {
     async fn outcome(&self, judged: Judged) -> Outcome {
         let unavailable = |says: String| Outcome::Unavailable(Unavailable { says });
         let accepted = |Receipted { receipt, repeated }: Receipted| {
+            if repeated {
+                self.0.observed.repeated();
+            }
             Outcome::Accepted(Accepted { receipt: receipt.into_bytes(), repeated })
         };
         match judged {

@@ -15,6 +15,9 @@ use tokio::{
 use tonic::transport::Server;
 
 use crate::{
+    alerts, api,
+    beside::Beside,
+    counts::Counts,
     enrol::Enrolling,
     gate::{LINES_MAX, LINES_PER, admit},
     intake::{FRAMING_BYTES_MAX, Intake, SUBMISSION_BYTES_MAX},
@@ -56,6 +59,11 @@ impl Prepared {
 /// What cannot be used.
 pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
     Prepared::read(settings)?;
+    alerts::check(&settings.alerts)?;
+    if let Some(api) = &settings.api {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(api::check(api, &settings.tls))?;
+    }
     // A Workload API is asked when it starts; files can be looked at now.
     if let identity @ Identity::Files(_) = identity(settings)? {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -82,8 +90,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let judge = Arc::new(Judge::new(Arc::clone(&trusted), machines));
     let peers = Arc::new(Peers::new(&settings.limits));
     let reader = Reader::open(&settings.state)?;
-    let receiver = Receiver::new(judge, keeper, prepared.enrolling, reader, Arc::clone(&peers));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let beside = Beside::start(settings, runtime.handle())?;
+    let observed = beside.observed.clone();
+    let receiver = Receiver::new(judge, keeper, prepared.enrolling, reader, Arc::clone(&peers), observed);
     let served = runtime.block_on(async {
         // Who we are before anybody is listened to.
         let tls = mtls::Server::new(&identity, settings.peers.allowed()).await.context("[tls]")?;
@@ -92,6 +102,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             trusted.take(bundles).map_err(|says| anyhow::anyhow!("[trust] workload_api: {says}"))?;
         }
         tokio::spawn(Arc::clone(&trusted).follow(bundles));
+        beside.listen(settings).await?;
         let listener = TcpListener::bind(&settings.listen).await.with_context(|| settings.listen.clone())?;
         let address = listener.local_addr()?;
         let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -116,7 +127,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         let [of_connection, of_stream] = WINDOWS;
         let server = server.initial_connection_window_size(of_connection).initial_stream_window_size(of_stream);
         let server = { server }.add_service(Intake::new(service, Arc::clone(&peers)));
-        let connections = admit(tls.on_refused(refused()).accept(listener), peers);
+        let connections = admit(tls.on_refused(refused(&beside.observed.metrics)).accept(listener), peers);
         tokio::select! {
             served = server.serve_with_incoming_shutdown(connections, stopped) => served?,
             () = late => {}
@@ -124,6 +135,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     });
+    // Who notes and who tells end while there is a runtime to tell by.
+    drop(beside);
     runtime.shutdown_timeout(STOP_MAX);
     // Nobody gives it work any more.
     thread.join().map_err(|_| anyhow::anyhow!("the thread that writes ended early"))?;
@@ -131,9 +144,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Says why connections are not taken, at a limited rate: whoever reaches the port can have that said.
-fn refused() -> impl Fn(mtls::Refused) + Send + Sync {
-    let rate = mtls::Rate::new(LINES_MAX, LINES_PER);
+pub(crate) fn refused(counts: &Arc<Counts>) -> impl Fn(mtls::Refused) + Send + Sync + use<> {
+    let (rate, counts) = (mtls::Rate::new(LINES_MAX, LINES_PER), Arc::clone(counts));
     move |refused| {
+        counts.connection_refused();
         rate.tell(|more| {
             let why = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
             let why = escape(why.as_bytes());

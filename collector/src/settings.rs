@@ -11,7 +11,7 @@ use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
 use testimony_verify::{Args, identity, keyless, platform, times};
 
-use crate::store;
+use crate::{alerts, api, store};
 
 /// Where the configuration is unless it is said.
 pub(crate) const DEFAULT: &str = "/etc/testimony/collector.toml";
@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) enrolment: Enrolment,
     pub(crate) store: Store,
     pub(crate) limits: Limits,
+    /// Without it, nobody asks over the network.
+    pub(crate) api: Option<api::Settings>,
+    pub(crate) alerts: alerts::Settings,
+    pub(crate) metrics: metrics::Settings,
 }
 
 /// The collector's own log.
@@ -165,6 +169,9 @@ impl Default for Settings {
             enrolment: Enrolment::default(),
             store: Store::default(),
             limits: Limits::default(),
+            api: None,
+            alerts: alerts::Settings::default(),
+            metrics: metrics::Settings::default(),
         }
     }
 }
@@ -206,6 +213,11 @@ impl Validate for Settings {
         }
         within("enrolment", &self.enrolment, faults);
         within("limits", &self.limits, faults);
+        if let Some(api) = &self.api {
+            within("api", api, faults);
+        }
+        within("alerts", &self.alerts, faults);
+        within("metrics", &self.metrics, faults);
     }
 }
 

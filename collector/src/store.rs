@@ -4,6 +4,7 @@
 //! statement, its leaf and the nodes that are full by it are written in one transaction, so that there is none without the others.
 
 mod checkpoints;
+mod kept;
 mod machines;
 mod room;
 mod schema;
@@ -23,6 +24,7 @@ use attestation::merkle::{MerkleError, Tree};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 
+pub(crate) use kept::Kept;
 pub(crate) use machines::Enrolled;
 use machines::MACHINES_OF_ONE_MAX;
 pub(crate) use room::Limits;
@@ -117,8 +119,7 @@ impl Store {
     /// Why it cannot be used.
     pub(crate) fn open(folder: &Path, limits: Limits) -> Result<Self, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let alone = File::options().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
-        flock(&alone, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse)?;
+        let alone = alone(folder)?;
         let connection = Connection::open(folder.join(FILE))?;
         schema::prepare(&connection)?;
         // What was committed and not on the disk yet when its writer was killed is there by now, before anybody is told that it is.
@@ -136,6 +137,16 @@ impl Store {
     pub(crate) fn size(&self) -> u64 {
         self.tree.size()
     }
+}
+
+/// Who has it is the only one that writes the folder.
+///
+/// # Errors
+/// If somebody else does.
+pub(crate) fn alone(folder: &Path) -> Result<File, Error> {
+    let alone = File::options().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
+    flock(&alone, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse)?;
+    Ok(alone)
 }
 
 /// The database, open for reading beside the one that writes.
