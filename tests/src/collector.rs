@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -36,6 +36,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -49,6 +50,9 @@ impl Authority {
     pub fn tls(&self, folder: &Path, who: &str, names: &[SanType]) -> String {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names.to_vec();
+        // Of the same name as its authority, OpenSSL takes it for that.
+        params.distinguished_name.push(DnType::CommonName, who);
+        params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let file = |what: &str, content: &str| {
@@ -173,10 +177,11 @@ impl Collector {
         server.arg("--config").arg(self.config());
         let mut server = server.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut said = BufReader::new(server.stderr.take().expect("an output"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("a line");
-        assert!(line.contains("listening on"), "{line}");
+        // What else it listens at is said before.
+        let mut all = String::new();
+        while !all.contains("listening on") && said.read_line(&mut all).expect("a line") > 0 {}
         self.server = Some((server, said));
+        assert!(all.contains("listening on"), "{all}");
     }
 
     /// Reads what it says until these words are in a line of it.

@@ -82,6 +82,7 @@ fn tests() -> Result<()> {
         &["libtss2-tcti-swtpm0", "swtpm", "swtpm-tools", "tpm2-tools"],
     )?;
     apt::install("networks of services' own", &["iproute2"])?;
+    apt::install("questions to the collector's API", &["curl"])?;
     tpm_library()?;
     apt::install("containers to trace", &["busybox-static", "podman", "runc", "tar"])?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;

@@ -1,13 +1,16 @@
 //! The same of the same host is told once in a period; what is not told is counted; what was begun is told again and says so.
 
 use super::*;
-use crate::{index::Index, store::{Limits, Store}};
+use crate::{
+    index::{Index, tests::LIMITS},
+    store::Store,
+};
 
 const PERIODS: Periods = Periods { period_s: 100, waiting_max: 3 };
 
 fn index() -> (tempfile::TempDir, Index) {
     let folder = tempfile::tempdir().unwrap();
-    drop(Store::open(folder.path(), Limits::none()).unwrap());
+    drop(Store::open(folder.path(), LIMITS).unwrap());
     let index = Index::open(folder.path()).unwrap();
     (folder, index)
 }

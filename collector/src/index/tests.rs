@@ -12,6 +12,9 @@ use crate::{
     store::{Kept, Limits, Listed, Statement, Store},
 };
 
+/// Of a store that has room.
+pub(crate) const LIMITS: Limits = Limits { bytes_max: 1 << 30, free_min: 0 };
+
 /// Golden statements, as a collector would have kept them.
 pub(crate) fn golden() -> Vec<Statement> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/v1");
@@ -39,7 +42,7 @@ pub(crate) fn golden() -> Vec<Statement> {
 /// A store with them, and its index.
 pub(crate) fn kept() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = Store::open(folder.path(), Limits::none()).unwrap();
+    let mut store = Store::open(folder.path(), LIMITS).unwrap();
     store.keep(&golden()).unwrap();
     drop(store);
     crate::follow::reindex(folder.path()).unwrap();
@@ -162,7 +165,7 @@ fn a_question_that_takes_too_long_is_ended() {
 fn an_index_of_another_store_is_made_again() {
     let folder = kept();
     let other = tempfile::tempdir().unwrap();
-    let mut store = Store::open(other.path(), Limits::none()).unwrap();
+    let mut store = Store::open(other.path(), LIMITS).unwrap();
     store.keep(&golden()[1..]).unwrap();
     drop(store);
     std::fs::copy(folder.path().join(schema::FILE), other.path().join(schema::FILE)).unwrap();
@@ -194,7 +197,7 @@ fn listed(&(number, payload, previous): &(u64, u8, Option<u8>)) -> Listed {
 /// What is missing, and whether it contradicts itself, once they came in this order.
 fn grown(order: &[Listed]) -> (Vec<[u64; 2]>, bool) {
     let folder = tempfile::tempdir().unwrap();
-    drop(Store::open(folder.path(), Limits::none()).unwrap());
+    drop(Store::open(folder.path(), LIMITS).unwrap());
     let index = Index::open(folder.path()).unwrap();
     for (place, listed) in (0..).zip(order) {
         let Listed { payload_sha256, number, previous, .. } = *listed;

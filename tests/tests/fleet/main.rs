@@ -1,5 +1,9 @@
 //! Nodes and their collector.
 
+mod alerts;
+mod api;
+mod asking;
+mod counts;
 mod delivery;
 mod enrolment;
 mod hostile_collector;
@@ -7,5 +11,6 @@ mod hostile_node;
 mod node;
 mod peer;
 mod refusals;
+mod schema;
 mod spiffe;
 mod waiting;

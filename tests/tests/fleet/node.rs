@@ -10,7 +10,7 @@ use tests::collector::{Collector, names};
 use tests::{Scratch, binary, ended, verifier};
 
 /// How long something may take to come about.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Who the node is.
 pub(crate) const NODE: &str = "spiffe://example.org/node/one";
 /// The trust of a collector in the key of its one node, which alone may send.

@@ -1,5 +1,5 @@
 //! The peers of the interop tests: cosign as Debian packages it, unpacked and not installed, and a Python environment
-//! with securesystemslib, both below `target/tools`.
+//! with securesystemslib, both below `target/tools`; and schemathesis, which asks the collector's API all that its document allows.
 
 use std::process::Command;
 
@@ -13,10 +13,12 @@ use crate::{command, place};
 const SUITE: &str = "sid";
 const COSIGN_MAJOR: &str = "3.";
 const SECURESYSTEMSLIB: &str = "securesystemslib[crypto]==1.3.1";
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
 pub(crate) fn ensure() -> Result<()> {
     cosign()?;
-    securesystemslib()
+    securesystemslib()?;
+    schemathesis()
 }
 
 fn cosign() -> Result<()> {
@@ -44,4 +46,9 @@ fn cosign() -> Result<()> {
 fn securesystemslib() -> Result<()> {
     let wheel = Wheel { folder: "securesystemslib", requirement: SECURESYSTEMSLIB };
     wheel.ensure("interop tests", "python", &["-c", "import securesystemslib.dsse, cryptography"]).map(drop)
+}
+
+fn schemathesis() -> Result<()> {
+    let wheel = Wheel { folder: "schemathesis-4.32.5", requirement: SCHEMATHESIS };
+    wheel.ensure("tests of the collector's API", "schemathesis", &["--version"]).map(drop)
 }
