@@ -1,5 +1,7 @@
 //! `testimony-collector query`: the same questions as by the API, for whoever may read the store's folder.
 
+mod human;
+
 use std::io::{self, Write as _};
 
 use attestation::{codes, hex, time};
@@ -102,115 +104,25 @@ pub(crate) fn run(settings: &Settings, args: &Args) -> anyhow::Result<()> {
     match &args.question {
         Question::Statements(which) => {
             let filter = which.filter()?;
-            out.print(
-                |page| index.statements(&filter, page),
-                |row| {
-                    let verdict = if row.complete { "complete" } else { "INCOMPLETE" };
-                    format!(
-                        "{}  {}  {verdict}  host {}  session {}  by {}",
-                        row.received, row.payload_sha256, row.host, row.session, row.signer
-                    )
-                },
-            )
+            out.print(|page| index.statements(&filter, page), human::statement)
         }
         Question::Files { sha256, access } => {
             let sha256 = digest(sha256)?;
-            out.print(
-                |page| index.files(&sha256, access.as_deref(), page),
-                |row| {
-                    let access = row.access.join("+");
-                    format!("{}  {access}  {}  {}", placed(&row.of), row.class, row.path)
-                },
-            )
+            out.print(|page| index.files(&sha256, access.as_deref(), page), human::file)
         }
-        Question::Contacts { peer } => out.print(
-            |page| index.contacts(peer, page),
-            |row| {
-                let (sent, received) = (row.sent_bytes, row.received_bytes);
-                let to = if row.address.is_empty() {
-                    "asked for".to_owned()
-                } else {
-                    format!("{} port {}", row.address, row.port)
-                };
-                format!(
-                    "{}  {}  {to}  {} {}  {} times, {sent} bytes sent, {received} received",
-                    placed(&row.of),
-                    row.operation,
-                    row.protocol,
-                    row.direction,
-                    row.count
-                )
-            },
-        ),
-        Question::Images => out.print(
-            |page| index.images(page),
-            |row| {
-                let sha256 = row
-                    .image_sha256
-                    .as_deref()
-                    .map_or_else(|| "digest not known".to_owned(), |sha256| format!("sha256:{sha256}"));
-                format!(
-                    "{}  {sha256}  {}  {} statements of {} hosts, the last at {}",
-                    row.image, row.verification, row.statements, row.hosts, row.last
-                )
-            },
-        ),
+        Question::Contacts { peer } => out.print(|page| index.contacts(peer, page), human::contact),
+        Question::Images => out.print(|page| index.images(page), human::image),
         Question::Gaps { host, code } => {
             let code = code.as_deref().map(known_code).transpose()?;
-            out.print(
-                |page| index.gaps(host.as_deref(), code.as_deref(), page),
-                |row| {
-                    let detail =
-                        if row.gap.detail.is_empty() { String::new() } else { format!(" ({})", row.gap.detail) };
-                    format!("{}  {}{detail}  {} times", placed(&row.of), row.gap.code, row.gap.count)
-                },
-            )
+            out.print(|page| index.gaps(host.as_deref(), code.as_deref(), page), human::gap)
         }
-        Question::Chains { all } => out.print(
-            |page| index.chains(!all, page),
-            |row| {
-                let missing: Vec<String> =
-                    row.missing.iter().map(|[first, last]| format!("{first} to {last}")).collect();
-                let missing = if missing.is_empty() {
-                    "nothing missing".to_owned()
-                } else {
-                    format!("missing {}", missing.join(", "))
-                };
-                let forks = if row.contradicts.is_empty() {
-                    String::new()
-                } else {
-                    format!(", contradicts itself at {:?}", row.contradicts)
-                };
-                format!(
-                    "host {}  boot {}  by {}  {} statements, {} to {}: {missing}{forks}",
-                    row.host, row.boot, row.signer, row.statements, row.first, row.last
-                )
-            },
-        ),
+        Question::Chains { all } => out.print(|page| index.chains(!all, page), human::chain),
         Question::Hosts { silent_since } => {
             let before = silent_since.as_deref().map(|text| at("silent-since", text)).transpose()?;
-            out.print(
-                |page| index.hosts(before, page),
-                |row| {
-                    format!(
-                        "{}  last heard of at {}, {} statements, {} incomplete",
-                        row.host, row.heard, row.statements, row.incomplete
-                    )
-                },
-            )
+            out.print(|page| index.hosts(before, page), human::host)
         }
-        Question::Alerts => out.print(
-            |page| index.alerts(page),
-            |row| {
-                format!("{}  {}  {} since {}  {}  {}", row.time, row.code, row.count, row.since, row.about(), row.says)
-            },
-        ),
+        Question::Alerts => out.print(|page| index.alerts(page), human::alert),
     }
-}
-
-fn placed(of: &crate::index::Placed) -> String {
-    let verdict = if of.complete { "" } else { "  INCOMPLETE" };
-    format!("{}  {}{verdict}  host {}", of.received, of.payload_sha256, of.host)
 }
 
 fn digest(text: &str) -> anyhow::Result<[u8; 32]> {

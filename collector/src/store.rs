@@ -10,7 +10,7 @@ mod room;
 mod schema;
 mod statements;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::{

@@ -9,7 +9,7 @@ use std::{
 use attestation::identity::SpiffeId;
 use axum::{
     Json,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -115,10 +115,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }
@@ -141,7 +141,7 @@ impl State {
         if second.is_some() {
             return Err(Denied::Unknown.into());
         }
-        Ok(self.rights.allow(asker.0.as_ref(), first.map(axum::http::HeaderValue::as_bytes), right)?)
+        Ok(self.rights.allow(asker.0.as_ref(), first.map(HeaderValue::as_bytes), right)?)
     }
 
     /// Asks the index on a thread that may wait for the disk, when there is a turn.

@@ -43,7 +43,7 @@ pub(crate) fn golden() -> Vec<Statement> {
 pub(crate) fn kept() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::open(folder.path(), LIMITS).unwrap();
-    store.keep(&golden()).unwrap();
+    store::tests::keep(&mut store, &golden());
     drop(store);
     crate::follow::reindex(folder.path()).unwrap();
     folder
@@ -166,7 +166,7 @@ fn an_index_of_another_store_is_made_again() {
     let folder = kept();
     let other = tempfile::tempdir().unwrap();
     let mut store = Store::open(other.path(), LIMITS).unwrap();
-    store.keep(&golden()[1..]).unwrap();
+    store::tests::keep(&mut store, &golden()[1..]);
     drop(store);
     std::fs::copy(folder.path().join(schema::FILE), other.path().join(schema::FILE)).unwrap();
     assert_eq!(Index::open(other.path()).unwrap().next().unwrap(), 0);

@@ -21,7 +21,7 @@ fn open(folder: &Path) -> Store {
     Store::open(folder, LIMITS).unwrap()
 }
 
-fn keep(store: &mut Store, statements: &[Statement]) -> Vec<(u64, bool)> {
+pub(crate) fn keep(store: &mut Store, statements: &[Statement]) -> Vec<(u64, bool)> {
     store.keep(statements, NOW_S, note).unwrap().into_iter().map(Result::unwrap).collect()
 }
 
