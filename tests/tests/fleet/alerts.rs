@@ -1,6 +1,5 @@
 //! Alerts of a real collector: told within ten seconds, once, and neither lost nor repeated in silence by a restart.
 
-use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 

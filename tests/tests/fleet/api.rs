@@ -4,7 +4,6 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tests::collector::names;
 use tests::{binary, ended};
@@ -31,7 +30,7 @@ fn what_a_run_read_wrote_and_talked_to_is_found() {
     node.wait(|state| state["delivered"] == 2);
     let found =
         until("the run is in the index", || Some(asked.items("/v1/statements")).filter(|found| found.len() == 2));
-    let statement = found.iter().find(|row| row["payloadSha256"] != Value::from(lost.as_str())).expect("the run");
+    let statement = found.iter().find(|row| row["payloadSha256"] != lost.as_str()).expect("the run");
     assert_eq!(
         (&statement["sender"], &statement["kind"], &statement["number"]),
         (&NODE.into(), &"run".into(), &1.into())

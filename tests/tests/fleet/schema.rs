@@ -42,5 +42,6 @@ fn the_document_holds_for_whatever_is_asked() {
     let said = run.current_dir(node.scratch.path()).output().expect("schemathesis runs");
     let text = String::from_utf8_lossy(&said.stdout);
     assert!(said.status.success(), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
-    assert!(text.contains("No issues found"), "{text}");
+    // It asked each of them, and found nothing. That digests of its own making are of no statement it says too.
+    assert!(text.contains("Tested: 12") && !text.contains("\u{274c}"), "{text}");
 }
