@@ -19,7 +19,7 @@ use files::{FileAccess, True};
 use platform::Platform;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use started::{Inherited, Variable};
+use started::{Container, Inherited, Variable};
 use std::marker::PhantomData;
 use std::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64};
 
@@ -200,41 +200,6 @@ struct Session<'a> {
     reason: Option<Text<'a, Escaped>>,
     #[serde(default, deserialize_with = "present")]
     root_status: Option<i32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Container<'a> {
-    #[serde(borrow)]
-    runtime: Text<'a, Escaped>,
-    #[serde(borrow)]
-    id: Text<'a, Escaped>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    name: Option<Text<'a, Escaped>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    image: Option<Text<'a, Escaped>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    image_sha256: Option<Text<'a, Sha256>>,
-    #[serde(default, deserialize_with = "present")]
-    image_config: Option<bool>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    pod: Option<Text<'a, Escaped>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    pod_namespace: Option<Text<'a, Escaped>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    pod_uid: Option<Text<'a, Escaped>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    labels: Option<Count<Object<Label<'a>>>>,
-    #[serde(default, borrow, deserialize_with = "present")]
-    fault: Option<Text<'a, Escaped>>,
-}
-
-#[derive(Deserialize)]
-struct Label<'a> {
-    #[serde(borrow)]
-    name: Text<'a, Escaped>,
-    #[serde(borrow)]
-    value: Text<'a, Escaped>,
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,8 @@
-//! The shape of what a session's command started with: variables of its environment, descriptors.
+//! The shape of what a session started with: variables of its environment, descriptors, the container that it is.
 #![expect(dead_code, reason = "fields are read so that what the schema forbids is refused, and none is needed again")]
 
-use crate::json::present;
-use crate::statement::rules::{Device, Escaped, Hex, Text, Unsigned};
+use crate::json::{Count, Object, present};
+use crate::statement::rules::{Device, Escaped, Hex, Sha256, Text, Unsigned};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -28,4 +28,39 @@ pub(super) struct Inherited<'a> {
     ino: Text<'a, Unsigned>,
     #[serde(borrow)]
     path: Text<'a, Escaped>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Container<'a> {
+    #[serde(borrow)]
+    runtime: Text<'a, Escaped>,
+    #[serde(borrow)]
+    id: Text<'a, Escaped>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    name: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    image: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    image_sha256: Option<Text<'a, Sha256>>,
+    #[serde(default, deserialize_with = "present")]
+    image_config: Option<bool>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    pod: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    pod_namespace: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    pod_uid: Option<Text<'a, Escaped>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    labels: Option<Count<Object<Label<'a>>>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    fault: Option<Text<'a, Escaped>>,
+}
+
+#[derive(Deserialize)]
+struct Label<'a> {
+    #[serde(borrow)]
+    name: Text<'a, Escaped>,
+    #[serde(borrow)]
+    value: Text<'a, Escaped>,
 }
