@@ -8,6 +8,8 @@ use attestation::codes::{self, Code, Kind};
 const NEAR_MAX: usize = 3;
 /// Changes of a letter after which a code is no longer near.
 const DISTANCE_MAX: usize = 4;
+/// The same as a share of what was asked for: one letter in so many.
+const DISTANCE_SHARE: usize = 3;
 
 /// Which code.
 #[derive(Debug, clap::Args)]
@@ -76,7 +78,7 @@ fn find(asked: &str) -> Result<&'static Code, Error> {
 fn near(name: &str) -> Vec<&'static str> {
     let mut near: Vec<(usize, &'static str)> =
         codes::ALL.iter().map(|code| (distance(name, code.name), code.name)).collect();
-    let distance_max = DISTANCE_MAX.min(name.len() / 2);
+    let distance_max = DISTANCE_MAX.min(name.len() / DISTANCE_SHARE);
     near.retain(|(distance, code)| *distance <= distance_max || (name.len() > 3 && code.contains(name)));
     near.sort_unstable();
     near.into_iter().take(NEAR_MAX).map(|(_, code)| code).collect()
