@@ -1,6 +1,6 @@
-//! Sigstore's services for one test, in a network of their own: who certifies a moment's key for a SPIFFE ID (Fulcio), the log (Rekor
-//! v2), the timestamp authority, and SPIRE with what publishes its keys as the issuer of tokens. There is no certificate transparency
-//! log.
+//! Sigstore's services for one test, in a network of their own: who certifies a moment's key for a SPIFFE ID (Fulcio) and the log of its
+//! certificates (TesseraCT), the log of signatures (Rekor v2), the timestamp authority, and SPIRE with what publishes its keys as the
+//! issuer of tokens.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,17 @@ const PAUSE: Duration = Duration::from_millis(30);
 const FULCIO: &str = "http://127.0.0.1:4002";
 const REKOR: &str = "http://127.0.0.1:4004";
 const STAMPS: &str = "http://127.0.0.1:4007";
+const TRANSPARENCY: &str = "http://127.0.0.1:4009";
+/// Every service, and its port.
+const PORTS: [(&str, u16); 5] =
+    [("issuer", 4001), ("certificates", 4002), ("log", 4004), ("stamps", 4007), ("transparency", 4009)];
 /// What the services are called in the trusted root; the log's is in its checkpoints.
-const NAMES: [&str; 3] =
-    ["https://fulcio.testimony.test", "https://rekor.testimony.test", "https://tsa.testimony.test"];
+const NAMES: [&str; 4] = [
+    "https://fulcio.testimony.test",
+    "https://rekor.testimony.test",
+    "https://tsa.testimony.test",
+    "https://ctlog.testimony.test",
+];
 
 /// The services.
 #[derive(Debug)]
@@ -32,6 +40,8 @@ pub struct Sigstore {
     /// It keeps the network.
     network: Child,
     services: Vec<(String, Child)>,
+    /// Where certificates are logged.
+    certificates_logged_at: String,
 }
 
 impl Sigstore {
@@ -44,14 +54,16 @@ impl Sigstore {
         let folder = Scratch::new();
         let network = Command::new(need("unshare")).args(["--net", "--kill-child", "sleep", "infinity"]).spawn();
         let network = network.expect("a network of its own");
-        let mut sigstore = Self { folder, spire: Spire::issuing("1h", ISSUER), network, services: Vec::new() };
+        let (services, certificates_logged_at) = (Vec::new(), TRANSPARENCY.to_owned());
+        let mut sigstore =
+            Self { folder, spire: Spire::issuing("1h", ISSUER), network, services, certificates_logged_at };
         sigstore.until("the network", |sigstore| {
             sigstore.inside("ip").args(["link", "set", "lo", "up"]).output().is_ok_and(|said| said.status.success())
                 && sigstore.has_network()
         });
         sigstore.keys();
         sigstore.spire.register(id);
-        for service in ["issuer", "log", "stamps"] {
+        for service in ["issuer", "log", "stamps", "transparency"] {
             sigstore.serve(service);
         }
         sigstore.until("the issuer", |sigstore| {
@@ -63,7 +75,7 @@ impl Sigstore {
             ask.args(["-c", &keys]).output().is_ok_and(|said| said.status.success())
         });
         sigstore.serve("certificates");
-        for (name, port) in [("certificates", 4002), ("log", 4004), ("stamps", 4007)] {
+        for (name, port) in PORTS {
             sigstore.until(name, |sigstore| sigstore.listens(port));
         }
         sigstore.describe();
@@ -79,7 +91,7 @@ impl Sigstore {
         command
     }
 
-    /// Ends one of `issuer`, `certificates`, `log` and `stamps`.
+    /// Ends one of `issuer`, `certificates`, `transparency`, `log` and `stamps`.
     ///
     /// # Panics
     /// If it does not run.
@@ -96,13 +108,18 @@ impl Sigstore {
     /// If it does not come up.
     pub fn again(&mut self, service: &str) {
         self.serve(service);
-        let port = match service {
-            "certificates" => 4002,
-            "log" => 4004,
-            "stamps" => 4007,
-            _ => 4001,
-        };
+        let (_, port) = PORTS.into_iter().find(|(name, _)| *name == service).expect("a service");
         self.until(service, |sigstore| sigstore.listens(port));
+    }
+
+    /// From now on certificates are logged by whoever answers here, and what that one says is put into them unseen; or by nobody.
+    ///
+    /// # Panics
+    /// If who certifies does not come up again.
+    pub fn log_certificates_at(&mut self, url: Option<&str>) {
+        self.stop("certificates");
+        url.unwrap_or_default().clone_into(&mut self.certificates_logged_at);
+        self.again("certificates");
     }
 
     /// A file of the folder.
@@ -127,8 +144,8 @@ impl Sigstore {
         let began = Instant::now();
         while !is(self) {
             if began.elapsed() > WAIT_MAX {
-                let logs = ["issuer", "certificates", "log", "stamps"];
-                let said = logs.map(|name| fs::read_to_string(self.path(&format!("{name}.out"))).unwrap_or_default());
+                let said =
+                    PORTS.map(|(name, _)| fs::read_to_string(self.path(&format!("{name}.out"))).unwrap_or_default());
                 panic!("{what} does not come up\n{}", said.join("\n"));
             }
             std::thread::sleep(PAUSE);
@@ -142,10 +159,14 @@ impl Sigstore {
             "issuer" => ("spire-1.15.3/bin/oidc-discovery-provider", "-config issuer.conf".to_owned()),
             "certificates" => (
                 "fulcio-1.8.8/bin/fulcio",
-                "serve --host 127.0.0.1 --port 4002 --grpc-host 127.0.0.1 --grpc-port 4003 --metrics-port 4008 \
+                format!("serve --host 127.0.0.1 --port 4002 --grpc-host 127.0.0.1 --grpc-port 4003 --metrics-port 4008 \
                      --legacy-unix-domain-socket @fulcio --ca fileca --fileca-cert certificates-chain.pem \
                      --fileca-key certificates.locked --fileca-key-passwd x --fileca-watch=false --config-path fulcio.yaml \
-                     --log_type prod --ct-log-url=".to_owned(),
+                     --log_type prod --ct-log-url={}{}", self.certificates_logged_at, self.certificates_log_key()),
+            ),
+            "transparency" => (
+                "ctlog/bin/ctlog",
+                format!("127.0.0.1:4009 ctlog.testimony.test {at}/transparency transparency.key certificates-root.pem"),
             ),
             "log" => (
                 "rekor-tiles-2.3.0/bin/rekor-server",
@@ -168,6 +189,11 @@ impl Sigstore {
         serve.args(words.split_whitespace()).stdin(Stdio::null()).stdout(out).stderr(also);
         let child = serve.spawn().expect("it starts");
         self.services.push((service.to_owned(), child));
+    }
+
+    /// Who certifies holds its own log to its key; another one is somebody that a test put there.
+    fn certificates_log_key(&self) -> &'static str {
+        if self.certificates_logged_at == TRANSPARENCY { " --ct-log-public-key-path=transparency.pub" } else { "" }
     }
 
     /// Keys and certificates of all, and the configurations that name them.
@@ -206,7 +232,14 @@ impl Sigstore {
         }
         self.openssl(&["genpkey", "-algorithm", "ed25519", "-out", "log.key"]);
         self.openssl(&["pkey", "-in", "log.key", "-pubout", "-out", "log.pub"]);
-        fs::create_dir(self.path("log")).expect("a folder");
+        // As a log of certificates takes it: SEC 1.
+        self.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "transparency.key"]);
+        self.openssl(&["pkey", "-in", "transparency.key", "-pubout", "-out", "transparency.pub"]);
+        self.key("stranger");
+        self.openssl(&["pkey", "-in", "stranger.key", "-pubout", "-out", "stranger.pub"]);
+        for folder in ["log", "transparency"] {
+            fs::create_dir(self.path(folder)).expect("a folder");
+        }
         let at = self.folder.path();
         let at = at.display();
         let server = self.spire.server_socket();
@@ -226,25 +259,14 @@ impl Sigstore {
         fs::write(self.path("fulcio.yaml"), fulcio).expect("written");
     }
 
-    /// The trusted root and the signing config, by cosign.
+    /// The trusted root, two that know the log of certificates by another key or not at all, and the signing config, by cosign.
     fn describe(&self) {
-        let [fulcio, rekor, stamps] = NAMES;
-        let since = "start-time=2020-01-01T00:00:00Z";
+        for (out, key) in [("trusted_root", Some("transparency")), ("other_ct", Some("stranger")), ("without_ct", None)]
+        {
+            self.trust(out, key);
+        }
         let from = "start-time=2020-01-01T00:00:00Z,operator=testimony.test";
-        let cosign = |words: &[String]| {
-            let said = Command::new(tool("cosign/usr/bin/cosign")).args(words).current_dir(self.folder.path()).output();
-            let said = said.expect("cosign runs");
-            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        };
-        cosign(&[
-            "trusted-root".to_owned(),
-            "create".to_owned(),
-            format!("--fulcio=url={fulcio},certificate-chain=certificates-chain.pem,{since}"),
-            format!("--rekor=url={rekor},public-key=log.pub,{since},origin=rekor.testimony.test"),
-            format!("--tsa=url={stamps},certificate-chain=stamps-chain.pem,{since}"),
-            "--out=trusted_root.json".to_owned(),
-        ]);
-        cosign(&[
+        self.cosign(&[
             "signing-config".to_owned(),
             "create".to_owned(),
             format!("--fulcio=url={FULCIO},api-version=1,{from}"),
@@ -255,6 +277,28 @@ impl Sigstore {
             "--tsa-config=ANY".to_owned(),
             "--out=signing_config.json".to_owned(),
         ]);
+    }
+
+    /// A trusted root whose log of certificates has this key, or that has none.
+    fn trust(&self, out: &str, key: Option<&str>) {
+        let [fulcio, rekor, stamps, transparency] = NAMES;
+        let since = "start-time=2020-01-01T00:00:00Z";
+        let mut words = vec![
+            "trusted-root".to_owned(),
+            "create".to_owned(),
+            format!("--fulcio=url={fulcio},certificate-chain=certificates-chain.pem,{since}"),
+            format!("--rekor=url={rekor},public-key=log.pub,{since},origin=rekor.testimony.test"),
+            format!("--tsa=url={stamps},certificate-chain=stamps-chain.pem,{since}"),
+            format!("--out={out}.json"),
+        ];
+        words.extend(key.map(|key| format!("--ctfe=url={transparency},public-key={key}.pub,{since}")));
+        self.cosign(&words);
+    }
+
+    fn cosign(&self, words: &[String]) {
+        let said = Command::new(tool("cosign/usr/bin/cosign")).args(words).current_dir(self.folder.path()).output();
+        let said = said.expect("cosign runs");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     }
 
     fn openssl(&self, words: &[&str]) {

@@ -92,6 +92,7 @@ fn tests() -> Result<()> {
     sigstore::REKOR.ensure()?;
     timestamp_authority::TIMESTAMP_AUTHORITY.ensure()?;
     gomod::ensure_own("witness", &place::root().join("tests/witness"))?;
+    gomod::ensure_own("ctlog", &place::root().join("tests/ctlog"))?;
     gomod::ensure_own("tlog", &place::root().join("tests/tlog"))
 }
 
