@@ -4,13 +4,14 @@
 //! traced, signed and verified, and every hook is held against the acts that were performed in it.
 
 mod host;
+mod keyless;
 mod node;
 mod report;
 mod trial;
 
 use std::{io, path::PathBuf};
 
-use crate::{daemon, probe, sign, tpm};
+use crate::{daemon, keyless as services, probe, sign, tpm};
 
 /// What to try with.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     config: PathBuf,
     #[command(flatten)]
     tpm: tpm::Args,
+    #[command(flatten)]
+    keyless: services::Args,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -80,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
         host::tpm(&args.tpm),
         host::clock(),
     ];
+    checks.extend(keyless::checks(&args.keyless));
     checks.extend(node::waiting(&args.config));
     match probe {
         Ok(()) => checks.extend(trial::checks()),

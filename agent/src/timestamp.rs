@@ -89,6 +89,8 @@ pub struct Authority {
 pub struct Stamp {
     /// The token in DER, as an envelope carries it.
     pub token: Vec<u8>,
+    /// The answer that it came in, in DER, as a bundle carries it.
+    pub answer: Vec<u8>,
     /// Seconds since 1970.
     pub time: u64,
 }
@@ -98,8 +100,9 @@ impl Authority {
     pub fn new(address: &str) -> Result<Self, Error> {
         let url = Url::parse(address).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
         let url = url.ok_or_else(|| Error::Address(address.to_owned()))?;
-        // No connection is kept: each question has a runtime of its own.
+        // No connection is kept: each question has a runtime of its own. What is counted is what comes.
         let client = Client::builder().pool_max_idle_per_host(0).redirect(Policy::limited(3));
+        let client = client.no_gzip().no_deflate().no_brotli().no_zstd();
         let client =
             client.user_agent(concat!("testimony/", env!("CARGO_PKG_VERSION"))).build().map_err(Error::Client)?;
         Ok(Self { url, client })
@@ -112,16 +115,21 @@ impl Authority {
 
     /// Asks when these bytes existed.
     pub fn stamp(&self, message: &[u8]) -> Result<Stamp, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        runtime.block_on(self.stamped(message))
+    }
+
+    /// The same for whoever has a runtime.
+    pub async fn stamped(&self, message: &[u8]) -> Result<Stamp, Error> {
         let mut random = [0; 16];
         let read = getrandom(&mut random, GetRandomFlags::empty()).map_err(|_| Error::Question)?;
         let request = Request::new(message, random).filter(|_| read == random.len()).ok_or(Error::Question)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         // All of it: a limit of each part would be none for an authority that sends a byte now and then.
-        let answer = async { tokio::time::timeout(WAIT, self.ask(request.der())).await };
-        let bytes = runtime.block_on(answer).map_err(|_| Error::Late { url: self.url.clone() })??;
-        let token = request.token(&bytes);
+        let answer = tokio::time::timeout(WAIT, self.ask(request.der())).await;
+        let answer = answer.map_err(|_| Error::Late { url: self.url.clone() })??;
+        let token = request.token(&answer);
         let (token, time) = token.map_err(|source| Error::Response { url: self.url.clone(), source })?;
-        Ok(Stamp { token, time })
+        Ok(Stamp { token, answer, time })
     }
 
     /// The bytes of an answer.

@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tpm", &[]),
     ("seal", &["tpm"]),
     // Who signs by a key of the moment, by the word of Sigstore's services.
-    ("keyless", &[]),
+    ("keyless", &["timestamp"]),
     ("sign", &["trace", "identity", "timestamp", "tpm"]),
     // Delivers what was signed. The queue between is a crate of its own.
     ("ship", &[]),
