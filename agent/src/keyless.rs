@@ -100,7 +100,7 @@ pub enum Error {
     Client(#[source] io::Error),
     /// Fulcio or Rekor.
     #[error("Fulcio or Rekor gave nothing")]
-    Services(#[from] services::Error),
+    Services(#[source] Box<services::Error>),
     /// The timestamp authority.
     #[error("the timestamp authority gave nothing")]
     Timestamp(#[from] timestamp::Error),
@@ -122,6 +122,12 @@ pub enum Error {
     /// The bundle could not be written.
     #[error("the bundle could not be written")]
     Bundle(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<services::Error> for Error {
+    fn from(error: services::Error) -> Self {
+        Self::Services(Box::new(error))
+    }
 }
 
 /// Services that can be asked.
