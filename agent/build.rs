@@ -6,7 +6,9 @@ fn main() {
     println!("cargo::rerun-if-env-changed=TESTIMONY_EBPF");
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(target).join("ebpf/testimony-ebpf");
+    // Asked as it runs: a target folder may be carried from one checkout to another, and this program in it.
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| ".".into());
+    let built = PathBuf::from(package).join("..").join(target).join("ebpf/testimony-ebpf");
     let object = env::var_os("TESTIMONY_EBPF").map_or(built, PathBuf::from);
     println!("cargo::rerun-if-changed={}", object.display());
     match object.canonicalize() {
