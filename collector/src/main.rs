@@ -7,6 +7,7 @@ mod beside;
 mod chains;
 mod clock;
 mod counts;
+mod confine;
 mod enrol;
 mod facts;
 mod follow;
@@ -21,6 +22,8 @@ mod observe;
 mod peers;
 mod query;
 mod quiet;
+mod notify;
+mod orders;
 mod receive;
 mod serve;
 mod settings;
@@ -114,8 +117,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         _ => {}
     }
     let settings = Settings::read(&cli.config)?;
+    confine::as_owner(&settings)?;
     match &cli.command {
-        None | Some(Command::Serve) => serve::run(&settings),
+        None | Some(Command::Serve) => serve::run(settings, &cli.config),
         Some(Command::CheckConfig) => serve::check(&settings),
         Some(Command::LogKey) => key::print(&settings),
         Some(Command::MakeLogKey) => key::make_and_print(&settings),

@@ -1,28 +1,26 @@
 //! Receiving, from the start to the last answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use attestation::{escape::escape, platform::Machine, tpm::Makers, x509::BUNDLE_BYTES_MAX};
 use collector_api::collector_server::CollectorServer;
 use mtls::Identity;
 use testimony_verify::files::read_at_most;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::{net::TcpListener, sync::oneshot};
 use tonic::transport::Server;
 
 use crate::{
     alerts, api,
     beside::Beside,
+    confine,
     counts::Counts,
     enrol::Enrolling,
     gate::{LINES_MAX, LINES_PER, admit},
     intake::{FRAMING_BYTES_MAX, Intake, SUBMISSION_BYTES_MAX},
     judge::Judge,
-    keep, key,
+    keep, key, notify,
+    orders::{Order, Orders},
     peers::{Peers, STREAMS_MAX},
     receive::Receiver,
     settings::{Enrolment, Settings},
@@ -58,8 +56,7 @@ impl Prepared {
 /// # Errors
 /// What cannot be used.
 pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
-    Prepared::read(settings)?;
-    alerts::check(&settings.alerts)?;
+    prepare(settings)?;
     if let Some(api) = &settings.api {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(api::check(api, &settings.tls))?;
@@ -73,11 +70,30 @@ pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Receives until it is told to stop; what was handed over by then is answered.
+/// Looks at what decides whether statements are taken.
+///
+/// # Errors
+/// What cannot be used.
+pub(crate) fn prepare(settings: &Settings) -> anyhow::Result<()> {
+    Prepared::read(settings)?;
+    alerts::check(&settings.alerts)
+}
+
+/// Receives until it is told to stop, by each configuration that it is told to read again, and with no rights but those it needs.
 ///
 /// # Errors
 /// Why it could not start, or had to end.
-pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn run(mut settings: Settings, config: &Path) -> anyhow::Result<()> {
+    let rights = confine::hold(config, &settings)?;
+    let mut orders = Orders::listen(config, &settings)?;
+    while let Order::Renew(renewed) = receive(&settings, &rights, &mut orders)? {
+        settings = *renewed;
+    }
+    Ok(())
+}
+
+/// Receives until something else is to come; what was handed over by then is answered.
+fn receive(settings: &Settings, rights: &str, orders: &mut Orders) -> anyhow::Result<Order> {
     let prepared = Prepared::read(settings)?;
     let (identity, signer) = (identity(settings)?, key::open(settings)?);
     let log_key = signer.key().to_string();
@@ -105,16 +121,14 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         beside.listen(settings).await?;
         let listener = TcpListener::bind(&settings.listen).await.with_context(|| settings.listen.clone())?;
         let address = listener.local_addr()?;
-        let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        eprintln!("testimony-collector: listening on {address}, log {log_key}, {size} statements");
+        eprintln!("testimony-collector: listening on {address}, log {log_key}, {size} statements; {rights}");
         let service =
             CollectorServer::new(receiver).max_decoding_message_size(SUBMISSION_BYTES_MAX + FRAMING_BYTES_MAX);
+        notify::ready();
         let (tell, told) = oneshot::channel();
-        let stopped = async move {
-            tokio::select! {
-                _ = stop.0.recv() => {}
-                _ = stop.1.recv() => {}
-            }
+        let mut next = Order::Stop;
+        let stopped = async {
+            next = orders.next().await;
             let _ = tell.send(());
         };
         // A node's stream stays open as long as it likes: what is not answered by then is sent again.
@@ -132,8 +146,9 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             served = server.serve_with_incoming_shutdown(connections, stopped) => served?,
             () = late => {}
             () = ended(&thread) => anyhow::bail!("the thread that writes ended early"),
+            never = notify::watch() => match never {},
         }
-        anyhow::Ok(())
+        anyhow::Ok(next)
     });
     // Who notes and who tells end while there is a runtime to tell by.
     drop(beside);

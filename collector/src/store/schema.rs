@@ -93,6 +93,8 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), Error> {
     check(connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // Outside its folder it may write nothing.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     let version = version(connection)?;
     for (number, step) in (version + 1..).zip(STEPS.iter().skip(usize::try_from(version).unwrap_or(usize::MAX))) {
         let step = format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;");
