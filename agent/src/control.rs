@@ -128,7 +128,7 @@ impl Node for Service {
             started_s: self.started_s,
             sessions: own.into_iter().map(answers::session).collect(),
             others: u32::try_from(others.len()).unwrap_or(u32::MAX),
-            capabilities: Vec::new(),
+            capabilities: rights::held().map(rights::listed).unwrap_or_default(),
         }))
     }
 

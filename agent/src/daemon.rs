@@ -3,11 +3,18 @@
 
 mod later;
 mod notify;
+mod privilege;
+mod reload;
 mod sessions;
 mod settings;
 mod ship;
 
-use std::{convert::Infallible, future::pending, path::PathBuf};
+use std::{
+    convert::Infallible,
+    future::pending,
+    path::{Path, PathBuf},
+    pin::Pin,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,40 +58,40 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
 /// Why it could not start, or which task ended.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let settings: Settings = config::read(&args.config)?;
+    privilege::keep(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(supervise(&settings));
+    let ended = runtime.block_on(supervise(settings, &args.config));
     // A disk that hangs does not keep it from ending: what was not acknowledged is sent again.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     ended.map(|()| 0)
 }
 
-async fn supervise(settings: &Settings) -> anyhow::Result<()> {
-    let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shipping = if settings.delivers() {
-        // Who we are may take a while to be known, and whoever stops the agent is not kept waiting for it.
-        tokio::select! {
-            _ = stop.0.recv() => return Ok(()),
-            _ = stop.1.recv() => return Ok(()),
-            started = ship::start(settings) => Some(started?),
-        }
-    } else {
-        None
-    };
-    let traces = settings.control.is_some() || settings.sessions.has_rules();
-    let mut sessions = if traces { Some(sessions::start(settings)?) } else { None };
+async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    // Who we are may take a while to be known, and sessions do not wait for it.
+    let mut delivery: Delivery = Box::pin(deliver(settings.clone()));
+    let mut sessions = if settings.traces() { Some(sessions::start(&settings)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());
-    let control = control.map(|(control, sessions)| sessions.serve(settings, control)).transpose()?;
-    let signing = later::start(settings)?;
+    let control = control.map(|(control, sessions)| sessions.serve(&settings, control)).transpose()?;
+    let (control, signing, watchdog) = (optional(control), later::start(&settings)?, notify::watch());
+    tokio::pin!(control, signing, watchdog);
     notify::ready();
-    let watchdog = notify::watch();
-    let ended = tokio::select! {
-        _ = stop.0.recv() => Ok(()),
-        _ = stop.1.recv() => Ok(()),
-        ended = optional(shipping) => ended.map(never),
-        ended = optional(control) => ended.map(never),
-        ended = signing => ended.map(never),
-        error = ended(sessions.as_mut()) => Err(error),
-        never = watchdog => match never {},
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hangup.recv() => {
+                if let Some(again) = reload::again(config, &mut settings).await {
+                    delivery = again;
+                }
+            }
+            ended = &mut delivery => break ended.map(never),
+            ended = &mut control => break ended.map(never),
+            ended = &mut signing => break ended.map(never),
+            error = ended(sessions.as_mut()) => break Err(error),
+            never = &mut watchdog => match never {},
+        }
     };
     notify::stopping();
     // Whatever ended: what was seen until now is sworn to.
@@ -92,6 +99,13 @@ async fn supervise(settings: &Settings) -> anyhow::Result<()> {
         sessions.stop().await;
     }
     ended
+}
+
+/// Delivery to the collector, which does not end by itself.
+type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<Infallible>>>>;
+
+async fn deliver(settings: Settings) -> anyhow::Result<Infallible> {
+    if settings.delivers() { ship::start(&settings).await?.await } else { pending().await }
 }
 
 /// What is not there does not end.

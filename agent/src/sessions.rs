@@ -107,6 +107,7 @@ fn list(status: &StatusResponse, json: bool) {
         status.agent_version,
         time::utc(status.started_s)
     );
+    println!("capabilities of the agent: {}", status.capabilities.join(" "));
 }
 
 fn as_json(session: &Session) -> serde_json::Value {

@@ -48,6 +48,14 @@ fn bound(wanted: CapabilitySet) -> io::Result<()> {
     Ok(())
 }
 
+/// What this thread has now.
+///
+/// # Errors
+/// If the kernel does not say.
+pub fn held() -> io::Result<CapabilitySet> {
+    Ok(capabilities(None)?.permitted)
+}
+
 /// Their names, as capabilities(7) has them; one without a name by its number.
 #[must_use]
 pub fn listed(set: CapabilitySet) -> Vec<String> {

@@ -6,7 +6,7 @@ mod capabilities;
 mod files;
 mod user;
 
-pub use capabilities::{keep, listed};
+pub use capabilities::{held, keep, listed};
 pub use files::{Held, Needs, hold};
 pub use rustix::thread::CapabilitySet;
 pub use user::{become_owner, is_root};

@@ -114,6 +114,11 @@ impl Settings {
         !self.collector.host.is_empty()
     }
 
+    /// Whether it has sessions: those that are asked for, or those that nobody asks for.
+    pub(crate) fn traces(&self) -> bool {
+        self.control.is_some() || self.sessions.has_rules()
+    }
+
     /// Where statements wait for their signer.
     pub(crate) fn waiting_folder(&self) -> PathBuf {
         self.spool.folder.join(WAITING)
@@ -199,8 +204,7 @@ impl Validate for Settings {
         if self.delivers() || self.tls.is_said() {
             within("tls", &self.tls, faults);
         }
-        let traces = self.control.is_some() || self.sessions.has_rules();
-        if !self.delivers() && (!traces || self.tls.is_said() || self.collector.log_key.is_some()) {
+        if !self.delivers() && (!self.traces() || self.tls.is_said() || self.collector.log_key.is_some()) {
             faults.push(Fault::new("collector.host", "missing: say where the collector is"));
         }
         within("sessions", &self.sessions, faults);
