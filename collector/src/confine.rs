@@ -34,7 +34,7 @@ pub(crate) fn hold(config: &Path, settings: &Settings) -> anyhow::Result<String>
     let files = match held {
         Held::Whole => "other files than its own are refused to it",
         Held::Partly => "other files than its own are refused to it as far as this kernel can",
-        Held::No => "this kernel has no Landlock to refuse it other files than its own",
+        Held::No => "there is no Landlock here to refuse it other files than its own",
     };
     Ok(format!("no capabilities, and {files}"))
 }

@@ -28,7 +28,11 @@ pub fn keep(wanted: CapabilitySet) -> io::Result<CapabilitySet> {
         bound(wanted)?;
     }
     let kept = held.permitted & wanted;
-    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() })?;
+    let wanted = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    // Who has none may be forbidden the very call.
+    if held != wanted {
+        set_capabilities(None, wanted)?;
+    }
     let sets = capabilities(None)?;
     if sets.permitted != kept || sets.effective != kept {
         return Err(io::Error::other("the kernel left capabilities that were given up"));

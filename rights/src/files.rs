@@ -1,6 +1,6 @@
 //! Files: those that a program needs, and none else, by Landlock.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, PathFdError, Ruleset,
@@ -27,18 +27,8 @@ pub enum Held {
     Whole,
     /// In what this kernel knows of it.
     Partly,
-    /// Not at all: there is no Landlock.
+    /// Not at all: this kernel has no Landlock, or somebody forbids its calls.
     No,
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Whole => "whole",
-            Self::Partly => "as far as this kernel can",
-            Self::No => "no: this kernel has no Landlock",
-        })
-    }
 }
 
 /// Why it cannot be held to them.

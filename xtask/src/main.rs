@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod command;
 mod demo;
+mod dist;
 mod ebpf;
 mod fuzz;
 mod lint;
@@ -45,6 +46,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Trace a real build, show what was seen, verify it, and see two forgeries refused
     Demo,
+    /// Make what is handed out: programs for glibc 2.28 and newer, a tarball, Debian packages
+    Dist(dist::Args),
     /// Measure what tracing costs, beside strace and bpftrace
     Bench(bench::Args),
     /// Run a command, or a shell, in a Debian kernel under emulation
@@ -79,6 +82,7 @@ impl Task {
             Task::Fuzz(args) => fuzz::run(&args)?,
             Task::Bench(args) => bench::run(&args)?,
             Task::Demo => demo::run()?,
+            Task::Dist(args) => dist::run(&args)?,
             Task::Vm(args) => return vm::run(&args),
         }
         Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `setup`: finds or installs what the other commands need, a group at a time, and says so in a sentence each.
 
+pub(crate) mod debian;
 mod gomod;
 pub(crate) mod peers;
 mod sigstore;
@@ -87,6 +88,7 @@ fn tests() -> Result<()> {
     apt::install("containers to trace", &["busybox-static", "podman", "runc", "tar"])?;
     apt::install("file systems whose times are tested", &["btrfs-progs", "e2fsprogs", "mount", "xfsprogs"])?;
     peers::ensure()?;
+    debian::ensure()?;
     spire::SPIRE.ensure()?;
     sigstore::FULCIO.ensure()?;
     sigstore::REKOR.ensure()?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::setup::{self, Group};
-use crate::{apt, command, ebpf, fuzz, place, threats};
+use crate::{apt, command, dist, ebpf, fuzz, place, threats};
 use tally::Tally;
 
 /// Suites that have nothing to say where only the weakest hooks are, or that would disturb others on a shared machine.
@@ -174,6 +174,8 @@ impl Suites {
     fn build() -> Result<Self> {
         ebpf::build_agent()?;
         ebpf::build_tpm_helper()?;
+        // What tests install is what they test, and not built for another C library.
+        dist::for_tests(&place::target().join("release"), &debs())?;
         let mut build = command::cargo();
         build.args(["test", "--package", "tests", "--release", "--no-run", "--message-format=json-render-diagnostics"]);
         let messages = command::read_loud(&mut build)?;
@@ -271,12 +273,21 @@ fn shipped() -> impl Iterator<Item = (&'static str, PathBuf)> {
     programs.into_iter().map(|(variable, program)| (variable, place::target().join("release").join(program)))
 }
 
+/// The packages that tests install.
+fn debs() -> PathBuf {
+    place::target().join("debs")
+}
+
 /// What the end-to-end tests are told: the programs, the peers' folder, and the kernel of the matrix or `host`.
 fn environment(kernel: &str) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> =
         shipped().map(|(variable, path)| (variable.to_owned(), path.display().to_string())).collect();
     environment.push(("TESTIMONY_KERNEL".to_owned(), kernel.to_owned()));
     environment.push(("TESTIMONY_TOOLS".to_owned(), place::tools().display().to_string()));
+    environment.push(("TESTIMONY_DEBS".to_owned(), debs().display().to_string()));
+    if let Ok(root) = setup::debian::root() {
+        environment.push(("TESTIMONY_DEBIAN".to_owned(), root.display().to_string()));
+    }
     environment
 }
 

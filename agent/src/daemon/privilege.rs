@@ -24,6 +24,8 @@ const TRACING: &[CapabilitySet] = &[
     CapabilitySet::SETUID,
     CapabilitySet::SETGID,
     CapabilitySet::LEASE,
+    // Known acts ask a name server, in a network of their own: a service below port 1024.
+    CapabilitySet::NET_BIND_SERVICE,
     // The thread that empties the ring goes before others.
     CapabilitySet::SYS_NICE,
 ];
