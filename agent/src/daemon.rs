@@ -2,6 +2,7 @@
 //! starts it anew.
 
 mod later;
+mod left;
 mod notify;
 mod privilege;
 mod reload;
@@ -71,11 +72,13 @@ async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> 
     let mut hangup = signal(SignalKind::hangup())?;
     // Who we are may take a while to be known, and sessions do not wait for it.
     let mut delivery: Delivery = Box::pin(deliver(settings.clone()));
+    let left = left::find(&settings.sessions.folder)?;
     let mut sessions = if settings.traces() { Some(sessions::start(&settings)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());
     let control = control.map(|(control, sessions)| sessions.serve(&settings, control)).transpose()?;
     let (control, signing, watchdog) = (optional(control), later::start(&settings)?, notify::watch());
-    tokio::pin!(control, signing, watchdog);
+    let left = left::recover(settings.clone(), left);
+    tokio::pin!(control, signing, left, watchdog);
     notify::ready();
     let ended = loop {
         tokio::select! {
@@ -89,6 +92,7 @@ async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> 
             ended = &mut delivery => break ended.map(never),
             ended = &mut control => break ended.map(never),
             ended = &mut signing => break ended.map(never),
+            ended = &mut left => break ended.map(never),
             error = ended(sessions.as_mut()) => break Err(error),
             never = &mut watchdog => match never {},
         }

@@ -33,6 +33,7 @@ use testimony_verify::{
 
 use crate::{
     artifact::Artifact,
+    daemon::Settings,
     evidence::{self, Hold, RESERVE},
     run::Owner,
     sign::{self, Ready, Signers},
@@ -147,7 +148,38 @@ impl Error {
 
 /// Recovers and says what was signed.
 pub(crate) fn run(args: &Args) -> Result<u8, Error> {
-    let artifact = Artifact::of(&args.name);
+    let owner = || Owner::find(false).map_err(|error| Error::Owner(format!("{error:#}")));
+    let node = |artifact: &Artifact| {
+        let settings = args.agent_config.as_deref().map(config::read::<Settings>).transpose()?;
+        settings.map(|settings| Node::open(settings, artifact, args.instead_of_waiting)).transpose()
+    };
+    let recovered = recover(&Artifact::of(&args.name), &args.signers, owner, node)?;
+    report(args, &recovered);
+    Ok(0)
+}
+
+/// Recovers what the agent itself left when it died, as its configuration says.
+pub(crate) fn left_by_agent(settings: &Settings, evidence: &Path) -> Result<PathBuf, Error> {
+    let node = |artifact: &Artifact| Node::open(settings.clone(), artifact, false).map(Some);
+    // Whoever started the agent, what it keeps is its own.
+    let recovered = recover(&Artifact::of(evidence), &settings.sign.args(), || Ok(Owner::Caller), node)?;
+    Ok(recovered.statement)
+}
+
+/// What was signed, and by whom.
+struct Recovered {
+    statement: PathBuf,
+    trace: Trace,
+    signers: Signers,
+    meta: Meta,
+}
+
+fn recover(
+    artifact: &Artifact,
+    said: &sign::Args,
+    owner: impl FnOnce() -> Result<Owner, Error>,
+    node: impl FnOnce(&Artifact) -> Result<Option<Node>, Error>,
+) -> Result<Recovered, Error> {
     let evidence = artifact.evidence();
     if artifact.statement().symlink_metadata().is_ok() {
         return Err(Error::Signed(artifact.statement()));
@@ -156,11 +188,10 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
         return Err(Error::NoEvidence(evidence));
     }
     let _held = Hold::take(&evidence)?;
-    let owner = Owner::find(false).map_err(|error| Error::Owner(format!("{error:#}")))?;
-    let mut node = args.agent_config.as_deref().map(|config| Node::open(config, &artifact, args)).transpose()?;
+    let (owner, mut node) = (owner()?, node(artifact)?);
     // What cannot be recovered costs no key.
     let left = segments::look(&evidence)?;
-    let signers = node.as_ref().map_or_else(|| args.signers.clone(), |node| node.signers(args)).open()?;
+    let signers = node.as_ref().map_or_else(|| said.clone(), |node| node.signers(said)).open()?;
     let ready = signers.ready()?;
     if let Some((name, error)) = ready.stood_in_for() {
         let says = format!("{name} could not sign, the second signer does: {}", sign::chain_of(error));
@@ -168,15 +199,16 @@ pub(crate) fn run(args: &Args) -> Result<u8, Error> {
     }
     node.as_ref().map_or(Ok(()), Node::give_up)?;
     let sealed = segments::seal(&evidence, &left, &owner, !ready.only_keys())?;
-    let statement = sign_statement(&artifact, &sealed, &ready, (&owner, node.as_mut()))?;
+    let statement = sign_statement(artifact, &sealed, &ready, (&owner, node.as_mut()))?;
     if let Err(error) = ready.keep_bundles() {
         eprintln!("testimony: the trust bundle was not kept: {}", escape(error.to_string().as_bytes()));
     }
     sealed.remove_replaced()?;
     let _ = fs::remove_file(evidence.join(RESERVE));
-    remove_parts(&artifact);
-    report(args, &signers, &ready.meta(), (&statement, &sealed.trace));
-    Ok(0)
+    remove_parts(artifact);
+    let meta = ready.meta();
+    drop(ready);
+    Ok(Recovered { statement, trace: sealed.trace, signers, meta })
 }
 
 /// Writes the statement beside its name, verifies it against the evidence on disk, and gives it its name.
@@ -246,7 +278,8 @@ fn make(path: &Path, owner: &Owner) -> io::Result<File> {
     Ok(file)
 }
 
-fn report(args: &Args, signers: &Signers, meta: &Meta, (statement, trace): (&Path, &Trace)) {
+fn report(args: &Args, recovered: &Recovered) {
+    let Recovered { statement, trace, signers, meta } = recovered;
     let gaps: Vec<&str> = trace.incompleteness().map(|finding| finding.code.as_str()).collect();
     if args.json {
         let line = serde_json::json!({

@@ -6,7 +6,7 @@ use attestation::{escape::escape, merkle::Hash};
 use spool::Spool;
 use testimony_verify::files::open_regular;
 
-use super::{Args, Error};
+use super::Error;
 use crate::{
     artifact::Artifact,
     daemon::Settings,
@@ -24,20 +24,19 @@ pub(super) struct Node {
 
 impl Node {
     /// As its configuration says. What waits for its signer is not recovered unless that is said: it would be signed twice.
-    pub(super) fn open(config: &Path, artifact: &Artifact, args: &Args) -> Result<Self, Error> {
-        let settings: Settings = config::read(config)?;
+    pub(super) fn open(settings: Settings, artifact: &Artifact, instead_of_waiting: bool) -> Result<Self, Error> {
         let spool = settings.spool.open()?;
         let evidence = fs::canonicalize(artifact.evidence()).map_err(Error::io(&artifact.evidence()))?;
         let waits = waiting::find(&settings, &evidence)?;
         match waits {
-            Some(number) if !args.instead_of_waiting => Err(Error::Waits { path: artifact.statement(), number }),
+            Some(number) if !instead_of_waiting => Err(Error::Waits { path: artifact.statement(), number }),
             waits => Ok(Self { settings, spool, waits }),
         }
     }
 
-    /// Who signs.
-    pub(super) fn signers(&self, args: &Args) -> sign::Args {
-        args.signers.or(&self.settings.sign)
+    /// Who signs, where that is not said.
+    pub(super) fn signers(&self, said: &sign::Args) -> sign::Args {
+        said.or(&self.settings.sign)
     }
 
     /// From here on the agent does not sign it, if it has not.

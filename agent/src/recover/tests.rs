@@ -188,7 +188,7 @@ fn what_is_recovered_by_the_agents_configuration_is_in_the_spool_once() {
     let (config, folder) = (bench.path("agent.toml"), bench.path("spool"));
     let tls = "[tls]\ncertificate = 'c'\nkey = 'k'\nauthorities = 'a'\n[collector]\nhost = 'c'\n";
     fs::write(&config, format!("[spool]\nfolder = {folder:?}\n{tls}")).unwrap();
-    let settings: crate::daemon::Settings = config::read(&config).unwrap();
+    let settings: Settings = config::read(&config).unwrap();
     bench.recover_as(Some(config.clone())).unwrap();
     // As if it had died before the statement had its name.
     fs::remove_file(bench.path("r.intoto.jsonl")).unwrap();

@@ -48,7 +48,7 @@ fn an_agent_that_is_told_to_stop_swears_to_what_it_saw_and_leaves_the_commands_a
 }
 
 #[test]
-fn what_an_agent_that_died_left_can_be_recovered() {
+fn what_an_agent_that_died_left_is_signed_and_delivered_by_the_next() {
     let mut node = Node::start("");
     let script = "cat /etc/hostname > /dev/null; touch begun; sleep 2; echo done > after";
     let run = node.run(NOBODY, "out", script).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -58,15 +58,30 @@ fn what_an_agent_that_died_left_can_be_recovered() {
     node.signal(Signal::KILL);
     ended(&run.wait_with_output().expect("it ends"), 121);
     assert!(node.work().join("after").exists(), "the command went on");
-    let mut left =
-        std::fs::read_dir(node.scratch.join("sessions")).expect("a folder").flatten().map(|entry| entry.path());
-    let left = left.find(|path| path.extension().is_some_and(|end| end == "evidence")).expect("evidence");
-    ended(&node.testimony(&["recover", "--key", "key", left.to_str().expect("text")]), 0);
-    let statement = left.with_extension("intoto.jsonl").to_str().expect("text").to_owned();
+    let left = || {
+        let mut left =
+            std::fs::read_dir(node.scratch.join("sessions")).expect("a folder").flatten().map(|entry| entry.path());
+        left.find(|path| path.extension().is_some_and(|end| end == "evidence")).expect("evidence")
+    };
+    let (left, empty) = (left(), node.scratch.join("sessions/zzz.evidence"));
+    // As one that died before its session began.
+    std::fs::create_dir(&empty).expect("made");
+    node.start_again();
+    let statement = left.with_extension("intoto.jsonl");
+    node.wait("it is signed, and what is nothing is gone", || statement.exists() && !empty.exists());
+    let statement = statement.to_str().expect("text").to_owned();
     assert_eq!(node.verify(&statement).0, 1, "incomplete");
     assert!(files(&node.statement(&statement)).iter().any(|file| file.ends_with("/etc/hostname")));
-    // Another one starts where it was.
+    let waiting = |node: &Node| {
+        let said = node.testimony(&["spool", "state", "--config", "agent.toml", "--json"]);
+        let said: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+        said["waiting"].as_u64().expect("a number")
+    };
+    assert_eq!(waiting(&node), 1);
+    // Once, however often it is started; and what comes now is as ever.
+    node.signal(Signal::TERM);
     node.start_again();
     ended(&node.run(NOBODY, "next", "true").output().expect("it runs"), 0);
     node.complete("work/next.intoto.jsonl");
+    assert_eq!(waiting(&node), 2);
 }
