@@ -65,8 +65,13 @@ impl Node {
 
     /// A run that seals each second in register 12.
     pub(crate) fn command(&self, name: &str, options: &[&str], command: &[&str]) -> Command {
+        self.command_sealing(name, "1", options, command)
+    }
+
+    /// A run that seals each so many seconds.
+    pub(crate) fn command_sealing(&self, name: &str, every_s: &str, options: &[&str], command: &[&str]) -> Command {
         let mut run = Command::new(binary());
-        run.args(["run", "--seal-pcr", self.register, "--seal-every", "1", "--seals", "seals", "--chain", "chain"]);
+        run.args(["run", "--seal-pcr", self.register, "--seal-every", every_s, "--seals", "seals", "--chain", "chain"]);
         run.args(["-o", name]).args(self.tpm()).args(options).arg("--").args(command);
         run.current_dir(self.scratch.path());
         run
