@@ -23,7 +23,7 @@ pub mod work;
 pub mod workload_api;
 
 pub use bystander::Bystander;
-pub use place::{Scratch, binary, kernel, need, need_root, root, target, tool, tpm_helper, verifier};
+pub use place::{Scratch, binary, collector, kernel, need, need_root, root, target, tool, tpm_helper, verifier};
 pub use program::{PYTHON, calls, compat, compile, python};
 pub use record::Record;
 pub use run::{Alone, Ran, Run, Started, WEAKEST, left_out};

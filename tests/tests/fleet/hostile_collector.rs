@@ -1,6 +1,8 @@
 //! A collector that has the right certificate and key, and lies: with receipts of other statements, with trees that were smaller or
 //! others, with times that cannot be; and one that was put back from a backup, which cannot know it.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -15,7 +17,7 @@ use collector_api::{
     EnrolmentRequest, Submission, Unavailable,
 };
 use futures_util::{Stream, StreamExt as _};
-use tests::collector::{Authority, names};
+use tests::collector::{Authority, Collector, names};
 use tests::{Scratch, ended};
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming};
@@ -216,7 +218,7 @@ fn a_collector_that_was_put_back_from_a_backup_is_found_out() {
     let trust = crate::node::trust(&node);
     let own = format!("{:?}", node.scratch.join("key.pub"));
     let both = trust.replace(&own, &format!("{own}, {:?}", other.scratch.join("key.pub")));
-    let mut collector = tests::collector::Collector::new(&both);
+    let mut collector = Collector::new(&both);
     node.join(&collector);
     other.join(&collector);
     collector.start();
@@ -247,6 +249,18 @@ fn a_collector_that_was_put_back_from_a_backup_is_found_out() {
     assert_eq!(kept(&collector).len(), 4, "it took the statement, and its receipt is not believed");
 }
 
+/// `make-log-key` by a user who is neither root nor whom the state belongs to.
+fn by_a_stranger(collector: &Collector) -> std::process::Output {
+    let program = collector.folder.join("program");
+    std::fs::copy(tests::collector(), &program).expect("copied");
+    for path in [collector.folder.path(), collector.config()] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    let mut make = Command::new(program);
+    make.uid(tests::collector::NOBODY - 1).gid(tests::collector::NOBODY - 1);
+    make.args(["make-log-key", "--config"]).arg(collector.config()).output().expect("it runs")
+}
+
 #[test]
 fn only_the_collectors_own_user_makes_a_key_and_what_was_signed_is_what_is_shown() {
     if !here() {
@@ -261,11 +275,12 @@ fn only_the_collectors_own_user_makes_a_key_and_what_was_signed_is_what_is_shown
     assert!(!state.exists());
     std::fs::create_dir(&state).expect("a folder");
     std::os::unix::fs::chown(&state, Some(tests::collector::NOBODY), None).expect("given");
-    for words in [&["make-log-key"][..], &[]] {
-        let said = ended(&collector.ask(words), 1);
-        assert!(said.contains("run it as that user") && !state.join("log.key").exists(), "{said}");
-    }
-    std::os::unix::fs::chown(&state, Some(0), None).expect("given");
+    let said = ended(&by_a_stranger(&collector), 1);
+    assert!(said.contains("run it as that user") && !state.join("log.key").exists(), "{said}");
+    // Root makes it as that user, who could not read a key of root's.
+    ended(&collector.ask(&["make-log-key"]), 0);
+    assert_eq!(std::fs::metadata(state.join("log.key")).expect("a key").uid(), tests::collector::NOBODY);
+    std::fs::remove_dir_all(&state).expect("removed");
     node.join(&collector);
     collector.start();
     node.run("one");
