@@ -1,6 +1,7 @@
 //! `testimony agent`: the node's service. What runs in it is a list of tasks; if one ends, so does the agent, and whoever supervises it
 //! starts it anew.
 
+mod counts;
 mod later;
 mod left;
 mod notify;
@@ -15,11 +16,13 @@ use std::{
     future::pending,
     path::{Path, PathBuf},
     pin::Pin,
+    sync::Arc,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use crate::ship::now_s;
+pub(crate) use counts::Counts;
 pub(crate) use sessions::SessionSettings;
 pub(crate) use settings::{DEFAULT, Settings};
 pub(crate) use ship::connect;
@@ -70,22 +73,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
+    let counts = Arc::new(Counts::new());
     // Who we are may take a while to be known, and sessions do not wait for it.
-    let mut delivery: Delivery = Box::pin(deliver(settings.clone()));
+    let mut delivery: Delivery = Box::pin(deliver(settings.clone(), Arc::clone(&counts)));
     let left = left::find(&settings.sessions.folder)?;
-    let mut sessions = if settings.traces() { Some(sessions::start(&settings)?) } else { None };
+    let mut sessions = if settings.traces() { Some(sessions::start(&settings, &counts)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());
     let control = control.map(|(control, sessions)| sessions.serve(&settings, control)).transpose()?;
-    let (control, signing, watchdog) = (optional(control), later::start(&settings)?, notify::watch());
-    let left = left::recover(settings.clone(), left);
-    tokio::pin!(control, signing, left, watchdog);
+    let (control, signing) = (optional(control), later::start(&settings, &counts)?);
+    let left = left::recover(settings.clone(), left, Arc::clone(&counts));
+    let watch = sessions.as_ref().map(sessions::Running::watch);
+    let counted = counts::serve(settings.clone(), Arc::clone(&counts), watch);
+    let watchdog = notify::watch();
+    tokio::pin!(control, signing, left, counted, watchdog);
     notify::ready();
     let ended = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hangup.recv() => {
-                if let Some(again) = reload::again(config, &mut settings).await {
+                if let Some(again) = reload::again(config, &mut settings, &counts).await {
                     delivery = again;
                 }
             }
@@ -93,6 +100,7 @@ async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> 
             ended = &mut control => break ended.map(never),
             ended = &mut signing => break ended.map(never),
             ended = &mut left => break ended.map(never),
+            ended = &mut counted => break ended.map(never),
             error = ended(sessions.as_mut()) => break Err(error),
             never = &mut watchdog => match never {},
         }
@@ -108,8 +116,8 @@ async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> 
 /// Delivery to the collector, which does not end by itself.
 type Delivery = Pin<Box<dyn Future<Output = anyhow::Result<Infallible>>>>;
 
-async fn deliver(settings: Settings) -> anyhow::Result<Infallible> {
-    if settings.delivers() { ship::start(&settings).await?.await } else { pending().await }
+async fn deliver(settings: Settings, counts: Arc<Counts>) -> anyhow::Result<Infallible> {
+    if settings.delivers() { ship::start(&settings, counts).await?.await } else { pending().await }
 }
 
 /// What is not there does not end.

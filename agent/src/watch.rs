@@ -18,7 +18,7 @@ mod watched;
 use std::{
     collections::VecDeque,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -29,7 +29,7 @@ use node_api::Line;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use ask::{Ask, Finished, Id, Outcome, Seen};
+pub(crate) use ask::{Ask, Finished, Id, Outcome, Seen, State};
 pub(crate) use hierarchy::Rules;
 pub(crate) use kept::Keep;
 pub(crate) use settle::{Limits, Means};
@@ -341,14 +341,14 @@ impl Watcher {
         let unopened = probe.unopened()?;
         if unopened > self.unopened {
             let more = unopened - std::mem::replace(&mut self.unopened, unopened);
-            self.means.unopened.fetch_add(more, Ordering::Relaxed);
+            self.means.not_opened(more);
             crate::run::summary::warn(&format!("{more} cgroups were made that have no session: no place was free"));
             // Some of them may be folders of others.
             hierarchy.start(probe)?;
         }
         let late = hierarchy.take_late();
         if late > 0 {
-            self.means.unopened.fetch_add(late, Ordering::Relaxed);
+            self.means.not_opened(late);
             crate::run::summary::warn(&format!(
                 "{late} cgroups have no session: they were made before it was known where"
             ));

@@ -1,11 +1,11 @@
 //! Signing what waits for its signer, as a task of the agent, and what it tells the journal.
 
-use std::{cell::RefCell, convert::Infallible, future::Future, time::Duration};
+use std::{cell::RefCell, convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use attestation::escape::escape;
 
-use super::settings::Settings;
+use super::{Counts, Settings};
 use crate::waiting::{Error, Later, Told};
 
 /// Between two looks at what waits and who is awaited.
@@ -15,10 +15,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Why it cannot.
-pub(super) fn start(settings: &Settings) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
+pub(super) fn start(
+    settings: &Settings,
+    counts: &Arc<Counts>,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
     let later = Later::open(settings).context("[waiting]")?;
+    let journal = Journal { last: RefCell::default(), counts: Arc::clone(counts) };
     Ok(async move {
-        let mut state = (later, Journal::default());
+        let mut state = (later, journal);
         loop {
             let turn = tokio::task::spawn_blocking(move || {
                 let (mut later, journal) = state;
@@ -38,13 +42,16 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<impl Future<Output = 
 }
 
 /// What was told last: the same is not told again, however long it lasts.
-#[derive(Default)]
-struct Journal(RefCell<Option<String>>);
+struct Journal {
+    last: RefCell<Option<String>>,
+    counts: Arc<Counts>,
+}
 
 impl Journal {
     fn tell(&self, told: &Told<'_>) {
         let line = match told {
             Told::Signed { statement, signer, placed } => {
+                self.counts.signed_later();
                 let why = placed.as_ref().err().map(|why| format!(", but not written there: {why}"));
                 format!("{} is signed now, by {signer}{}", statement.display(), why.unwrap_or_default())
             }
@@ -54,22 +61,24 @@ impl Journal {
             Told::NotChained { statement, why } => format!("{} has no number: {why}", statement.display()),
             Told::Refused { number, why } => format!("number {number} of those that wait is never signed: {why}"),
             Told::Waiting { names, why, .. } => {
+                self.counts.signing_failed();
                 return self.changed(&format!("statements wait for {} to sign them: {why}", names.join(" and ")));
             }
             Told::Says(says) => (*says).to_owned(),
         };
-        self.0.take();
+        self.last.take();
         eprintln!("testimony: {}", escape(line.as_bytes()));
     }
 
     fn holds(&self, error: &Error) {
+        self.counts.signing_failed();
         self.changed(&format!("what waits for its signer is not signed for now: {}", crate::sign::chain_of(error)));
     }
 
     fn changed(&self, line: &str) {
-        if self.0.borrow().as_deref() != Some(line) {
+        if self.last.borrow().as_deref() != Some(line) {
             eprintln!("testimony: {}", escape(line.as_bytes()));
-            self.0.replace(Some(line.to_owned()));
+            self.last.replace(Some(line.to_owned()));
         }
     }
 }

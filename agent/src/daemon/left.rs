@@ -5,13 +5,14 @@ use std::{
     fs,
     future::pending,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use attestation::escape::escape;
 
-use super::Settings;
+use super::{Counts, Settings};
 use crate::{
     artifact::Artifact,
     evidence::RESERVE,
@@ -43,12 +44,16 @@ pub(super) fn find(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If a thread failed.
-pub(super) async fn recover(settings: Settings, mut left: Vec<PathBuf>) -> anyhow::Result<Infallible> {
+pub(super) async fn recover(
+    settings: Settings,
+    mut left: Vec<PathBuf>,
+    counts: Arc<Counts>,
+) -> anyhow::Result<Infallible> {
     let mut told = None;
     while !left.is_empty() {
-        let settings = settings.clone();
+        let (settings, counts) = (settings.clone(), Arc::clone(&counts));
         let turn = tokio::task::spawn_blocking(move || {
-            let says = turn(&settings, &mut left);
+            let says = turn(&settings, &mut left, &counts);
             (left, says)
         });
         let (rest, says) = turn.await.context("recovering what was left ended")?;
@@ -65,12 +70,13 @@ pub(super) async fn recover(settings: Settings, mut left: Vec<PathBuf>) -> anyho
 }
 
 /// Goes through them in order; what has to wait for somebody who can sign stays, and why is returned.
-fn turn(settings: &Settings, left: &mut Vec<PathBuf>) -> Option<String> {
+fn turn(settings: &Settings, left: &mut Vec<PathBuf>, counts: &Counts) -> Option<String> {
     let mut waits = None;
     left.retain(|evidence| {
         let path = evidence.display();
         let says = match recover::left_by_agent(settings, evidence) {
             Ok(statement) => {
+                counts.recovered();
                 format!(
                     "an agent that died left {path}: what stood there is signed as INCOMPLETE, {}",
                     statement.display()
@@ -84,6 +90,7 @@ fn turn(settings: &Settings, left: &mut Vec<PathBuf>) -> Option<String> {
                 Err(error) => format!("an agent that died left {path}, which cannot be removed: {error}"),
             },
             Err(error @ Error::Key(_)) => {
+                counts.signing_failed();
                 waits =
                     Some(format!("what an agent that died left waits to be signed: {}", crate::sign::chain_of(&error)));
                 return true;
@@ -149,7 +156,7 @@ mod tests {
         fs::write(at("damaged.evidence/open-0"), "this is no segment of any log").unwrap();
         let mut left = find(folder.path()).unwrap();
         assert_eq!(left.len(), 2);
-        assert_eq!(turn(&settings, &mut left), None);
+        assert_eq!(turn(&settings, &mut left, &Counts::new()), None);
         assert!(left.is_empty());
         assert!(!at("empty.evidence").exists() && !at("empty.intoto.jsonl.part").exists());
         assert!(at("damaged.evidence/open-0").exists());
@@ -167,10 +174,10 @@ mod tests {
             fs::write(at("a.evidence").join(attestation::hex::encode(&sha256)), object).unwrap();
         }
         let mut left = find(folder.path()).unwrap();
-        assert!(turn(&settings, &mut left).is_some_and(|says| says.contains("waits to be signed")));
+        assert!(turn(&settings, &mut left, &Counts::new()).is_some_and(|says| says.contains("waits to be signed")));
         assert_eq!(left, [at("a.evidence")]);
         fs::remove_file(at("key")).unwrap();
-        assert_eq!(turn(&settings, &mut left), None);
+        assert_eq!(turn(&settings, &mut left, &Counts::new()), None);
         assert!(left.is_empty() && at("a.intoto.jsonl").exists());
     }
 }

@@ -1,19 +1,19 @@
 //! The configuration read again while the agent runs: whom it delivers to, and as whom, changes at once; for all else the agent is
 //! restarted, since sessions go on as they were opened.
 
-use std::{future::pending, path::Path, time::Duration};
+use std::{future::pending, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 
-use super::{Delivery, Settings, notify};
+use super::{Counts, Delivery, Settings, notify};
 
 /// How long it may take to know who we are.
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// Delivery by the configuration as it is now; `None`, and that is said, if it cannot be used, and what was before stays.
-pub(super) async fn again(config: &Path, now: &mut Settings) -> Option<Delivery> {
+pub(super) async fn again(config: &Path, now: &mut Settings, counts: &Arc<Counts>) -> Option<Delivery> {
     notify::reloading();
-    let renewed = renewed(config, now).await;
+    let renewed = renewed(config, now, counts).await;
     notify::ready();
     match renewed {
         Ok((settings, delivery)) => {
@@ -28,7 +28,7 @@ pub(super) async fn again(config: &Path, now: &mut Settings) -> Option<Delivery>
     }
 }
 
-async fn renewed(config: &Path, now: &Settings) -> anyhow::Result<(Settings, Delivery)> {
+async fn renewed(config: &Path, now: &Settings, counts: &Arc<Counts>) -> anyhow::Result<(Settings, Delivery)> {
     let settings: Settings = config::read(config)?;
     anyhow::ensure!(
         fixed(&settings) == fixed(now),
@@ -38,7 +38,7 @@ async fn renewed(config: &Path, now: &Settings) -> anyhow::Result<(Settings, Del
         return Ok((settings, Box::pin(pending())));
     }
     // What was before goes on until it is known who we are.
-    let started = tokio::time::timeout(START_MAX, super::ship::start(&settings)).await;
+    let started = tokio::time::timeout(START_MAX, super::ship::start(&settings, Arc::clone(counts))).await;
     let delivery = started.with_context(|| format!("[tls] nothing came within {} s", START_MAX.as_secs()))??;
     Ok((settings, Box::pin(delivery)))
 }

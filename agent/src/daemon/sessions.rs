@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     path::PathBuf,
-    sync::{Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use anyhow::Context as _;
@@ -12,7 +12,7 @@ use config::{Bytes, Fault, Seconds, Validate, within};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::Settings;
+use super::{Counts, Settings};
 use crate::{
     chain,
     container::Stores,
@@ -105,7 +105,7 @@ pub(super) struct Running {
 ///
 /// # Errors
 /// Why it cannot.
-pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
+pub(super) fn start(settings: &Settings, counts: &Arc<Counts>) -> anyhow::Result<Running> {
     let signers = settings.sign.args().named().context("[sign]")?;
     let wanted = settings.sessions.clone();
     let SessionSettings { folder, chain, at_once_max, redact, stores, .. } = wanted;
@@ -121,6 +121,7 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
         redact,
         stores,
         unopened: AtomicU64::new(0),
+        counts: Arc::clone(counts),
         limits: Limits { sessions_max: at_once_max, per_user_max: wanted.per_user_max },
         keep: Keep { bytes_max: wanted.bytes_max.get(), age_max: wanted.age_max.duration() },
     };
@@ -129,6 +130,11 @@ pub(super) fn start(settings: &Settings) -> anyhow::Result<Running> {
 }
 
 impl Running {
+    /// Who can be asked.
+    pub(super) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
     /// The local API, until it fails.
     ///
     /// # Errors

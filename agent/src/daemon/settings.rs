@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) sessions: SessionSettings,
     /// By which sessions are asked for; without it, by nobody.
     pub(crate) control: Option<control::Settings>,
+    pub(crate) metrics: metrics::Settings,
 }
 
 /// What is kept until the collector has it.
@@ -208,6 +209,7 @@ impl Validate for Settings {
             faults.push(Fault::new("collector.host", "missing: say where the collector is"));
         }
         within("sessions", &self.sessions, faults);
+        within("metrics", &self.metrics, faults);
         if let Some(control) = &self.control {
             within("control", control, faults);
         }

@@ -1,11 +1,14 @@
 //! Delivery as a task of the agent, and what it tells the journal.
 
-use std::{cell::RefCell, convert::Infallible, future::Future, time::Duration};
+use std::{cell::RefCell, convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use attestation::escape::escape;
 
-use super::settings::{Collector, Settings};
+use super::{
+    Counts,
+    settings::{Collector, Settings},
+};
 use crate::ship::{self, Shared, Target, Told};
 
 /// Refusals that are told in a time.
@@ -53,6 +56,7 @@ fn log(settings: &Settings) -> anyhow::Result<Option<attestation::receipt::LogKe
 /// Why it cannot.
 pub(super) async fn start(
     settings: &Settings,
+    counts: Arc<Counts>,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<Infallible>> + use<>> {
     let (client, log) = (client(settings).await?, log(settings)?);
     if log.is_none() {
@@ -63,7 +67,7 @@ pub(super) async fn start(
     let clock_difference_max = settings.collector.clock_difference_max.duration();
     let target = Target { client, host, port, log, clock_difference_max };
     Ok(async move {
-        let journal = Journal::default();
+        let journal = Journal::new(counts);
         ship::run(&target, Shared::new(spool), |told| journal.tell(told)).await.context("delivery ended")
     })
 }
@@ -73,23 +77,26 @@ struct Journal {
     last: RefCell<Option<String>>,
     /// A collector may refuse all that there is.
     refused: mtls::Rate,
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        Self { last: RefCell::default(), refused: mtls::Rate::new(REFUSED_MAX, REFUSED_PER) }
-    }
+    counts: Arc<Counts>,
 }
 
 impl Journal {
+    fn new(counts: Arc<Counts>) -> Self {
+        Self { last: RefCell::default(), refused: mtls::Rate::new(REFUSED_MAX, REFUSED_PER), counts }
+    }
+
     fn tell(&self, told: &Told<'_>) {
         match told {
-            Told::Refused { number, code, says, is_final } => self.refused.tell(|more| {
-                let lasts = if *is_final { "" } else { " for now" };
-                eprintln!("testimony: the collector refuses statement {number}{lasts}: {code}: {says}{more}");
-            }),
+            Told::Refused { number, code, says, is_final } => {
+                self.counts.refused(code);
+                self.refused.tell(|more| {
+                    let lasts = if *is_final { "" } else { " for now" };
+                    eprintln!("testimony: the collector refuses statement {number}{lasts}: {code}: {says}{more}");
+                });
+            }
             Told::Delivering => self.changed("the collector answers".to_owned()),
             Told::Waiting { why } => {
+                self.counts.not_delivered();
                 let why = crate::sign::chain_of(*why);
                 self.changed(format!("statements wait in the spool: {}", escape(why.as_bytes())));
             }

@@ -100,6 +100,8 @@ pub(crate) struct Outcome {
     pub(crate) files: usize,
     pub(crate) contacts: usize,
     pub(crate) classes: [u64; 5],
+    pub(crate) lost: u64,
+    pub(crate) coalesced: u64,
     pub(crate) gaps: Vec<(String, String)>,
     pub(crate) spooled: Option<u64>,
     pub(crate) says: Vec<String>,

@@ -5,10 +5,10 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -26,7 +26,7 @@ use crate::{
     chain::Chain,
     container,
     content::{self, Content, Finding},
-    daemon::Settings,
+    daemon::{Counts, Settings},
     evidence::Log,
     platform::Platforms,
     run::{Owner, output::Output, signing, spooling::Spooling, wait_instead},
@@ -64,6 +64,7 @@ pub(crate) struct Means {
     /// Cgroups for which there was no place, and that no statement has said.
     pub(crate) unopened: AtomicU64,
     pub(crate) keep: Keep,
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl Means {
@@ -71,6 +72,12 @@ impl Means {
     pub(super) fn folder(&self) -> anyhow::Result<&Path> {
         make_folder(&self.folder)?;
         Ok(&self.folder)
+    }
+
+    /// Cgroups that have no session.
+    pub(super) fn not_opened(&self, count: u64) {
+        self.unopened.fetch_add(count, Ordering::Relaxed);
+        self.counts.not_opened(count);
     }
 
     pub(super) fn only_keys(&self) -> bool {
@@ -101,10 +108,12 @@ pub(super) struct Ending {
 pub(super) fn settle(ending: Ending, means: &Means) -> Finished {
     let (about, events, root_status) = (ending.about.clone(), ending.events, ending.root_status);
     let (of_others, broken) = (ending.of_others, ending.broken.clone());
+    let began = Instant::now();
     let outcome = sign(ending, means).map_err(|error| match broken {
         Some(why) => format!("{why}; {error:#}"),
         None => format!("{error:#}"),
     });
+    means.counts.settled(outcome.as_ref().ok(), began.elapsed());
     if let Err(why) = &outcome {
         crate::run::summary::warn(&format!("session {} has no statement: {why}", about.id_text()));
     }
@@ -186,6 +195,8 @@ fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
         files: trace.files().count(),
         contacts: trace.contacts().count(),
         classes: trace.class_counts(),
+        lost: trace.coverage().iter().map(|row| row.lost).fold(0, u64::saturating_add),
+        coalesced: trace.coverage().iter().map(|row| row.coalesced).fold(0, u64::saturating_add),
         gaps: trace.incompleteness().map(|gap| (gap.code.to_string(), gap.detail.clone())).collect(),
         spooled: signed.spooled,
         says,

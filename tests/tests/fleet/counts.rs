@@ -9,14 +9,14 @@ use crate::asking::{Asked, Webhook, joined, put, until};
 use crate::node::{Node, here};
 
 /// Metrics that the document has, in its first column.
-fn documented() -> Vec<String> {
+pub(crate) fn documented(of: &str) -> Vec<String> {
     let text = std::fs::read_to_string(root().join("docs/metrics.md")).expect("the document");
     let name = |line: &str| line.strip_prefix("| `").and_then(|rest| Some(rest.split_once('`')?.0.to_owned()));
-    text.lines().filter_map(name).filter(|name| name.starts_with("testimony_collector_")).collect()
+    text.lines().filter_map(name).filter(|name| name.starts_with(of)).collect()
 }
 
 /// The sum of a page's samples, by the metric's name.
-fn sums(page: &str) -> BTreeMap<String, f64> {
+pub(crate) fn sums(page: &str) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     let names: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).map(|(name, _)| name).collect();
@@ -68,7 +68,7 @@ fn every_documented_metric_moves_and_no_other_is_there() {
     // Who is told alerts comes late, so that some were dropped.
     until("attempts fail", || (sums(&asked.page())["testimony_collector_alert_failures"] > 0.0).then_some(()));
     webhook.start();
-    let documented = documented();
+    let documented = documented("testimony_collector_");
     assert!(documented.len() > 20, "{documented:?}");
     let still = |sums: &BTreeMap<String, f64>| {
         documented.iter().filter(|name| sums.get(*name).is_none_or(|sum| *sum == 0.0)).cloned().collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! Nodes and their collector.
 
+mod agent_counts;
 mod alerts;
 mod api;
 mod asking;

@@ -16,20 +16,20 @@ use tests::{Spire, binary, ended, verifier};
 
 use crate::node::{Node, here, kept};
 
-const ID: &str = "spiffe://example.org/ci/builder";
+pub(crate) const ID: &str = "spiffe://example.org/ci/builder";
 /// gRPC's PERMISSION_DENIED: what was given is taken back.
 const TAKEN_BACK: u32 = 7;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node whose statements are signed as SPIFFE has it, and its collector.
-struct Bench {
-    node: Node,
-    collector: Collector,
+pub(crate) struct Bench {
+    pub(crate) node: Node,
+    pub(crate) collector: Collector,
 }
 
 impl Bench {
     /// `more` stands in the node's configuration.
-    fn new(socket: &Path, bundle: &str, more: &str) -> Self {
+    pub(crate) fn new(socket: &Path, bundle: &str, more: &str) -> Self {
         let node = Node::new();
         fs::write(node.scratch.join("bundle.pem"), bundle).expect("written");
         let trust = format!(
