@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use attestation::codes;
+use attestation::{
+    codes,
+    trace::{HookRow, Trace},
+};
 use crossbeam_channel::Receiver;
 use proto::evidence::{Container, HookMisses, SessionClosed, frame::Body};
 
@@ -29,7 +32,13 @@ use crate::{
     daemon::{Counts, Settings},
     evidence::Log,
     platform::Platforms,
-    run::{Owner, output::Output, signing, spooling::Spooling, wait_instead},
+    run::{
+        Owner,
+        output::{Output, Signed},
+        signing,
+        spooling::Spooling,
+        wait_instead,
+    },
     session::{self, blind_spot},
     sign::Signers,
 };
@@ -184,7 +193,13 @@ fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
         says.push(format!("the trust bundle was not kept: {error}"));
     }
     drop(held);
-    Ok(Outcome {
+    Ok(outcome(signed, &trace, says))
+}
+
+/// A statement, and what it says in figures.
+fn outcome(signed: Signed, trace: &Trace, says: Vec<String>) -> Outcome {
+    let sum = |count: fn(&HookRow) -> u64| trace.coverage().iter().map(count).fold(0, u64::saturating_add);
+    Outcome {
         statement: signed.statement,
         evidence: signed.evidence,
         payload_sha256: signed.payload_sha256,
@@ -195,10 +210,10 @@ fn sign(ending: Ending, means: &Means) -> anyhow::Result<Outcome> {
         files: trace.files().count(),
         contacts: trace.contacts().count(),
         classes: trace.class_counts(),
-        lost: trace.coverage().iter().map(|row| row.lost).fold(0, u64::saturating_add),
-        coalesced: trace.coverage().iter().map(|row| row.coalesced).fold(0, u64::saturating_add),
+        lost: sum(|row| row.lost),
+        coalesced: sum(|row| row.coalesced),
         gaps: trace.incompleteness().map(|gap| (gap.code.to_string(), gap.detail.clone())).collect(),
         spooled: signed.spooled,
         says,
-    })
+    }
 }
