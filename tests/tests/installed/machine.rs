@@ -50,6 +50,8 @@ impl Machine {
         let mut container = Command::new("systemd-nspawn");
         container
             .args(["--quiet", "--register=no", "--keep-unit", "--private-network", "--capability=all", "--boot"])
+            // A machine that itself never booted systemd has no id to link journals by.
+            .arg("--link-journal=no")
             // What its programs may do on a machine of their own.
             .args([&format!("--system-call-filter={CALLS}"), "--console=pipe"])
             .arg(format!("--machine={name}-{}", scratch.path().file_name().unwrap_or_default().len()))
@@ -120,6 +122,8 @@ impl Machine {
         let began = Instant::now();
         while !is(self) {
             let console = || fs::read_to_string(self.scratch.join("console")).unwrap_or_default();
+            let ended = self.container.try_wait().expect("it can be asked");
+            assert!(ended.is_none(), "the container ended before {what}: {}", console());
             assert!(began.elapsed() < PATIENCE, "not in time: {what}\n{}\n{}", self.journal(), console());
             sleep(Duration::from_millis(50));
         }
