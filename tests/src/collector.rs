@@ -7,11 +7,13 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::network::Network;
 pub use crate::place::collector as program;
 use crate::place::{Scratch, collector};
 
@@ -96,6 +98,8 @@ pub struct Collector {
     server: Option<(Child, BufReader<ChildStderr>)>,
     /// The Workload API that it is known by, in place of the authority; it is nobody's process then.
     spire: Option<PathBuf>,
+    /// Where it is, unless that is where we are.
+    network: Option<Arc<Network>>,
 }
 
 /// Who has no rights anywhere.
@@ -110,7 +114,7 @@ impl Collector {
     pub fn new(trust: &str) -> Self {
         let (folder, authority) = (Scratch::new(), Authority::new());
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let mut this = Self { folder, authority, port, server: None, spire: None };
+        let mut this = Self { folder, authority, port, server: None, spire: None, network: None };
         this.configure(trust);
         this
     }
@@ -133,6 +137,18 @@ impl Collector {
         this
     }
 
+    /// The same in a network of its own, where it listens at all addresses.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn by_spire_in(network: &Arc<Network>, socket: PathBuf, trust: &str) -> Self {
+        let mut this = Self::by_spire(socket, trust);
+        this.network = Some(Arc::clone(network));
+        this.configure(trust);
+        this
+    }
+
     /// Writes its configuration anew.
     ///
     /// # Panics
@@ -146,8 +162,9 @@ impl Collector {
             }
         };
         let state = self.folder.join("state");
+        let address = if self.network.is_some() { "0.0.0.0" } else { "127.0.0.1" };
         let text = format!(
-            "listen = \"127.0.0.1:{}\"\nstate = {state:?}\n[log]\nname = \"collector.example.org/log\"\n{tls}{trust}",
+            "listen = \"{address}:{}\"\nstate = {state:?}\n[log]\nname = \"collector.example.org/log\"\n{tls}{trust}",
             self.port
         );
         let mut options = fs::OpenOptions::new();
@@ -171,8 +188,13 @@ impl Collector {
             // Where that user can start it.
             let copy = self.folder.join("testimony-collector");
             fs::copy(collector(), &copy).expect("copied");
-            server = Command::new(copy);
-            server.uid(NOBODY).gid(NOBODY);
+            server = match &self.network {
+                Some(network) => network.command_as(NOBODY, copy),
+                None => Command::new(copy),
+            };
+            if self.network.is_none() {
+                server.uid(NOBODY).gid(NOBODY);
+            }
         }
         server.arg("--config").arg(self.config());
         let mut server = server.stderr(Stdio::piped()).spawn().expect("it starts");

@@ -6,6 +6,7 @@
 pub mod bystander;
 pub mod collector;
 pub mod flood;
+mod network;
 mod place;
 mod program;
 mod record;
@@ -23,6 +24,7 @@ pub mod work;
 pub mod workload_api;
 
 pub use bystander::Bystander;
+pub use network::Network;
 pub use place::{Scratch, binary, collector, kernel, need, need_root, root, target, tool, tpm_helper, verifier};
 pub use program::{PYTHON, calls, compat, compile, python};
 pub use record::Record;

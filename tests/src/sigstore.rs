@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::network::Network;
 use crate::place::{Scratch, need, tool};
 use crate::spire::Spire;
 
@@ -37,8 +38,7 @@ pub struct Sigstore {
     pub folder: Scratch,
     /// Who says who is who.
     pub spire: Spire,
-    /// It keeps the network.
-    network: Child,
+    network: Network,
     services: Vec<(String, Child)>,
     /// Where certificates are logged.
     certificates_logged_at: String,
@@ -52,15 +52,10 @@ impl Sigstore {
     #[must_use]
     pub fn start(id: &str) -> Self {
         let folder = Scratch::new();
-        let network = Command::new(need("unshare")).args(["--net", "--kill-child", "sleep", "infinity"]).spawn();
-        let network = network.expect("a network of its own");
+        let network = Network::new();
         let (services, certificates_logged_at) = (Vec::new(), TRANSPARENCY.to_owned());
         let mut sigstore =
             Self { folder, spire: Spire::issuing("1h", ISSUER), network, services, certificates_logged_at };
-        sigstore.until("the network", |sigstore| {
-            sigstore.inside("ip").args(["link", "set", "lo", "up"]).output().is_ok_and(|said| said.status.success())
-                && sigstore.has_network()
-        });
         sigstore.keys();
         sigstore.spire.register(id);
         for service in ["issuer", "log", "stamps", "transparency"] {
@@ -85,8 +80,7 @@ impl Sigstore {
     /// A program in the services' network and folder.
     #[must_use]
     pub fn inside(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(need("nsenter"));
-        command.args(["--target", &self.network.id().to_string(), "--net", "--"]).arg(program.as_ref());
+        let mut command = self.network.command(program);
         command.current_dir(self.folder.path());
         command
     }
@@ -129,11 +123,6 @@ impl Sigstore {
     }
 
     /// Whether it is not the host's own.
-    fn has_network(&self) -> bool {
-        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        of(&self.network.id().to_string()) != of("self")
-    }
-
     fn listens(&self, port: u16) -> bool {
         let mut try_it = self.inside("bash");
         try_it.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]).stderr(Stdio::null());
@@ -358,7 +347,5 @@ impl Drop for Sigstore {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = self.network.kill();
-        let _ = self.network.wait();
     }
 }

@@ -9,6 +9,7 @@ mod delivery;
 mod enrolment;
 mod hostile_collector;
 mod hostile_node;
+mod networks;
 mod node;
 mod peer;
 mod refusals;

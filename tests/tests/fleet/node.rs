@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::collector::{Collector, names};
-use tests::{Scratch, binary, ended, verifier};
+use tests::{Network, Scratch, binary, ended, verifier};
 
 /// How long something may take to come about.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,11 +30,13 @@ pub(crate) fn here() -> bool {
 pub(crate) struct Node {
     pub(crate) scratch: Scratch,
     pub(crate) agent: Option<Child>,
+    /// Where the agent is, unless that is where we are.
+    pub(crate) network: Option<Network>,
 }
 
 impl Node {
     pub(crate) fn new() -> Self {
-        let this = Self { scratch: Scratch::new(), agent: None };
+        let this = Self { scratch: Scratch::new(), agent: None, network: None };
         ended(&this.testimony(&["keygen", "-o", "key"]), 0);
         this
     }
@@ -62,9 +64,13 @@ impl Node {
     }
 
     pub(crate) fn configure(&self, port: u16, tls: &str, collector: &str) {
+        self.configure_for("localhost", port, tls, collector);
+    }
+
+    pub(crate) fn configure_for(&self, host: &str, port: u16, tls: &str, collector: &str) {
         let spool = self.scratch.join("spool");
         let text =
-            format!("[spool]\nfolder = {spool:?}\n[collector]\nhost = \"localhost\"\nport = {port}\n{collector}{tls}");
+            format!("[spool]\nfolder = {spool:?}\n[collector]\nhost = {host:?}\nport = {port}\n{collector}{tls}");
         fs::write(self.scratch.join("agent.toml"), text).expect("written");
     }
 
@@ -79,7 +85,7 @@ impl Node {
     }
 
     pub(crate) fn start(&mut self) {
-        let mut agent = Command::new(binary());
+        let mut agent = self.network.as_ref().map_or_else(|| Command::new(binary()), |own| own.command(binary()));
         agent.args(["agent", "--config", "agent.toml"]).current_dir(self.scratch.path());
         let log = fs::File::options().create(true).append(true).open(self.scratch.join("log")).expect("a log");
         self.agent = Some(agent.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
