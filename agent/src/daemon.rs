@@ -4,7 +4,6 @@
 mod counts;
 mod later;
 mod left;
-mod notify;
 mod privilege;
 mod reload;
 mod sessions;
@@ -76,14 +75,14 @@ async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> 
     let counts = Arc::new(Counts::new());
     // Who we are may take a while to be known, and sessions do not wait for it.
     let mut delivery: Delivery = Box::pin(deliver(settings.clone(), Arc::clone(&counts)));
-    let left = left::find(&settings.sessions.folder)?;
+    let left = if settings.traces() { left::find(&settings.sessions.folder)? } else { Vec::new() };
     let mut sessions = if settings.traces() { Some(sessions::start(&settings, &counts)?) } else { None };
     let control = settings.control.as_ref().zip(sessions.as_ref());
     let control = control.map(|(control, sessions)| sessions.serve(&settings, control)).transpose()?;
     let (control, signing) = (optional(control), later::start(&settings, &counts)?);
     let left = left::recover(settings.clone(), left, Arc::clone(&counts));
     let watch = sessions.as_ref().map(sessions::Running::watch);
-    let counted = counts::serve(settings.clone(), Arc::clone(&counts), watch);
+    let counted = optional(counts::start(&settings, Arc::clone(&counts), watch).await?);
     let watchdog = notify::watch();
     tokio::pin!(control, signing, left, counted, watchdog);
     notify::ready();
@@ -100,7 +99,7 @@ async fn supervise(mut settings: Settings, config: &Path) -> anyhow::Result<()> 
             ended = &mut control => break ended.map(never),
             ended = &mut signing => break ended.map(never),
             ended = &mut left => break ended.map(never),
-            ended = &mut counted => break ended.map(never),
+            never = &mut counted => match never {},
             error = ended(sessions.as_mut()) => break Err(error),
             never = &mut watchdog => match never {},
         }

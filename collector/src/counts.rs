@@ -8,6 +8,7 @@ use std::{
 };
 
 use attestation::codes;
+use metrics::labels::{CLASSES, Class, Code, Verdict};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -19,25 +20,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{clock, facts::CLASSES, index, store};
-
-/// A code of a refusal or an alert.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Code {
-    code: &'static str,
-}
-
-/// complete, incomplete.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Verdict {
-    verdict: &'static str,
-}
-
-/// Class of a file's digest.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Class {
-    class: &'static str,
-}
+use crate::{clock, index, store};
 
 /// Who is told alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -217,8 +200,7 @@ impl Counts {
     }
 
     pub(crate) fn indexed(&self, added: &index::Added) {
-        let verdict = if added.kept.complete { "complete" } else { "incomplete" };
-        self.statements.get_or_create(&Verdict { verdict }).inc();
+        self.statements.get_or_create(&Verdict::of(added.kept.complete)).inc();
         self.lost.inc_by(added.facts.lost);
         self.coalesced.inc_by(added.facts.coalesced);
         for (class, count) in CLASSES.into_iter().zip(added.facts.classes) {

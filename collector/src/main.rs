@@ -18,7 +18,6 @@ mod judge;
 mod keep;
 mod key;
 mod list;
-mod notify;
 mod observe;
 mod orders;
 mod peers;

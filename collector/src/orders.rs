@@ -12,7 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::{notify, serve, settings::Settings};
+use crate::{serve, settings::Settings};
 
 /// Orders that wait: who is told more often than that waits for his turn.
 const WAITING_MAX: usize = 8;

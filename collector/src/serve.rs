@@ -19,7 +19,7 @@ use crate::{
     gate::{LINES_MAX, LINES_PER, admit},
     intake::{FRAMING_BYTES_MAX, Intake, SUBMISSION_BYTES_MAX},
     judge::Judge,
-    keep, key, notify,
+    keep, key,
     orders::{Order, Orders},
     peers::{Peers, STREAMS_MAX},
     receive::Receiver,

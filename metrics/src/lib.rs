@@ -4,6 +4,8 @@
 //! for, and a server that speaks plain HTTP to this host alone. Elsewhere metrics are read by the collector's API, which knows who asks.
 #![forbid(unsafe_code)]
 
+pub mod labels;
+
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;

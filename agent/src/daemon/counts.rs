@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use attestation::codes;
+use metrics::labels::{CLASSES, Class, Code, Verdict};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -22,27 +23,6 @@ use crate::{
     ship::now_s,
     watch::{Order, Outcome, State, Watch},
 };
-
-/// Classes of digests, in the order in which they are counted.
-const CLASSES: [&str; 5] = ["kernel", "stable", "ephemeral", "raced", "absent"];
-
-/// complete, incomplete.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Verdict {
-    verdict: &'static str,
-}
-
-/// Class of a file's digest.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Class {
-    class: &'static str,
-}
-
-/// A code of a refusal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Code {
-    code: &'static str,
-}
 
 /// Why a statement was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -154,8 +134,7 @@ impl Counts {
             self.unsigned.inc();
             return;
         };
-        let verdict = if outcome.complete { "complete" } else { "incomplete" };
-        self.statements.get_or_create(&Verdict { verdict }).inc();
+        self.statements.get_or_create(&Verdict::of(outcome.complete)).inc();
         self.lost.inc_by(outcome.lost);
         self.coalesced.inc_by(outcome.coalesced);
         for (class, count) in CLASSES.into_iter().zip(outcome.classes) {
@@ -222,16 +201,21 @@ impl Counts {
     }
 }
 
-/// Serves the page where the configuration says, if it does.
+/// Listens where the configuration says, if it does; the page is served from here on.
 ///
 /// # Errors
 /// If nobody can listen there.
-pub(super) async fn serve(settings: Settings, counts: Arc<Counts>, watch: Option<Watch>) -> anyhow::Result<Infallible> {
-    let Some(address) = settings.metrics.address() else { return std::future::pending().await };
-    let listener = TcpListener::bind(address).await.with_context(|| format!("[metrics] {address}"))?;
+pub(super) async fn start(
+    settings: &Settings,
+    counts: Arc<Counts>,
+    watch: Option<Watch>,
+) -> anyhow::Result<Option<impl Future<Output = Infallible> + use<>>> {
+    let Some(address) = settings.metrics.address() else { return Ok(None) };
+    let (settings, listener) = (settings.clone(), TcpListener::bind(address).await);
+    let listener = listener.with_context(|| format!("[metrics] {address}"))?;
     eprintln!("testimony: metrics are at {}", listener.local_addr()?);
     let page = move || Arc::clone(&counts).page(settings.clone(), watch.clone());
-    Ok(metrics::serve(listener, page).await)
+    Ok(Some(metrics::serve(listener, page)))
 }
 
 #[cfg(test)]

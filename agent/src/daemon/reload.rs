@@ -1,11 +1,11 @@
-//! The configuration read again while the agent runs: whom it delivers to, and as whom, changes at once; for all else the agent is
-//! restarted, since sessions go on as they were opened.
+//! The configuration read again while the agent runs: whom it delivers to, and as whom, changes at once; for all else the agent has to
+//! be restarted, since sessions go on as they were opened.
 
 use std::{future::pending, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 
-use super::{Counts, Delivery, Settings, notify};
+use super::{Counts, Delivery, Settings};
 
 /// How long it may take to know who we are.
 const START_MAX: Duration = Duration::from_secs(10);

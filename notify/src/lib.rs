@@ -1,17 +1,18 @@
-//! What the service manager is told (sd_notify(3)): that the collector is ready, that it lives, that it is configured anew, that it
-//! stops. Without one, nobody is told.
+//! What a service manager is told (sd_notify(3)): that a program is ready, that it lives, that it is configured anew, that it stops.
+//! Without one, nobody is told. Where nobody listens any more, the work goes on.
+#![forbid(unsafe_code)]
 
 use std::{convert::Infallible, future::pending};
 
 use sd_notify::NotifyState;
 
-/// It listens.
-pub(crate) fn ready() {
+/// Everything runs.
+pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
 /// It is being configured anew; it is ready again afterwards.
-pub(crate) fn reloading() {
+pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(_) => tell(&[NotifyState::Reloading]),
@@ -19,13 +20,13 @@ pub(crate) fn reloading() {
 }
 
 /// It was told to stop.
-pub(crate) fn stopping() {
+pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says that it lives, twice as often as is asked for, beside what answers nodes. It shows that this is not stuck; the thread that
-/// writes may wait for its disk as long as that takes.
-pub(crate) async fn watch() -> Infallible {
+/// Says that it lives, twice as often as is asked for, in the task that awaits it. It shows that this is not stuck; what hangs in a
+/// thread of its own, as a disk may, it does not show.
+pub async fn watch() -> Infallible {
     let Some(every) = sd_notify::watchdog_enabled() else { return pending().await };
     loop {
         tell(&[NotifyState::Watchdog]);
@@ -34,6 +35,5 @@ pub(crate) async fn watch() -> Infallible {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    // Nobody listens, or whoever does is gone: the work goes on.
     let _ = sd_notify::notify(states);
 }
