@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tests::{Spire, binary, ended, need};
+use tests::{Spire, Unit, binary, ended, need};
 
 use crate::asking::{port, put};
 use crate::counts::{documented, sums};
@@ -87,19 +86,6 @@ fn moves(name: &'static str) -> impl Fn(&BTreeMap<String, f64>) -> bool {
     move |page| page.get(&format!("testimony_agent_{name}")).is_some_and(|sum| *sum > 0.0)
 }
 
-/// A unit's cgroup, which nothing ever runs in.
-fn unit() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup v2 hierarchy");
-    let slice = PathBuf::from(line.split(' ').nth(4).expect("where it is")).join("counted.slice");
-    fs::create_dir_all(&slice).expect("made");
-    // The slice is watched when the agent has heard of it.
-    sleep(Duration::from_secs(1));
-    let unit = slice.join(format!("counted-{}.service", std::process::id()));
-    fs::create_dir(&unit).expect("made");
-    unit
-}
-
 #[test]
 fn every_documented_metric_of_the_agent_moves_and_no_other_is_there() {
     if !here() {
@@ -115,10 +101,9 @@ fn every_documented_metric_of_the_agent_moves_and_no_other_is_there() {
     counted.until("it is in the spool, and gets older", |page| {
         moves("statements")(page) && moves("spool_bytes")(page) && moves("spool_age_seconds")(page)
     });
-    let unit = unit();
+    let unit = Unit::new(&format!("counted-{}.service", std::process::id()));
     counted.until("there is no place for a unit", moves("sessions_not_opened"));
-    fs::remove_dir(&unit).expect("removed");
-    let _ = unit.parent().map(fs::remove_dir);
+    drop(unit);
     // Its identity is taken back, and given again.
     counted.spire.withdraw(ID);
     let across = counted.run("across", "sleep 1");

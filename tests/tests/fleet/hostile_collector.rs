@@ -252,7 +252,7 @@ fn a_collector_that_was_put_back_from_a_backup_is_found_out() {
 /// `make-log-key` by a user who is neither root nor whom the state belongs to.
 fn by_a_stranger(collector: &Collector) -> std::process::Output {
     let program = collector.folder.join("program");
-    std::fs::copy(tests::collector(), &program).expect("copied");
+    std::fs::copy(tests::collector::program(), &program).expect("copied");
     for path in [collector.folder.path(), collector.config()] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     }

@@ -46,7 +46,7 @@ impl Machine {
         assert!(mounted.expect("mount runs").success(), "no overlay over {}", base.display());
         let copied = Command::new("cp").arg("-r").arg(said("TESTIMONY_DEBS")).arg(root.join("root/debs")).status();
         assert!(copied.expect("cp runs").success());
-        let name = format!("testimony-{}", std::process::id());
+        let name = scratch.path().file_name().unwrap_or_default().to_owned();
         let mut container = Command::new("systemd-nspawn");
         container
             .args(["--quiet", "--register=no", "--keep-unit", "--private-network", "--capability=all", "--boot"])
@@ -54,7 +54,8 @@ impl Machine {
             .arg("--link-journal=no")
             // What its programs may do on a machine of their own.
             .args([&format!("--system-call-filter={CALLS}"), "--console=pipe"])
-            .arg(format!("--machine={name}-{}", scratch.path().file_name().unwrap_or_default().len()))
+            .arg("--machine")
+            .arg(name)
             .arg("--directory")
             .arg(&root);
         let log = fs::File::create(scratch.join("console")).expect("a log");

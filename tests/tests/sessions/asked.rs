@@ -136,6 +136,18 @@ fn one_user_does_not_take_the_place_of_all() {
 }
 
 #[test]
+fn what_another_run_loads_beside_a_session_ends_nothing() {
+    let node = Node::start("");
+    let run = node.run(NOBODY, "out", "touch begun; until [ -e end ]; do sleep 0.05; done").spawn().expect("it starts");
+    node.wait("it began", || node.work().join("begun").exists());
+    // It traces by itself: its programs come and go meanwhile, and what they call has to be known of them.
+    ended(&node.testimony(&["run", "--key", "key", "--chain", "other", "-o", "beside", "--", "true"]), 0);
+    fs::write(node.work().join("end"), "").expect("written");
+    ended(&run.wait_with_output().expect("it ends"), 0);
+    node.complete("work/out.intoto.jsonl");
+}
+
+#[test]
 fn what_a_session_tells_can_be_heard() {
     let node = Node::start("");
     // Each is a new file: of what was told before, only that it was opened again is.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tests::{Scratch, ended, kernel, need};
+use tests::{Scratch, Unit, ended, kernel, need};
 
 use crate::node::{Node, files};
 
@@ -121,36 +121,11 @@ fn containers_at_once_know_only_their_own() {
     }
 }
 
-/// A cgroup of a unit's name, as systemd makes them.
-struct Unit(PathBuf);
-
-impl Unit {
-    fn new(name: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup v2 hierarchy");
-        let root = PathBuf::from(line.split(' ').nth(4).expect("where it is"));
-        let slice = root.join(format!("{}{}.slice", name.split('-').next().expect("a word"), std::process::id()));
-        let _ = fs::create_dir(&slice);
-        let unit = slice.join(name);
-        // The slice is watched when the agent has heard of it.
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        fs::create_dir(&unit).expect("made");
-        Self(unit)
-    }
-}
-
-impl Drop for Unit {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-        let _ = self.0.parent().map(fs::remove_dir);
-    }
-}
-
 #[test]
 fn a_unit_is_traced_by_its_name() {
     let node = Node::start("units = [\"build-*.service\"]\n");
     let unit = Unit::new("build-7.service");
-    let script = format!("echo $$ > {}/cgroup.procs; cat /etc/hostname > /dev/null; exec true", unit.0.display());
+    let script = format!("echo $$ > {}/cgroup.procs; cat /etc/hostname > /dev/null; exec true", unit.path().display());
     assert!(Command::new("sh").args(["-c", &script]).status().expect("it runs").success());
     let signed = node.session("unit", "signed");
     assert_eq!(signed["name"], "build-7.service");
