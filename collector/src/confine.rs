@@ -13,6 +13,9 @@ use rights::{CapabilitySet, Held, Needs};
 
 use crate::settings::Settings;
 
+/// What names of hosts and certificates of authorities are looked up in.
+const LOOKED_UP: &[&str] = &["/etc", "/lib", "/usr/lib", "/usr/share/ca-certificates", "/run/systemd/resolve"];
+
 /// Becomes the user that the store belongs to, if root asks: what he would make in it, the collector could not read.
 ///
 /// # Errors
@@ -39,10 +42,8 @@ pub(crate) fn hold(config: &Path, settings: &Settings) -> anyhow::Result<String>
     Ok(format!("no capabilities, and {files}"))
 }
 
-/// What names of hosts and certificates of authorities are looked up in.
-const LOOKED_UP: &[&str] = &["/etc", "/lib", "/usr/lib", "/usr/share/ca-certificates", "/run/systemd/resolve"];
-
-/// The folders of what is named, and not the files: what renews a file puts another in its place.
+/// The folders of what is named, and not the files: what renews a file puts another in its place. For a webhook, what names and
+/// authorities are looked up in, too.
 fn needs(config: &Path, settings: &Settings) -> Needs {
     let api = settings.api.as_ref().and_then(|api| api.tls.as_ref());
     let tls = [Some(&settings.tls), api].into_iter().flatten();

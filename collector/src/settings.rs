@@ -370,4 +370,20 @@ mod tests {
         assert!(said.iter().any(|fault| fault.ends_with("peers.spiffe_ids")), "{said:?}");
         assert!(said.iter().any(|fault| fault.ends_with("trust.keys")), "{said:?}");
     }
+
+    /// The example as it is, and with everything in it that is left out.
+    #[test]
+    fn the_example_that_is_installed_can_be_used() {
+        let text = include_str!("../../systemd/collector.toml.example");
+        // What is left out has no blank behind its #.
+        let is_setting =
+            |line: &&str| line.strip_prefix('#').is_some_and(|rest| !rest.is_empty() && !rest.starts_with(' '));
+        let whole: Vec<&str> = text.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
+        assert!(whole.iter().filter(|line| !line.starts_with('#') && !line.is_empty()).count() > 5);
+        for text in [text, &whole.join("\n")] {
+            if let Err(refused) = config::parse::<Settings>("example", text) {
+                panic!("{refused}");
+            }
+        }
+    }
 }

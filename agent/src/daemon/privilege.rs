@@ -15,7 +15,7 @@ const TRACING: &[CapabilitySet] = &[
     // Programs that others have loaded are listed; mount namespaces are entered, for the files that processes name there.
     CapabilitySet::SYS_ADMIN,
     CapabilitySet::SYS_CHROOT,
-    // Which functions of the kernel those programs call: one of which that is not known may do anything.
+    // Which functions of the kernel the programs of others call: one of which that is not known may do anything.
     CapabilitySet::SYSLOG,
     // /proc of other users' processes: their namespaces and descriptors.
     CapabilitySet::SYS_PTRACE,
